@@ -1,0 +1,46 @@
+import keras
+import pytest
+
+from tests import models_under_test as models
+from tf_reg import paths
+
+pytestmark = pytest.mark.contract
+
+
+def found(model):
+    return [f"{path}/{variable.name}" for path, variable in paths.regularized_variables(model)]
+
+
+def test_nested_models_with_equal_layer_names_have_paths_of_their_own():
+    model = models.nested_and_shared()
+    assert sorted(found(model)) == ["a/dense/kernel", "b/dense/kernel", "dense/kernel", "shared/dense/kernel"]
+
+
+def test_paths_survive_cloning():
+    model = models.recurrent()
+    assert found(model) == [
+        "both_ways/forward_lstm/lstm_cell/kernel",
+        "both_ways/forward_lstm/lstm_cell/recurrent_kernel",
+        "both_ways/backward_lstm/lstm_cell/kernel",
+        "both_ways/backward_lstm/lstm_cell/recurrent_kernel",
+    ]
+    assert found(keras.models.clone_model(model)) == found(model)
+
+
+def test_equal_names_get_a_suffix_and_a_models_own_weight_its_name():
+    model = models.subclassed()
+    model(models.inputs_of(model, 2))
+    assert sorted(found(model)) == ["dense/kernel", "dense_1/kernel", "two_kernels/scale"]
+
+
+def test_every_layer_is_walked_once_inner_layers_first():
+    model = models.nested_and_shared()
+    walked = [path for path, _ in paths.layer_paths(model)]
+    assert len(walked) == len(set(walked))
+    assert walked.index("shared/dense") < walked.index("shared")
+    assert len({id(layer) for _, layer in paths.layer_paths(model)}) == len(walked)
+
+
+def test_frozen_layers_add_nothing():
+    model = models.frozen_layer()
+    assert len(found(model)) == len(found(models.dense())) - 2
