@@ -43,9 +43,7 @@ def test_losses_and_penalty_add_up(build):
     assert history["penalty"][-1] == pytest.approx(penalty_of(model), rel=1e-6, abs=1e-9)
     assert history["penalty"][-1] == pytest.approx(sum(map(ops.convert_to_numpy, model.losses)), rel=1e-6, abs=1e-9)
     np.testing.assert_allclose(history["val_data_loss"], history["val_mse"], rtol=2e-6)
-    np.testing.assert_allclose(
-        np.add(history["val_data_loss"], history["penalty"]), history["val_loss"], rtol=2e-6
-    )
+    np.testing.assert_allclose(np.add(history["val_data_loss"], history["penalty"]), history["val_loss"], rtol=2e-6)
 
 
 def test_training_data_loss_is_the_loss_without_penalty_where_weights_stand_still():
@@ -67,9 +65,7 @@ def test_activity_regularizers_and_added_losses_are_no_weight_penalty():
     )
     history = fit(model, tf_reg.RegularizationLogger())
     assert history["penalty"][-1] == pytest.approx(penalty_of(model), rel=1e-6)
-    np.testing.assert_allclose(
-        np.add(history["val_data_loss"], history["penalty"]), history["val_loss"], rtol=2e-6
-    )
+    np.testing.assert_allclose(np.add(history["val_data_loss"], history["penalty"]), history["val_loss"], rtol=2e-6)
     assert history["val_data_loss"][-1] > history["val_mse"][-1] + 1e-3
 
 

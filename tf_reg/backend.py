@@ -10,7 +10,7 @@ import keras
 Tensor = Any  # a tensor of the backend at hand: a TensorFlow, JAX or torch tensor
 
 
-def compile(function: Callable[..., Any]) -> Callable[..., Any]:  # noqa: A001
+def compile(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a pure function of tensors with what the backend at hand offers.
 
     That is `tf.function` on TensorFlow and `jax.jit` on JAX. On torch the function runs eagerly, without gradients.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from typing import Any, Literal
@@ -65,21 +66,20 @@ class RegularizationLogger(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         if not near_zero > 0:
-            raise ValueError(
-                f"`near_zero` must be above 0: it is a threshold on |weight|. Received: {near_zero!r}."
-            )
+            raise ValueError(f"`near_zero` must be above 0: it is a threshold on |weight|. Received: {near_zero!r}.")
         if update_freq != "epoch" and not (isinstance(update_freq, int) and update_freq > 0):
             raise ValueError(
-                '`update_freq` must be "epoch" or a positive number of batches. '
-                f"Received: {update_freq!r}."
+                f'`update_freq` must be "epoch" or a positive number of batches. Received: {update_freq!r}.'
             )
         self.per_layer = per_layer
         self.near_zero = near_zero
         self.update_freq = update_freq
-        self._reset()
+        self._meter: statistics.Meter | None = None
+        self._validated: float | None = None  # the penalty of the weights that were validated last
+        self._updates = 0
         if update_freq != "epoch":
             # Keras waits for the device after every batch as soon as one callback has this hook.
-            self.on_train_batch_end = self._log_batch
+            self.on_train_batch_end = functools.partial(self._log_batch, update_freq)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start anew, and warn of callbacks that stand before this one but read what it logs."""
@@ -118,12 +118,12 @@ class RegularizationLogger(keras.callbacks.Callback):
             logs["val_data_loss"] = logs["val_loss"] - self._validated
 
     def _reset(self) -> None:
-        self._meter: statistics.Meter | None = None
-        self._validated: float | None = None
+        self._meter = None
+        self._validated = None
         self._updates = 0
 
-    def _log_batch(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        updates = (batch + 1) // self.update_freq  # with `steps_per_execution`, several batches end at once
+    def _log_batch(self, freq: int, batch: int, logs: dict[str, Any] | None = None) -> None:
+        updates = (batch + 1) // freq  # with `steps_per_execution`, several batches end at once
         if updates > self._updates and logs is not None:
             self._updates = updates
             logs.update(self._summary())

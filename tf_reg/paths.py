@@ -35,9 +35,7 @@ def regularized_variables(model: keras.Layer) -> list[tuple[str, keras.Variable]
     ]
 
 
-def _walk(
-    parent: keras.Layer, prefix: str, seen: set[int], taken: set[str]
-) -> Iterator[tuple[str, keras.Layer]]:
+def _walk(parent: keras.Layer, prefix: str, seen: set[int], taken: set[str]) -> Iterator[tuple[str, keras.Layer]]:
     for layer in parent._flatten_layers(include_self=False, recursive=False):
         if id(layer) in seen:
             continue

@@ -77,9 +77,7 @@ class Meter:
         layers: dict[str, WeightStatistics] = {}
         for (path, variable), row in zip(self._entries, self._rows(), strict=True):
             penalty, zeros, near_zeros, square_sum = row.tolist()
-            found = WeightStatistics(
-                penalty, math.prod(variable.shape), int(zeros), int(near_zeros), square_sum
-            )
+            found = WeightStatistics(penalty, math.prod(variable.shape), int(zeros), int(near_zeros), square_sum)
             layers[path] = layers.get(path, WeightStatistics()) + found
         return layers
 
@@ -95,13 +93,9 @@ def total(layers: dict[str, WeightStatistics]) -> WeightStatistics:
     return sum(layers.values(), WeightStatistics())
 
 
-def _table_function(
-    regularizers: Sequence[Callable[[Any], Any]], near_zero: float
-) -> Callable[[Sequence[Any]], Any]:
+def _table_function(regularizers: Sequence[Callable[[Any], Any]], near_zero: float) -> Callable[[Sequence[Any]], Any]:
     def table(values: Sequence[Any]) -> Any:
-        rows = [
-            _row(value, regularizer, near_zero) for value, regularizer in zip(values, regularizers, strict=True)
-        ]
+        rows = [_row(value, regularizer, near_zero) for value, regularizer in zip(values, regularizers, strict=True)]
         dtype = keras.backend.result_type("float32", *(row.dtype for row in rows))
         return ops.stack([ops.cast(row, dtype) for row in rows])
 

@@ -1,0 +1,159 @@
+"""Write a Keras model as a SavedModel version that TensorFlow Serving loads, checked before it is published."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+_BATCHES = (1, 3)
+
+
+def export(
+    model: keras.Model,
+    folder: str | os.PathLike[str],
+    version: int | None = None,
+    *,
+    input_name: str = "inputs",
+    output_name: str = "probabilities",
+) -> Path:
+    """Export a model with one input and one output as `<folder>/<version>/`, TensorFlow Serving's layout.
+
+    The signature `serving_default` runs the model in inference mode, random augmentation off, for any batch size,
+    and returns float32. Weights are stored once. The version is written under another name, loaded and compared with
+    the model on random examples at two batch sizes, and only then renamed: the folder never shows a version that is
+    half written, and existing versions are never touched.
+
+    Args:
+        model: A built functional or sequential model on the TensorFlow backend, input shape `(batch, ...)`.
+        folder: The model's base folder, such as `"saved_models/m"`; made where it is missing.
+        version: A positive integer that is still free; by default one more than the highest there is.
+        input_name: The input's name in the signature.
+        output_name: The output's name in the signature. A model that doesn't end in probabilities (a regression,
+            bare logits) needs another name than the default one.
+
+    Returns:
+        The path of the new version.
+
+    Raises:
+        ValueError: If the backend isn't TensorFlow, the model has no fixed input or several inputs or outputs, the
+            version is taken or no positive integer, or `output_name` is `"probabilities"` and the outputs aren't.
+        RuntimeError: If the written version doesn't compute what the model does; nothing is published.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+        >>> tf_reg.export(model, "saved_models/m").name
+        '1'
+    """
+    _check_exportable(model)
+    if version is not None and (not isinstance(version, int) or version < 1):
+        raise ValueError(f"`version` must be a positive integer, or None for the next. Received: {version!r}.")
+    base = Path(folder)
+    base.mkdir(parents=True, exist_ok=True)
+    if version is not None and (base / str(version)).exists():
+        raise _taken(base, version)
+    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=base))
+    try:
+        _write(model, staging, input_name, output_name)
+        _verify(model, staging, input_name, output_name)
+        staging.chmod(0o755)  # mkdtemp's folders are private, and a server runs as another user
+        _sync(staging)
+        return _publish(staging, base, version)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def next_version(base: Path) -> int:
+    """Return one more than the highest integer among the names in a model's base folder."""
+    return 1 + max((int(child.name) for child in base.iterdir() if child.name.isdecimal()), default=0)
+
+
+def _check_exportable(model: keras.Model) -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"A SavedModel is written by the TensorFlow backend. Received: {keras.backend.backend()!r}. Save the "
+            "model with model.save('m.keras') and export it from a process with KERAS_BACKEND=tensorflow."
+        )
+    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ValueError(
+            "The model must be a functional or sequential one, built, with one input and one output. Received: "
+            f"{model.name!r} with {len(inputs)} inputs and {len(outputs)} outputs. A subclassed model becomes "
+            "functional by inputs = keras.Input(shape); keras.Model(inputs, model(inputs))."
+        )
+
+
+def _write(model: keras.Model, path: Path, input_name: str, output_name: str) -> None:
+    import tensorflow as tf
+
+    def serve(x: Any) -> dict[str, Any]:
+        return {output_name: tf.cast(model(x, training=False), "float32")}
+
+    spec = tf.TensorSpec((None, *model.inputs[0].shape[1:]), model.inputs[0].dtype, name=input_name)
+    archive = keras.export.ExportArchive()  # with no `track`: that would store the weights a second time
+    archive.add_endpoint("serving_default", serve, input_signature=[spec])
+    archive.write_out(str(path), verbose=False)
+
+
+def _verify(model: keras.Model, path: Path, input_name: str, output_name: str) -> None:
+    import tensorflow as tf
+
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    shape = [64 if size is None else size for size in model.inputs[0].shape[1:]]
+    tolerance = 1e-5 if model.compute_dtype in ("float32", "float64") else 1e-2
+    dtype = model.inputs[0].dtype
+    high = 255 if "float" in dtype else 2  # pixels, or integers that the smallest vocabulary has
+    for batch in _BATCHES:
+        x = np.random.default_rng(batch).uniform(0, high, (batch, *shape)).astype(dtype)
+        expected = np.asarray(model(x, training=False), "float32")
+        received = serve(**{input_name: tf.constant(x)})[output_name].numpy()
+        if not np.allclose(received, expected, rtol=tolerance, atol=tolerance, equal_nan=True):
+            raise RuntimeError(
+                f"The SavedModel differs from the model by {np.max(np.abs(received - expected)):.2g} at batch size "
+                f"{batch}, where {tolerance} is allowed. Nothing was published."
+            )
+        if output_name == "probabilities" and not (expected.min() >= 0 and expected.max() <= 1 + 1e-6):
+            raise ValueError(
+                f"The model's outputs aren't probabilities: they reach from {expected.min():.3g} to "
+                f"{expected.max():.3g}. End the model in softmax or sigmoid, or name them with `output_name`."
+            )
+
+
+def _sync(folder: Path) -> None:
+    """Make everything below a folder durable before a rename makes it visible."""
+    for path in [*folder.rglob("*"), folder]:
+        _sync_one(path)
+
+
+def _sync_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _publish(staging: Path, base: Path, version: int | None) -> Path:
+    while True:
+        target = base / str(next_version(base) if version is None else version)
+        try:
+            staging.rename(target)  # fails where another export was faster: a version is never empty
+        except OSError as error:
+            if not target.exists():
+                raise
+            if version is not None:
+                raise _taken(base, version) from error
+            continue
+        _sync_one(base)
+        return target
+
+
+def _taken(base: Path, version: int) -> ValueError:
+    return ValueError(
+        f"Version {version} exists in {base} and is never overwritten. Leave `version` out for the next free one."
+    )

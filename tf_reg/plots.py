@@ -1,0 +1,138 @@
+"""The records of a run as figures: learning curves, and what regularisation did to the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+History = Mapping[str, Sequence[float]]
+
+_MOST_LINES = 8  # colours that the eye can still tell apart
+
+
+def curves(history: History, path: Path, title: str) -> None:
+    """Draw training and validation loss, without the penalty, and accuracy over the epochs.
+
+    Args:
+        history: Keras' `History.history` with `data_loss`, `val_data_loss`, `accuracy` and `val_accuracy`.
+        path: The PNG to write.
+        title: Stands above the figure.
+    """
+    figure, (left, right) = _figure(2, title)
+    for axes, key, label in (
+        (left, "data_loss", "loss without penalty (nats)"),
+        (right, "accuracy", "accuracy (%)"),
+    ):
+        scale = 100 if key == "accuracy" else 1
+        for prefix, name, style in (("", "training", "--"), ("val_", "validation", "-")):
+            values = scale * np.asarray(history[prefix + key])
+            axes.plot(_epochs(values), values, style, label=name, marker=_marker(values))
+        _label(axes, label)
+    left.set_ylim(bottom=0)
+    _save(figure, path)
+
+
+def regularization(
+    history: History, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], path: Path, title: str
+) -> None:
+    """Draw penalty and sparsity of each layer over the epochs, and the weights' histogram before and after.
+
+    Args:
+        history: Keras' `History.history` with the per-layer keys of `RegularizationLogger`.
+        before: The flattened regularised weights of each layer before training, by layer path.
+        after: The same after training.
+        path: The PNG to write.
+        title: Stands above the figure.
+    """
+    figure, (left, middle, right) = _figure(3, title)
+    _lines(left, history, "penalty/", 1)
+    _label(left, "penalty (units of the loss)")
+    _lines(middle, history, "sparsity/", 100)
+    middle.set_ylim(-4, 104)
+    _label(middle, "exact zeros (% of the layer)")
+    _histogram(right, before, after)
+    _save(figure, path)
+
+
+def _lines(axes: Axes, history: History, prefix: str, scale: float) -> None:
+    """Draw one line a layer; past what the eye can tell apart, the largest ones."""
+    series = {
+        key.removeprefix(prefix): scale * np.asarray(values)
+        for key, values in history.items()
+        if key.startswith(prefix)
+    }
+    shown = sorted(series, key=lambda name: -series[name][-1])[:_MOST_LINES]
+    for position, name in enumerate(name for name in series if name in shown):
+        width = 1.5 + 5 * (1 - position / len(shown)) / 2  # so that lines on top of each other all show
+        axes.plot(_epochs(series[name]), series[name], label=name, marker=_marker(series[name]), linewidth=width)
+    final = [series[name][-1] for name in shown]
+    if min(final) > 0 and max(final) > 50 * min(final):
+        axes.set_yscale("log")
+    if len(series) > len(shown):
+        axes.set_title(f"the {len(shown)} largest of {len(series)} layers", fontsize=9)
+
+
+def _histogram(axes: Axes, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> None:
+    """Draw both histograms of |weight| on a logarithmic axis, exact zeros as a share in the legend."""
+    both = {"before training": before, "after training": after}
+    weights = {name: np.abs(np.concatenate(list(layers.values()))) for name, layers in both.items()}
+    largest = max(values.max() for values in weights.values()) or 1.0
+    bins = np.geomspace(largest * 1e-7, largest * 1.0001, 71)
+    for name, values in weights.items():
+        share = 100 / len(values)
+        axes.hist(
+            np.clip(values[values > 0], bins[0], None),
+            bins=bins.tolist(),
+            weights=np.full(np.count_nonzero(values), share),
+            histtype="stepfilled",
+            alpha=0.5,
+            label=f"{name}: {share * np.count_nonzero(values == 0):.1f} % zero",
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("|weight|")
+    axes.set_ylabel("weights (% a bin)")
+    _legend(axes)
+
+
+def _figure(panels: int, title: str) -> tuple[Figure, list[Axes]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6 * panels, 3.9), layout="constrained")
+    FigureCanvasAgg(figure)  # no window and no global state, whatever the user's matplotlib is set to
+    figure.suptitle(title, fontsize=11)
+    return figure, list(figure.subplots(1, panels))
+
+
+def _epochs(values: np.ndarray) -> np.ndarray:
+    return np.arange(1, len(values) + 1)
+
+
+def _marker(values: np.ndarray) -> str | None:
+    return "o" if len(values) < 3 else None  # a line through one point shows nothing
+
+
+def _label(axes: Axes, label: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Put the legend under the axes, where it covers no data."""
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=8, frameon=False)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,109 @@
+"""The articles' networks: linear, mlp and cnn, from raw pixels to class probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers, regularizers
+
+from tf_reg.recipes.config import Config
+
+Tensor = Any  # keras.KerasTensor, which the type checker can't see into
+
+# of the ImageNet training images, per channel, on the scale of raw pixels (0 to 255)
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_VARIANCE = (58.395**2, 57.12**2, 57.375**2)
+
+
+def build(
+    config: Config,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    mean: Sequence[float],
+    variance: Sequence[float],
+    flippable: bool,
+) -> keras.Model:
+    """Build the network that `config.model` names.
+
+    The input `inputs` takes raw pixels, `(batch, height, width, channels)` from 0 to 255; the output `probabilities`
+    is a float32 softmax of shape `(batch, classes)`. Normalisation and augmentation are layers of the model, so
+    that what is saved needs no preprocessing. The kernels carry the regularizer, biases and norms don't.
+
+    Args:
+        config: Which network, and its regularisation.
+        image_shape: `(height, width, channels)` of one image.
+        classes: How many classes there are.
+        mean: The training images' mean per channel, on the scale of raw pixels.
+        variance: The training images' variance per channel.
+        flippable: Whether a mirrored image keeps its class; `config.flip` overrides it.
+    """
+    inputs = keras.Input(image_shape, name="inputs")
+    x = _augmented(inputs, flippable if config.flip is None else config.flip) if config.augment else inputs
+    x = _normalized(x, config, mean, variance)
+    x = {"linear": _linear, "mlp": _mlp, "cnn": _cnn}[config.model](x, config)
+    x = layers.Dense(classes, kernel_regularizer=regularizer(config), name="logits")(x)
+    outputs = layers.Softmax(dtype="float32", name="probabilities")(x)
+    return keras.Model(inputs, outputs, name=config.model)
+
+
+def regularizer(config: Config) -> keras.Regularizer | None:
+    """Return the kernels' regularizer that `config` asks for, one of Keras' own."""
+    return {
+        "none": None,
+        "l1": regularizers.L1(config.l1),
+        "l2": regularizers.L2(config.l2),
+        "l1l2": regularizers.L1L2(config.l1, config.l2),
+    }[config.reg]
+
+
+def _augmented(x: Tensor, flip: bool) -> Tensor:
+    if flip:
+        x = layers.RandomFlip("horizontal")(x)
+    x = layers.RandomTranslation(0.1, 0.1, fill_mode="nearest")(x)
+    x = layers.RandomRotation(0.03, fill_mode="nearest")(x)
+    return layers.RandomZoom(0.1, fill_mode="nearest")(x)
+
+
+def _normalized(x: Tensor, config: Config, mean: Sequence[float], variance: Sequence[float]) -> Tensor:
+    if config.normalization == "imagenet":
+        channels = x.shape[-1]
+        mean, variance = IMAGENET_MEAN, IMAGENET_VARIANCE
+        if channels != len(mean):
+            mean, variance = (sum(mean) / 3,) * channels, (sum(variance) / 3,) * channels
+    return layers.Normalization(mean=list(mean), variance=list(variance), dtype="float32")(x)
+
+
+def _linear(x: Tensor, config: Config) -> Tensor:
+    x = layers.Flatten()(x)
+    if config.batch_norm:
+        x = layers.BatchNormalization()(x)
+    return _dropped(x, config)
+
+
+def _mlp(x: Tensor, config: Config) -> Tensor:
+    x = layers.Flatten()(x)
+    for units in config.hidden:
+        x = _dropped(_activated(layers.Dense, x, config, units), config)
+    return x
+
+
+def _cnn(x: Tensor, config: Config) -> Tensor:
+    for filters in (32, 64):
+        x = _activated(layers.Conv2D, x, config, filters, 3, padding="same")
+        x = layers.MaxPooling2D(padding="same")(x)
+    x = layers.Flatten()(x)
+    return _dropped(_activated(layers.Dense, x, config, 128), config)
+
+
+def _activated(layer: type[layers.Layer], x: Tensor, config: Config, *args: object, **kwargs: object) -> Tensor:
+    x = layer(*args, kernel_regularizer=regularizer(config), use_bias=not config.batch_norm, **kwargs)(x)
+    if config.batch_norm:
+        x = layers.BatchNormalization()(x)
+    return layers.ReLU()(x)
+
+
+def _dropped(x: Tensor, config: Config) -> Tensor:
+    return layers.Dropout(config.dropout)(x) if config.dropout else x
