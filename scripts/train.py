@@ -27,7 +27,8 @@ def _train(arguments: Sequence[str] | None) -> int:
     from tf_reg.recipes import config, training  # takes seconds, in which Ctrl-C should end cleanly too
 
     try:
-        result = training.run(config.parse(arguments, description=__doc__))
+        flags = config.parser(__doc__).parse_args(arguments)
+        result = training.run(config.from_flags(flags))
     except training.InterruptedRunError as interrupted:
         print(f"\n{interrupted}", file=sys.stderr)
         return 130

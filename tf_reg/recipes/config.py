@@ -8,7 +8,7 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,22 +128,25 @@ class Config:
         return [word for word, on in switches.items() if on]
 
 
-def parse(arguments: Sequence[str] | None = None, description: str | None = None) -> Config:
-    """Read a configuration from the command line; flags win over `--config FILE`.
-
-    Raises:
-        UserError: As `Config`; on unknown flags, and if the file can't be read or has unknown names.
-        SystemExit: With code 0 after `--help`.
-    """
-    parser = _Parser(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", metavar="FILE", help="a config.json of an earlier run to start from")
+def parser(description: str | None = None) -> argparse.ArgumentParser:
+    """Return a parser with a flag for every field of `Config`, which raises `UserError` for a mistake."""
+    made = _Parser(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--config", metavar="FILE", help="a config.json of an earlier run to start from")
     for field, annotation in _typed_fields():
         if "group" in field.metadata:
-            group = parser.add_argument_group(field.metadata["group"])
+            group = made.add_argument_group(field.metadata["group"])
         group.add_argument("--" + field.name.replace("_", "-"), **_argument(field, annotation))
-    given = vars(parser.parse_args(arguments))
-    file = given.pop("config")
-    return Config(**(_read(Path(file)) if file else {}) | given)
+    return made
+
+
+def from_flags(flags: argparse.Namespace) -> Config:
+    """Return the configuration that parsed flags ask for; they win over `--config FILE`.
+
+    Raises:
+        UserError: As `Config`, and if the file can't be read or has unknown names.
+    """
+    given = {field.name: vars(flags)[field.name] for field, _ in _typed_fields() if field.name in vars(flags)}
+    return Config(**(_read(Path(flags.config)) if flags.config else {}) | given)
 
 
 class _Parser(argparse.ArgumentParser):

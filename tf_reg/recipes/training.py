@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,26 @@ _ROWS = (
 def run(config: Config) -> Result:
     """Train as `config` says and write `runs/<name>/` and a SavedModel.
 
-    Sets the process' random seed, dtype policy and op determinism: the same configuration on the same machine gives
-    the same numbers.
-
     Raises:
         UserError: If the data can't be had, the folder is taken or can't be written, or training diverges.
         InterruptedRunError: On Ctrl-C, after what there is has been written.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(f"A SavedModel needs KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}.")
+    model, images = prepare(config)
+    folder = _make_folder(config)
+    config.save(folder / "config.json")
+    try:
+        return _train_and_write(model, config, images, folder)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(folder) from None
+
+
+def prepare(config: Config) -> tuple[keras.Model, ImageData]:
+    """Return the compiled model and the data that `config` asks for.
+
+    Sets the process' random seed, dtype policy and op determinism: the same configuration on the same machine gives
+    the same numbers.
     """
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
@@ -78,12 +93,7 @@ def run(config: Config) -> Result:
     images = load_data(config)
     model = build_model(config, images)
     compile_model(model, config, images.train_size)
-    folder = _make_folder(config)
-    config.save(folder / "config.json")
-    try:
-        return _train_and_write(model, config, images, folder)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(folder) from None
+    return model, images
 
 
 def load_data(config: Config) -> ImageData:
@@ -175,7 +185,7 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
     before = _weights(model)
     start = time.perf_counter()
     try:
-        _fit(model, config, images, folder)
+        fit(model, config, images, _writers(folder))
     finally:  # an interrupted run keeps its model and its curves too
         seconds = time.perf_counter() - start
         history = model.history.history if model.history else {}
@@ -187,7 +197,7 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
         )
     metrics = (
         {"name": folder.name}
-        | _measure(model, images)
+        | measure(model, images)
         | {
             "epochs": len(history["loss"]),
             "seconds": seconds,
@@ -203,28 +213,44 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
     return Result(metrics, folder, export(model, Path(config.saved_models_dir) / folder.name))
 
 
-def _fit(model: keras.Model, config: Config, images: ImageData, folder: Path) -> None:
-    readers: list[keras.callbacks.Callback] = [
+def _writers(folder: Path) -> list[keras.callbacks.Callback]:
+    return [
         keras.callbacks.CSVLogger(str(folder / "history.csv")),
         keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
     ]
+
+
+def fit(
+    model: keras.Model,
+    config: Config,
+    images: ImageData,
+    readers: Sequence[keras.callbacks.Callback] = (),
+    verbose: int | None = None,
+) -> None:
+    """Train a compiled model.
+
+    Args:
+        model: The model that `prepare` returned.
+        config: Epochs, early stopping, and how much to print.
+        images: The data that `prepare` returned.
+        readers: Callbacks that see every key of `RegularizationLogger` in their `logs`.
+        verbose: Keras' `verbose`, by default as `config.quiet` says.
+    """
+    logger = callbacks.RegularizationLogger(per_layer=True, near_zero=NEAR_ZERO)
+    stopping = []
     if config.early_stopping is not None:
-        readers.append(
+        stopping = [
             keras.callbacks.EarlyStopping(
                 "val_data_loss", patience=config.early_stopping, mode="min", restore_best_weights=True
             )
-        )
+        ]
     model.fit(
         images.train,
         epochs=config.epochs,
         shuffle=False,  # the pipeline does
         validation_data=images.validation,
-        verbose=2 if config.quiet else 1,
-        callbacks=[
-            callbacks.RegularizationLogger(per_layer=True, near_zero=NEAR_ZERO),
-            *readers,
-            _Progress(),
-        ],
+        verbose=(2 if config.quiet else 1) if verbose is None else verbose,
+        callbacks=[logger, *readers, *stopping, _Progress()],
     )
 
 
@@ -235,24 +261,20 @@ class _Progress(keras.callbacks.ProgbarLogger):
         super().on_epoch_end(epoch, {key: value for key, value in (logs or {}).items() if "/" not in key})
 
 
-def _measure(model: keras.Model, images: ImageData) -> dict[str, Any]:
-    """Evaluate the trained model on the test and training examples, in inference mode, and its weights."""
-    test = model.evaluate(images.test, verbose=0, return_dict=True)
-    train = model.evaluate(images.train_eval, verbose=0, return_dict=True)
+def measure(model: keras.Model, images: ImageData) -> dict[str, Any]:
+    """Evaluate a trained model on all three splits, in inference mode, and measure its regularised weights."""
+    metrics: dict[str, Any] = {}
+    for name, dataset in (("train", images.train_eval), ("validation", images.validation), ("test", images.test)):
+        losses = model.evaluate(dataset, verbose=0, return_dict=True)
+        metrics |= {f"{name}_{key}": value for key, value in losses.items()}
+        metrics[f"{name}_size"] = getattr(images, f"{name}_size")
     weights = statistics.total(statistics.Meter(model, NEAR_ZERO).measure())
-    return (
-        {f"test_{key}": value for key, value in test.items()}
-        | {f"train_{key}": value for key, value in train.items()}
-        | {
-            "penalty": weights.penalty,
-            "sparsity": weights.sparsity,
-            "near_sparsity": weights.near_sparsity,
-            "parameters": model.count_params(),
-            "train_size": images.train_size,
-            "validation_size": images.validation_size,
-            "test_size": images.test_size,
-        }
-    )
+    return metrics | {
+        "penalty": weights.penalty,
+        "sparsity": weights.sparsity,
+        "near_sparsity": weights.near_sparsity,
+        "parameters": model.count_params(),
+    }
 
 
 def _weights(model: keras.Model) -> dict[str, np.ndarray]:
