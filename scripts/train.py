@@ -24,12 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: Sequence[str] | None) -> int:
-    from tf_reg.recipes import config, training  # takes seconds, in which Ctrl-C should end cleanly too
+    from tf_reg.recipes import config, runs  # takes seconds, in which Ctrl-C should end cleanly too
 
     try:
         flags = config.parser(__doc__).parse_args(arguments)
-        result = training.run(config.from_flags(flags))
-    except training.InterruptedRunError as interrupted:
+        result = runs.run(config.from_flags(flags))
+    except runs.InterruptedRunError as interrupted:
         print(f"\n{interrupted}", file=sys.stderr)
         return 130
     except config.UserError as error:

@@ -7,39 +7,42 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import functools
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import keras
 import pytest
 
-REQUIRED = os.environ.get("TF_REG_REQUIRE", "").split(",")
-
-
-def missing(what: str, reason: str) -> None:
-    """Skip with a plain reason, or fail where `TF_REG_REQUIRE` (a comma-separated list) names `what`."""
-    if what in REQUIRED:
-        pytest.fail(f"{reason} (TF_REG_REQUIRE names {what})")
-    pytest.skip(reason)
-
-
-def require_module(name: str) -> None:
-    if importlib.util.find_spec(name) is None:
-        missing(name, f'{name} is not installed: pip install -e ".[backends]"')
-
+from tests.tools import ROOT, missing
 
 @pytest.fixture(scope="session")
 def fashion_mnist_dir() -> str:
     """The folder of a prepared Fashion-MNIST, as TensorFlow Datasets writes it."""
-    folder = os.environ.get("TFDS_DATA_DIR", str(Path(__file__).parents[2] / "shared" / "tfds"))
+    folder = os.environ.get("TFDS_DATA_DIR", str(ROOT.parent / "shared" / "tfds"))
     if not (Path(folder) / "fashion_mnist").is_dir():
         missing("fashion_mnist", f"no prepared fashion_mnist in {folder}: set TFDS_DATA_DIR")
     return folder
+
+
+@pytest.fixture(scope="session")
+def script():
+    """Load `scripts/<name>.py` as a module: a function of its name."""
+
+    @functools.cache
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(autouse=True)
 def _clean_keras():
     keras.utils.set_random_seed(0)
     yield
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)  # collecting garbage takes longer than most tests
     keras.config.set_dtype_policy("float32")

@@ -108,7 +108,7 @@ def _figure(panels: int, title: str) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(4.6 * panels, 3.9), layout="constrained")
     FigureCanvasAgg(figure)  # no window and no global state, whatever the user's matplotlib is set to
     figure.suptitle(title, fontsize=11)
-    return figure, list(figure.subplots(1, panels))
+    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 
 def _epochs(values: np.ndarray) -> np.ndarray:

@@ -85,21 +85,26 @@ def _linear(x: Tensor, config: Config) -> Tensor:
 
 def _mlp(x: Tensor, config: Config) -> Tensor:
     x = layers.Flatten()(x)
-    for units in config.hidden:
-        x = _dropped(_activated(layers.Dense, x, config, units), config)
+    for number, units in enumerate(config.hidden, start=1):
+        x = _dropped(_activated(layers.Dense(units, **_kernel(config), name=f"hidden_{number}"), x, config), config)
     return x
 
 
 def _cnn(x: Tensor, config: Config) -> Tensor:
-    for filters in (32, 64):
-        x = _activated(layers.Conv2D, x, config, filters, 3, padding="same")
+    for number, filters in enumerate((32, 64), start=1):
+        convolution = layers.Conv2D(filters, 3, padding="same", **_kernel(config), name=f"conv_{number}")
+        x = _activated(convolution, x, config)
         x = layers.MaxPooling2D(padding="same")(x)
     x = layers.Flatten()(x)
-    return _dropped(_activated(layers.Dense, x, config, 128), config)
+    return _dropped(_activated(layers.Dense(128, **_kernel(config), name="dense"), x, config), config)
 
 
-def _activated(layer: type[layers.Layer], x: Tensor, config: Config, *args: object, **kwargs: object) -> Tensor:
-    x = layer(*args, kernel_regularizer=regularizer(config), use_bias=not config.batch_norm, **kwargs)(x)
+def _kernel(config: Config) -> dict[str, Any]:
+    return {"kernel_regularizer": regularizer(config), "use_bias": not config.batch_norm}
+
+
+def _activated(layer: layers.Layer, x: Tensor, config: Config) -> Tensor:
+    x = layer(x)
     if config.batch_norm:
         x = layers.BatchNormalization()(x)
     return layers.ReLU()(x)

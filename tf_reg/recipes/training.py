@@ -1,84 +1,20 @@
-"""One run: data, model, training, and everything that it leaves behind."""
+"""Train the model that a configuration asks for, and measure what came out."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-import os
-import platform
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
-from keras import ops
 
-from tf_reg import callbacks, paths, plots, statistics
-from tf_reg.export import export
+from tf_reg import callbacks, statistics
 from tf_reg.recipes import data, models
-from tf_reg.recipes.config import Config, UserError
+from tf_reg.recipes.config import Config
 from tf_reg.recipes.data import ImageData
 
 NEAR_ZERO = 1e-3
-
-
-class InterruptedRunError(Exception):
-    """Ctrl-C in the middle of a run; `folder` holds what there is."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(f"Interrupted. What there is lies in {folder}.")
-        self.folder = folder
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a finished run found (`metrics.json`), and where it lies."""
-
-    metrics: dict[str, Any]
-    folder: Path
-    saved_model: Path
-
-    def table(self) -> str:
-        """Return the run's results as a table of a few lines."""
-        rows = [(label, form.format(self.metrics[key])) for key, label, form in _ROWS]
-        width = max(len(label) for label, _ in rows)
-        return "\n".join(f"{label:<{width}}  {value:>10}" for label, value in rows)
-
-
-_ROWS = (
-    ("test_accuracy", "test accuracy", "{:.4f}"),
-    ("test_loss", "test loss", "{:.4f}"),
-    ("test_data_loss", "test loss without penalty", "{:.4f}"),
-    ("train_accuracy", "training accuracy", "{:.4f}"),
-    ("penalty", "penalty", "{:.4f}"),
-    ("sparsity", "exact zeros", "{:.2%}"),
-    ("near_sparsity", f"|weight| < {NEAR_ZERO:g}", "{:.2%}"),
-    ("parameters", "parameters", "{:,}"),
-    ("epochs", "epochs", "{}"),
-    ("seconds", "training time (s)", "{:.1f}"),
-)
-
-
-def run(config: Config) -> Result:
-    """Train as `config` says and write `runs/<name>/` and a SavedModel.
-
-    Raises:
-        UserError: If the data can't be had, the folder is taken or can't be written, or training diverges.
-        InterruptedRunError: On Ctrl-C, after what there is has been written.
-    """
-    if keras.backend.backend() != "tensorflow":
-        raise UserError(f"A SavedModel needs KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}.")
-    model, images = prepare(config)
-    folder = _make_folder(config)
-    config.save(folder / "config.json")
-    try:
-        return _train_and_write(model, config, images, folder)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(folder) from None
 
 
 def prepare(config: Config) -> tuple[keras.Model, ImageData]:
@@ -88,7 +24,8 @@ def prepare(config: Config) -> tuple[keras.Model, ImageData]:
     the same numbers.
     """
     keras.utils.set_random_seed(config.seed)
-    tf.config.experimental.enable_op_determinism()
+    if not config.jit:  # Keras doesn't compile with XLA where this is on
+        tf.config.experimental.enable_op_determinism()
     keras.config.set_dtype_policy(config.precision)
     images = load_data(config)
     model = build_model(config, images)
@@ -152,74 +89,6 @@ def _optimizer(model: keras.Model, config: Config, steps: int) -> keras.Optimize
     return optimizer
 
 
-def _make_folder(config: Config) -> Path:
-    """Make the run's folder, under a name that no run and no exported model has yet."""
-    runs, exports = Path(config.runs_dir), Path(config.saved_models_dir)
-    stem = config.name or "-".join(
-        [config.dataset.removeprefix("folder:").strip("/").replace("/", "-"), config.model, *config.methods]
-    )
-    number = 1
-    while True:
-        name = stem if number == 1 else f"{stem}-{number}"
-        folder = runs / name
-        try:
-            runs.mkdir(parents=True, exist_ok=True)
-            if not (exports / name).exists():
-                folder.mkdir()
-                return folder
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise UserError(
-                f"The run's folder {folder} can't be made: {error.strerror}. Choose another --runs-dir."
-            ) from error
-        if config.name:
-            raise UserError(
-                f"A run or model named {name} exists in {runs} or {exports} and is never overwritten. "
-                "Choose another --name."
-            )
-        number += 1
-
-
-def _train_and_write(model: keras.Model, config: Config, images: ImageData, folder: Path) -> Result:
-    before = _weights(model)
-    start = time.perf_counter()
-    try:
-        fit(model, config, images, _writers(folder))
-    finally:  # an interrupted run keeps its model and its curves too
-        seconds = time.perf_counter() - start
-        history = model.history.history if model.history else {}
-        model.save(folder / "model.keras")
-        _draw(history, before, _weights(model), folder)
-    if not all(np.isfinite(history["data_loss"])):
-        raise UserError(
-            f"Training diverged: the loss is no number any more. Lower --learning-rate. See {folder}/history.csv."
-        )
-    metrics = (
-        {"name": folder.name}
-        | measure(model, images)
-        | {
-            "epochs": len(history["loss"]),
-            "seconds": seconds,
-            "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
-            "machine": {
-                "architecture": platform.machine(),
-                "cores": os.cpu_count(),
-                "gpus": len(tf.config.list_physical_devices("GPU")),
-            },
-        }
-    )
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    return Result(metrics, folder, export(model, Path(config.saved_models_dir) / folder.name))
-
-
-def _writers(folder: Path) -> list[keras.callbacks.Callback]:
-    return [
-        keras.callbacks.CSVLogger(str(folder / "history.csv")),
-        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
-    ]
-
-
 def fit(
     model: keras.Model,
     config: Config,
@@ -275,21 +144,3 @@ def measure(model: keras.Model, images: ImageData) -> dict[str, Any]:
         "near_sparsity": weights.near_sparsity,
         "parameters": model.count_params(),
     }
-
-
-def _weights(model: keras.Model) -> dict[str, np.ndarray]:
-    """Copy the regularised weights of each layer, flattened, by layer path."""
-    layers: dict[str, list[np.ndarray]] = {}
-    for path, variable in paths.regularized_variables(model):
-        layers.setdefault(path, []).append(ops.convert_to_numpy(variable).ravel())
-    return {path: np.concatenate(parts) for path, parts in layers.items()}
-
-
-def _draw(
-    history: dict[str, list[float]], before: dict[str, np.ndarray], after: dict[str, np.ndarray], folder: Path
-) -> None:
-    if not history:
-        return  # interrupted in the first epoch
-    plots.curves(history, folder / "curves.png", folder.name)
-    if before:
-        plots.regularization(history, before, after, folder / "regularization.png", folder.name)

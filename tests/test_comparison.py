@@ -1,0 +1,73 @@
+import json
+
+import pytest
+
+from tf_reg.recipes import comparison
+from tf_reg.recipes.comparison import Trials
+from tf_reg.recipes.config import Config
+
+
+class Fake(Trials):
+    """Accuracies that depend on the configuration as a test wants it; counts what is trained."""
+
+    def __init__(self, validation, test):
+        self.asked, self._of = [], (validation, test)
+
+    def metrics(self, config):
+        self.asked.append(config)
+        validation, test = (of(config) for of in self._of)
+        return {"validation_accuracy": validation, "test_accuracy": test, "train_accuracy": 1.0}
+
+
+def test_the_strength_is_chosen_on_validation_examples_alone(monkeypatch):
+    monkeypatch.setattr(comparison, "METHODS", {"L1": [{"reg": "l1", "l1": value} for value in (1e-5, 1e-4, 1e-3)]})
+    trials = Fake(validation=lambda config: 1 - abs(config.l1 - 1e-4), test=lambda config: config.l1)
+    (row,) = comparison.compare(Config(), 3, trials)
+    assert row.chosen == {"reg": "l1", "l1": 1e-4}
+    assert {config.seed for config in trials.asked if config.l1 != 1e-4} == {0, 1}
+    assert {config.seed for config in trials.asked if config.l1 == 1e-4} == {0, 1, 2}
+
+
+def test_means_and_deviations_over_the_seeds(monkeypatch):
+    monkeypatch.setattr(comparison, "METHODS", {"none": [{}]})
+    (row,) = comparison.compare(Config(seed=5), 3, Fake(lambda config: 0, lambda config: 0.8 + 0.01 * config.seed))
+    assert row.test == pytest.approx((86, 1))
+    assert row.gap == pytest.approx((14, 1))
+    assert list(comparison.markdown([row]))[2:] == ["| none |  | 86.0 ± 1.0 | 14.0 ± 1.0 |"]
+
+
+def test_every_method_of_the_articles_is_there_alone():
+    methods = dict(comparison.METHODS)
+    combinations = methods.pop("combination")
+    assert len(methods) == 1 + 8
+    for candidates in methods.values():
+        assert len({len(Config(**candidate).methods) for candidate in candidates}) == 1
+        assert all(len(Config(**candidate).methods) <= 1 for candidate in candidates)
+    assert all(len(Config(**candidate).methods) > 1 for candidate in combinations)
+
+
+def test_the_script_prints_a_table_and_goes_on_where_it_stopped(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(comparison, "METHODS", {"none": [{}], "dropout": [{"dropout": 0.5}, {"dropout": 0.2}]})
+    flags = ["--model", "linear", "--epochs", "1", "--train-size", "100", "--seeds", "2", "--results", "r/all.jsonl"]
+    assert script("compare").main(flags) == 0
+    table = capsys.readouterr().out
+    assert table.splitlines()[0].startswith("| method |")
+    assert len(table.splitlines()) == 4
+    lines = (tmp_path / "r/all.jsonl").read_text().splitlines()
+    assert len(lines) == 2 + 4
+    assert {json.loads(line)["config"]["seed"] for line in lines} == {0, 1}
+    monkeypatch.setattr(comparison, "_train", lambda config: pytest.fail("trained again"))
+    assert script("compare").main(flags) == 0
+    assert capsys.readouterr().out == table
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [(["--seeds", "0"], "--seeds must be 1 or more"), (["--results", "bad.jsonl"], "bad.jsonl is no file of results")],
+)
+def test_mistakes_exit_with_2(script, tmp_path, monkeypatch, capsys, flags, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.jsonl").write_text("{}\n")
+    assert script("compare").main(flags) == 2
+    assert capsys.readouterr().err.startswith(f"compare.py: {message}")

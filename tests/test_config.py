@@ -1,0 +1,123 @@
+import dataclasses
+import json
+
+import pytest
+
+from tf_reg.recipes import config
+from tf_reg.recipes.config import Config, UserError
+
+
+def parsed(*arguments):
+    return config.from_flags(config.parser().parse_args(arguments))
+
+
+def test_no_flags_is_the_default():
+    assert parsed() == Config()
+
+
+def test_every_field_is_a_flag_and_survives_the_file(tmp_path):
+    other = Config(
+        dataset="fashion_mnist", data_dir="d", image_size=(32, 48), train_size=100, validation_split=0.2,
+        model="cnn", hidden=(300, 100), normalization="imagenet", reg="l1l2", l1=0.1, l2=0.2, dropout=0.5,
+        batch_norm=True, augment=True, flip=False, weight_decay=0.3, early_stopping=3, label_smoothing=0.1,
+        epochs=2, batch_size=4, optimizer="sgd", learning_rate=0.5, momentum=0.9, schedule="cosine", seed=7,
+        precision="mixed_bfloat16", steps_per_execution=5, jit=True, name="n", runs_dir="r",
+        saved_models_dir="s", quiet=True,
+    )  # fmt: skip
+    assert all(value != default for value, default in zip(*map(dataclasses.astuple, (other, Config())), strict=True))
+    other.save(tmp_path / "config.json")
+    assert parsed("--config", str(tmp_path / "config.json")) == other
+    flags = []
+    for field in dataclasses.fields(Config):
+        value, flag = getattr(other, field.name), "--" + field.name.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(flag if value else flag.replace("--", "--no-"))
+        else:
+            flags += [flag, *map(str, value if isinstance(value, tuple) else [value])]
+    assert parsed(*flags) == other
+
+
+def test_flags_win_over_the_file(tmp_path):
+    Config(reg="l1", epochs=3, batch_norm=True).save(tmp_path / "config.json")
+    made = parsed("--config", str(tmp_path / "config.json"), "--epochs", "4", "--no-batch-norm")
+    assert (made.reg, made.epochs, made.batch_norm) == ("l1", 4, False)
+
+
+def test_early_stopping_alone_has_a_patience():
+    assert parsed("--early-stopping").early_stopping == 5
+    assert parsed("--early-stopping", "9").early_stopping == 9
+    assert parsed().early_stopping is None
+
+
+def test_one_image_size_is_a_square():
+    assert parsed("--image-size", "32").image_size == (32, 32)
+
+
+def test_the_methods_that_are_on():
+    assert Config().methods == []
+    assert parsed("--reg", "l2", "--dropout", "0.5", "--augment").methods == ["l2", "dropout", "augment"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--reg", "l3"], r"--reg: invalid choice: 'l3' \(choose from .*l1l2"),
+        (["--epochs", "0"], "--epochs must be 1 or more. Received: 0"),
+        (["--epochs", "many"], "--epochs: invalid int value: 'many'"),
+        (["--epochs"], "--epochs: expected one argument"),
+        (["--dropout", "1"], "--dropout must be at least 0 and below 1. Received: 1.0"),
+        (["--learning-rate", "0"], "--learning-rate must be above 0. Received: 0.0"),
+        (["--learning-rate", "nan"], "--learning-rate must be above 0. Received: nan"),
+        (["--l1", "-1"], "--l1 must be 0 or more. Received: -1.0"),
+        (["--l2", "inf"], "--l2 must be 0 or more. Received: inf"),
+        (["--validation-split", "1"], "--validation-split must be between 0 and 1. Received: 1.0"),
+        (["--hidden", "128", "0"], r"--hidden must be 1 or more each. Received: \(128, 0\)"),
+        (["--image-size", "1", "2", "3"], "--image-size takes one number or two, not 3"),
+        (["--momentum", "0.9"], "--momentum is for sgd and rmsprop; adam has none"),
+        (["--name", "a/b"], "--name must be a plain folder name"),
+        (["--learning-rat", "1"], "There is no flag --learning-rat. Did you mean --learning-rate"),
+        (["extra"], "There is no flag extra. --help lists the flags"),
+        (["--config", "nowhere.json"], "--config nowhere.json can't be read as JSON: .*No such file"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, message):
+    with pytest.raises(UserError, match=message) as caught:
+        parsed(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "can't be read as JSON"),
+        ("[]", "must hold a JSON object"),
+        ('{"epoch": 3}', "has unknown names: epoch"),
+        ('{"epochs": "3"}', "--epochs must be int. Received: '3'"),
+        ('{"quiet": 1}', "--quiet must be bool. Received: 1"),
+        ('{"hidden": []}', r"--hidden must be int values. Received: \(\)"),
+        ('{"hidden": 5}', "--hidden must be int values. Received: 5"),
+        ('{"dataset": null}', "--dataset must be str. Received: None"),
+    ],
+)
+def test_bad_files_are_one_sentence(tmp_path, content, message):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        parsed("--config", str(tmp_path / "config.json"))
+
+
+def test_whole_numbers_do_for_floats():
+    assert Config(dropout=0, learning_rate=1).learning_rate == 1.0
+
+
+def test_help_names_every_flag_and_its_default(capsys):
+    with pytest.raises(SystemExit) as caught:
+        config.parser("What it does.").parse_args(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert caught.value.code == 0
+    assert all("--" + field.name.replace("_", "-") in shown for field in dataclasses.fields(Config))
+    assert "(default: 0.001)" in shown
+
+
+def test_the_file_is_plain_json(tmp_path):
+    Config().save(tmp_path / "config.json")
+    assert json.loads((tmp_path / "config.json").read_text())["hidden"] == [128]

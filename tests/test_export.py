@@ -1,0 +1,151 @@
+import importlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import tf_reg
+
+export_module = importlib.import_module("tf_reg.export")  # `tf_reg.export` is the function
+
+
+def classifier(**options):
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1), name="pixels"),
+            layers.RandomTranslation(0.4, 0.4),
+            layers.Rescaling(1 / 255),
+            layers.Flatten(),
+            layers.Dropout(0.5),
+            layers.Dense(16, activation="relu", kernel_regularizer="l1l2"),
+            layers.BatchNormalization(),
+            layers.Dense(3, activation="softmax", **options),
+        ]
+    )
+
+
+def pixels(examples):
+    return np.random.default_rng(0).uniform(0, 255, (examples, 8, 8, 1)).astype("float32")
+
+
+def serve(path, x, name="inputs"):
+    return tf.saved_model.load(str(path)).signatures["serving_default"](**{name: tf.constant(x)})
+
+
+@pytest.mark.parametrize("examples", [1, 2, 7])
+def test_the_signature_computes_what_predict_does(tmp_path, examples):
+    model = classifier()
+    path = tf_reg.export(model, tmp_path / "m")
+    outputs = serve(path, pixels(examples))
+    assert list(outputs) == ["probabilities"]
+    assert outputs["probabilities"].dtype == tf.float32
+    np.testing.assert_allclose(outputs["probabilities"], model.predict(pixels(examples), verbose=0), atol=1e-6)
+    np.testing.assert_array_equal(outputs["probabilities"], serve(path, pixels(examples))["probabilities"])
+
+
+def test_the_signature_is_stable(tmp_path):
+    signature = tf.saved_model.load(str(tf_reg.export(classifier(), tmp_path / "m"))).signatures["serving_default"]
+    ((), inputs), outputs = signature.structured_input_signature, signature.structured_outputs
+    assert inputs == {"inputs": tf.TensorSpec((None, 8, 8, 1), tf.float32, name="inputs")}
+    assert outputs == {"probabilities": tf.TensorSpec((None, 3), tf.float32, name="probabilities")}
+
+
+def test_weights_are_stored_once(tmp_path):
+    model = keras.Sequential([keras.Input((300,)), layers.Dense(300), layers.Softmax()])
+    path = tf_reg.export(model, tmp_path / "m")
+    stored = sum(file.stat().st_size for file in (path / "variables").iterdir())
+    assert stored < 1.05 * 4 * model.count_params() + 2**14
+
+
+def test_mixed_precision_serves_float32(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = classifier(dtype="float32")
+    outputs = serve(tf_reg.export(model, tmp_path / "m"), pixels(2))["probabilities"]
+    np.testing.assert_allclose(outputs, model.predict(pixels(2), verbose=0), atol=1e-2)
+    assert outputs.dtype == tf.float32
+
+
+def test_versions_count_up_and_are_never_touched(tmp_path):
+    model, base = classifier(), tmp_path / "m"
+    assert [tf_reg.export(model, base).name for _ in range(2)] == ["1", "2"]
+    assert tf_reg.export(model, base, version=7).name == "7"
+    before = {file: file.read_bytes() for file in base.rglob("*") if file.is_file()}
+    with pytest.raises(ValueError, match=r"Version 2 exists .* never overwritten"):
+        tf_reg.export(model, base, version=2)
+    assert tf_reg.export(model, base).name == "8"
+    assert all(file.read_bytes() == content for file, content in before.items())
+    assert sorted(child.name for child in base.iterdir()) == ["1", "2", "7", "8"]
+
+
+def test_a_version_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
+    base, verify = tmp_path / "m", export_module._verify
+
+    def slow_verify(*args):
+        verify(*args)
+        (base / "1").mkdir(exist_ok=True)
+        (base / "1" / "theirs").touch()
+
+    monkeypatch.setattr(export_module, "_verify", slow_verify)
+    assert tf_reg.export(classifier(), base).name == "2"
+    assert [child.name for child in (base / "1").iterdir()] == ["theirs"]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export_module, "_sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        tf_reg.export(classifier(), tmp_path / "m")
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_a_model_that_is_written_wrong_is_not_published(tmp_path, monkeypatch):
+    model, write = classifier(), export_module._write
+
+    def write_and_move_on(model, *args):
+        write(model, *args)
+        model.layers[-1].bias.assign([5.0, 0.0, 0.0])
+
+    monkeypatch.setattr(export_module, "_write", write_and_move_on)
+    with pytest.raises(RuntimeError, match=r"differs from the model by .* Nothing was published"):
+        tf_reg.export(model, tmp_path / "m")
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_while_a_version_is_written_no_integer_name_shows(tmp_path, monkeypatch):
+    seen, verify = [], export_module._verify
+
+    def watching(model, path, *args):
+        seen.extend(child.name for child in (tmp_path / "m").iterdir())
+        verify(model, path, *args)
+
+    monkeypatch.setattr(export_module, "_verify", watching)
+    tf_reg.export(classifier(), tmp_path / "m")
+    assert len(seen) == 1
+    assert not seen[0].isdecimal()
+
+
+@pytest.mark.parametrize("version", [0, -1, "1", 1.0])
+def test_bad_versions(tmp_path, version):
+    with pytest.raises(ValueError, match="must be a positive integer"):
+        tf_reg.export(classifier(), tmp_path, version=version)
+
+
+def test_logits_are_no_probabilities(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    with pytest.raises(ValueError, match=r"aren't probabilities.*`output_name`"):
+        tf_reg.export(model, tmp_path / "m")
+    path = tf_reg.export(model, tmp_path / "m", input_name="features", output_name="logits")
+    assert list(serve(path, np.ones((2, 4), "float32"), "features")) == ["logits"]
+
+
+def test_models_that_it_does_not_export_are_refused(tmp_path):
+    a, b = keras.Input((2,)), keras.Input((2,))
+    with pytest.raises(ValueError, match="2 inputs and 1 outputs"):
+        tf_reg.export(keras.Model([a, b], layers.Add()([a, b])), tmp_path / "m")
+    with pytest.raises(ValueError, match=r"0 inputs.*keras.Input\(shape\)"):
+        tf_reg.export(keras.Sequential([layers.Dense(1)]), tmp_path / "m")
+    assert not (tmp_path / "m").exists()

@@ -1,0 +1,80 @@
+"""What imports what: `import tf_reg` stays light, and a file imports only files that stand above it."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tf_reg
+
+PACKAGE = Path(tf_reg.__file__).parent
+ORDER = [
+    "backend", "paths", "prox", "groups", "regularizers", "rules", "sparsity", "statistics", "optimizers", "strength",
+    "layers", "callbacks", "compaction", "export", "selection", "plots", "tf1", "recipes",
+]  # fmt: skip
+RECIPES = [
+    "config", "sources", "tfds_source", "pipelines", "data", "models", "training", "runs", "comparison", "benchmarks",
+]  # fmt: skip
+TENSORFLOW = {"backend", "export", "recipes"}
+
+
+def imports(path):
+    """The modules that a file imports, wherever in the file it does so."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def rank(dotted):
+    """The place of `tf_reg.x...` in the order, `None` for what isn't ours."""
+    parts = dotted.split(".")
+    if parts[0] != "tf_reg" or len(parts) == 1:
+        return None
+    if parts[1] == "recipes":
+        known = [part for part in parts[2:3] if part in RECIPES]
+        return len(ORDER) + (RECIPES.index(known[0]) if known else -1)
+    return ORDER.index(parts[1])
+
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+
+
+def module(path):
+    return "tf_reg." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_no_import_points_up_the_wrong_way(path):
+    own = rank(module(path))
+    ours = {name: rank(name) for name in imports(path) if rank(name) is not None}
+    assert [name for name, place in ours.items() if place > own] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_tensorflow_is_imported_where_it_must_be_alone(path):
+    if module(path).split(".")[1] not in TENSORFLOW:
+        assert [name for name in imports(path) if re.match(r"(tensorflow|tf)\b", name)] == []
+
+
+HEAVY = {"tensorflow_datasets", "matplotlib", "sklearn"}
+
+
+def test_import_is_light():
+    """Keras itself imports scikit-learn and, for pictures, matplotlib where they are installed: not counted here."""
+    code = "import sys, keras; keras_alone = set(sys.modules); import tf_reg; print(*set(sys.modules) - keras_alone)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "tf_reg.callbacks" in loaded
+    assert not HEAVY & {name.partition(".")[0] for name in loaded}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_heavy_libraries_are_imported_lazily(path):
+    for statement in ast.parse(path.read_text()).body:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            names = [statement.module or ""] if isinstance(statement, ast.ImportFrom) else statement.names
+            assert not HEAVY & {getattr(name, "name", name).partition(".")[0] for name in names}

@@ -1,0 +1,45 @@
+"""What the README tells people to do works."""
+
+import re
+import shlex
+
+import keras
+import pytest
+
+from tests.tools import ROOT
+
+README = (ROOT / "README.md").read_text()
+SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)).replace("\\\n", " ")
+PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = sorted(set(re.findall(r"python scripts/(?:train|compare)\.py[^\n&]*", SHELL)))
+
+
+def test_the_two_commands_install_and_go_on():
+    commands = re.findall(r"^pip install -e .* && .*$", README, flags=re.MULTILINE)
+    assert commands == [
+        "pip install -e . && python scripts/train.py --reg l1l2",
+        'pip install -e ".[test]" && pytest',
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(PYTHON)))
+def test_python_examples_run(number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    exec(compile("\n".join(PYTHON[: number + 1]), "README.md", "exec"), {})
+    assert (tmp_path / "saved_models").is_dir() == ("tf_reg.export" in "\n".join(PYTHON[: number + 1]))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_have_flags_that_exist(command):
+    from tf_reg.recipes import config
+
+    parser = config.parser()
+    parser.add_argument("--seeds")
+    parser.add_argument("--results")
+    config.from_flags(parser.parse_args(shlex.split(command)[2:]))
+
+
+def test_every_script_is_shown():
+    for script in (ROOT / "scripts").glob("*.py"):
+        assert f"scripts/{script.name}" in README

@@ -1,0 +1,280 @@
+"""`scripts/train.py`, run as a user does, in this process."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tests.tools import ROOT
+from tf_reg.recipes import data, training
+from tf_reg.recipes.config import Config
+
+@pytest.fixture
+def train(script, tmp_path, monkeypatch, capsys):
+    """Run the script with some flags in an empty folder: returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*flags):
+        code = script("train").main([str(flag) for flag in flags])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def last_lines(out):
+    """The table and the paths at the end of what a run prints, as `{label: value}`."""
+    lines = [line.rsplit("  ", 1) for line in out.rstrip().splitlines()[-14:] if "  " in line]
+    return {label.strip(): value.strip() for label, value in lines}
+
+
+def test_a_run_leaves_everything_it_promises(train):
+    code, out, err = train("--reg", "l1l2", "--epochs", 3, "--quiet")
+    assert (code, err) == (0, "")
+    run, exported = Path("runs/digits-mlp-l1l2"), Path("saved_models/digits-mlp-l1l2/1")
+    table = last_lines(out)
+    assert (table["run"], table["SavedModel"]) == (str(run), str(exported))
+    assert {path.name for path in run.iterdir()} == {
+        "config.json", "history.csv", "metrics.json", "tensorboard", "curves.png", "regularization.png", "model.keras",
+    }  # fmt: skip
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert table["test accuracy"] == f"{metrics['test_accuracy']:.4f}"
+    assert metrics["test_loss"] == pytest.approx(metrics["test_data_loss"] + metrics["penalty"], rel=1e-5)
+    with (run / "history.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 3
+    assert {"penalty", "penalty/hidden_1", "sparsity/logits", "val_data_loss", "data_loss"} < set(rows[0])
+    model, images = keras.models.load_model(run / "model.keras"), data.load("digits")
+    losses = model.evaluate(images.test, verbose=0, return_dict=True)
+    assert losses["accuracy"] == metrics["test_accuracy"]
+    assert losses["loss"] == pytest.approx(metrics["test_loss"], rel=1e-6)
+
+
+def test_tensorboard_has_the_penalty(train):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train("--reg", "l2", "--epochs", 2, "--quiet", "--name", "a")
+    events = EventAccumulator("runs/a/tensorboard/train", size_guidance={"tensors": 0})
+    events.Reload()
+    assert {"epoch_penalty", "epoch_penalty/hidden_1", "epoch_sparsity"} < set(events.Tags()["tensors"])
+
+
+def test_the_saved_model_gives_the_printed_accuracy_in_a_new_process(train):
+    _, out, _ = train("--reg", "l1l2", "--epochs", 2, "--quiet")
+    images = [(x.numpy(), y.numpy()) for x, y in data.load("digits").test]
+    np.savez("test.npz", x=np.concatenate([x for x, _ in images]), y=np.concatenate([y for _, y in images]))
+    code = """
+import numpy as np, tensorflow as tf
+test = np.load("test.npz")
+serve = tf.saved_model.load("saved_models/digits-mlp-l1l2/1").signatures["serving_default"]
+guessed = serve(inputs=tf.constant(test["x"].astype("float32")))["probabilities"].numpy().argmax(axis=1)
+print(f"{np.mean(guessed == test['y'].argmax(axis=1)):.4f}")
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert answer.strip() == last_lines(out)["test accuracy"]
+
+
+def test_the_same_seed_gives_the_same_numbers(train):
+    flags = ("--model", "cnn", "--dropout", 0.5, "--augment", "--epochs", 2, "--train-size", 300, "--quiet")
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert train(*flags, "--name", name, "--seed", seed)[0] == 0
+    a, b, c = (Path(f"runs/{name}/history.csv").read_text() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_a_saved_configuration_trains_again(train):
+    train("--reg", "l1", "--epochs", 2, "--quiet", "--name", "a")
+    assert train("--config", "runs/a/config.json", "--name", "b")[0] == 0
+    assert Path("runs/a/history.csv").read_text() == Path("runs/b/history.csv").read_text()
+
+
+def test_runs_never_overwrite(train):
+    flags = ("--model", "linear", "--epochs", 1, "--quiet")
+    train(*flags)
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    _, out, _ = train(*flags)
+    assert last_lines(out)["run"] == "runs/digits-linear-2"
+    assert last_lines(out)["SavedModel"] == "saved_models/digits-linear-2/1"
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_name_that_only_a_model_has_is_taken_too(train):
+    Path("saved_models/digits-linear").mkdir(parents=True)
+    assert last_lines(train("--model", "linear", "--epochs", 1, "--quiet")[1])["run"] == "runs/digits-linear-2"
+
+
+def test_all_methods_combine(train):
+    code, out, _ = train(
+        "--model", "cnn", "--reg", "l1l2", "--dropout", 0.3, "--batch-norm", "--augment", "--weight-decay", 0.01,
+        "--early-stopping", 1, "--label-smoothing", 0.1, "--schedule", "cosine", "--precision", "mixed_bfloat16",
+        "--steps-per-execution", 4, "--train-size", 200, "--epochs", 3, "--quiet",
+    )  # fmt: skip
+    assert code == 0
+    assert last_lines(out)["run"] == "runs/digits-cnn-l1l2-dropout-bn-augment-wd-es-ls"
+
+
+def test_float16_trains(train):
+    assert train("--epochs", 1, "--train-size", 200, "--quiet", "--precision", "mixed_float16")[0] == 0
+
+
+@pytest.mark.slow
+def test_xla_gives_the_same_numbers_twice(tmp_path):
+    """In processes of its own: Keras ignores `jit_compile` once a process is set to deterministic ops."""
+    for name in "ab":
+        command = [sys.executable, ROOT / "scripts/train.py", "--jit", "--epochs", "2", "--quiet", "--name", name]
+        answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert "doesn't support" not in answer.stderr
+    a, b = ((tmp_path / f"runs/{name}/history.csv").read_text() for name in "ab")
+    assert a == b
+
+
+def test_early_stopping_restores_the_best_weights(train):
+    flags = ("--train-size", 100, "--epochs", 30, "--learning-rate", 0.05, "--early-stopping", 2, "--quiet")
+    assert train(*flags, "--name", "a")[0] == 0
+    with open("runs/a/history.csv") as stream:
+        losses = [float(row["val_data_loss"]) for row in csv.DictReader(stream)]
+    assert len(losses) < 30
+    assert len(losses) - 1 - int(np.argmin(losses)) == 2
+    metrics = json.loads(Path("runs/a/metrics.json").read_text())
+    assert metrics["validation_data_loss"] == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_weight_decay_shrinks_kernels_alone():
+    config = Config(weight_decay=0.5, learning_rate=0.1, batch_norm=True)
+    model, _ = training.prepare(config)
+    for variable in model.trainable_variables:
+        variable.assign(np.ones(variable.shape))
+    model.optimizer.apply([0.0 * variable.value for variable in model.trainable_variables], model.trainable_variables)
+    for variable in model.trainable_variables:
+        expected = 0.95 if variable.name == "kernel" else 1.0
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-6)
+
+
+def test_the_cosine_schedule_ends_at_zero():
+    model, images = training.prepare(Config(schedule="cosine", epochs=3, batch_size=50))
+    schedule = model.optimizer._learning_rate
+    steps = sum(1 for _ in images.train) * 3
+    assert float(schedule(0)) == pytest.approx(1e-3)
+    assert float(schedule(steps)) == pytest.approx(0, abs=1e-9)
+    assert float(schedule(steps - 1)) > 0
+
+
+def test_label_smoothing_is_in_the_loss_and_in_data_loss():
+    model, images = training.prepare(Config(label_smoothing=0.2))
+    losses = model.evaluate(images.test, verbose=0, return_dict=True)
+    assert losses["loss"] == pytest.approx(losses["data_loss"], rel=1e-6)
+    labels = np.concatenate([y for _, y in images.test]) * 0.8 + 0.02
+    expected = -np.mean(np.sum(labels * np.log(model.predict(images.test, verbose=0)), axis=1))
+    assert losses["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_progress_bar_shows_totals_alone(train):
+    _, out, _ = train("--reg", "l1", "--epochs", 1, "--model", "linear")
+    assert "penalty: " in out
+    assert "penalty/" not in out
+
+
+def touch(path):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(b"no picture")
+
+
+MISTAKES = [
+    (["--reg", "l3"], "--reg: invalid choice"),
+    (["--epochs", "0"], "--epochs must be 1 or more"),
+    (["--epochs", "ten"], "--epochs: invalid int value"),
+    (["--dropout", "1.5"], "--dropout must be at least 0 and below 1"),
+    (["--learning-rate", "-1"], "--learning-rate must be above 0"),
+    (["--optimizer", "lbfgs"], "--optimizer: invalid choice"),
+    (["--model", "transformer"], "--model: invalid choice"),
+    (["--lr", "0.1"], "There is no flag --lr"),
+    (["--config", "nowhere.json"], "--config nowhere.json can't be read"),
+    (["--name", "taken"], "A run or model named taken exists"),
+    (["--name", "../x"], "--name must be a plain folder name"),
+    (["--runs-dir", "file"], "--runs-dir file can't be made or written: File exists"),
+    (["--saved-models-dir", "file/x"], "--saved-models-dir file/x can't be made or written: Not a directory"),
+    (["--dataset", "fashion_mnits"], "fashion_mnist"),
+    (["--dataset", "folder:nowhere", "--image-size", "8"], "nowhere"),
+    (["--dataset", "folder:empty", "--image-size", "8"], "empty"),
+    (["--dataset", "folder:broken", "--image-size", "8"], ".png"),
+    (["--dataset", "folder:broken"], "image"),
+    (["--train-size", "100000"], "1293"),
+    (["--train-size", "2"], "10"),
+    (["--validation-split", "0.0001"], "validation"),
+]
+
+
+@pytest.mark.parametrize(("flags", "message"), MISTAKES, ids=[" ".join(flags) for flags, _ in MISTAKES])
+def test_mistakes_are_one_sentence_and_exit_code_2(train, flags, message):
+    touch("file")
+    Path("runs/taken").mkdir(parents=True)
+    Path("empty").mkdir()
+    for name in ("cats", "dogs"):
+        for number in range(10):
+            touch(f"broken/{name}/{number}.png")
+    code, out, err = train("--quiet", *flags)
+    assert code == 2
+    assert err.startswith("train.py: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in out + err
+    assert [path.name for path in Path("runs").iterdir()] == ["taken"]
+
+
+def test_no_network_is_one_sentence_soon(train, monkeypatch, tmp_path):
+    def unreachable(*args, **kwargs):
+        raise OSError("unreachable")
+
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    start = time.monotonic()
+    code, _, err = train("--dataset", "cifar10", "--data-dir", tmp_path / "sets")
+    assert code == 2
+    assert time.monotonic() - start < 30
+    assert "cifar10" in err
+    assert not (tmp_path / "sets").exists()
+
+
+def test_a_run_that_diverges_says_so_and_keeps_its_files(train):
+    code, _, err = train("--optimizer", "sgd", "--learning-rate", 1e30, "--epochs", 3, "--quiet", "--name", "a")
+    assert code == 2
+    assert "Lower --learning-rate" in err
+    assert Path("runs/a/history.csv").exists()
+    assert list(Path("saved_models").iterdir()) == []
+
+
+def test_another_backend_is_refused(train, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    code, _, err = train("--quiet")
+    assert code == 2
+    assert "KERAS_BACKEND=tensorflow" in err
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_there_is(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "scripts/train.py", "--reg", "l1", "--epochs", "100000", "--name", "a", "--quiet"],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ,
+    )  # fmt: skip
+    history = tmp_path / "runs/a/history.csv"
+    deadline = time.monotonic() + 120
+    while not (history.exists() and history.read_text().count("\n") > 3):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted. What there is lies in runs/a." in err
+    assert "Traceback" not in err
+    assert keras.models.load_model(tmp_path / "runs/a/model.keras").count_params() > 0
+    left = {path.name for path in (tmp_path / "runs/a").iterdir()}
+    assert left == {"config.json", "history.csv", "tensorboard", "curves.png", "regularization.png", "model.keras"}
+    assert list((tmp_path / "saved_models").iterdir()) == []

@@ -1,0 +1,25 @@
+"""Where the project lies, and which missing thing is a skip and which is a failure."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+REQUIRED = os.environ.get("TF_REG_REQUIRE", "").split(",")
+
+
+def missing(what: str, reason: str) -> None:
+    """Skip with a plain reason, or fail where `TF_REG_REQUIRE` (a comma-separated list) names `what`."""
+    if what in REQUIRED:
+        pytest.fail(f"{reason} (TF_REG_REQUIRE names {what})")
+    pytest.skip(reason)
+
+
+def require_module(name: str) -> None:
+    """Skip a test that needs a module which isn't installed."""
+    if importlib.util.find_spec(name) is None:
+        missing(name, f'{name} is not installed: pip install -e ".[backends]"')

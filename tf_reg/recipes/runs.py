@@ -1,0 +1,169 @@
+"""One run: training, and everything that it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tf_reg import paths, plots
+from tf_reg.export import export
+from tf_reg.recipes import training
+from tf_reg.recipes.config import Config, UserError
+from tf_reg.recipes.data import ImageData
+
+
+class InterruptedRunError(Exception):
+    """Ctrl-C in the middle of a run; `folder` holds what there is."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"Interrupted. What there is lies in {folder}.")
+        self.folder = folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a finished run found (`metrics.json`), and where it lies."""
+
+    metrics: dict[str, Any]
+    folder: Path
+    saved_model: Path
+
+    def table(self) -> str:
+        """Return the run's results as a table of a few lines."""
+        rows = [(label, form.format(self.metrics[key])) for key, label, form in _ROWS]
+        width = max(len(label) for label, _ in rows)
+        return "\n".join(f"{label:<{width}}  {value:>10}" for label, value in rows)
+
+
+_ROWS = (
+    ("test_accuracy", "test accuracy", "{:.4f}"),
+    ("test_loss", "test loss", "{:.4f}"),
+    ("test_data_loss", "test loss without penalty", "{:.4f}"),
+    ("train_accuracy", "training accuracy", "{:.4f}"),
+    ("penalty", "penalty", "{:.4f}"),
+    ("sparsity", "exact zeros", "{:.2%}"),
+    ("near_sparsity", f"|weight| < {training.NEAR_ZERO:g}", "{:.2%}"),
+    ("parameters", "parameters", "{:,}"),
+    ("epochs", "epochs", "{}"),
+    ("seconds", "training time (s)", "{:.1f}"),
+)
+
+
+def run(config: Config) -> Result:
+    """Train as `config` says and write `runs/<name>/` and a SavedModel.
+
+    Raises:
+        UserError: If the data can't be had, the folder is taken or can't be written, or training diverges.
+        InterruptedRunError: On Ctrl-C, after what there is has been written.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(f"A SavedModel needs KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}.")
+    model, images = training.prepare(config)
+    folder = _make_folder(config)
+    config.save(folder / "config.json")
+    try:
+        return _train_and_write(model, config, images, folder)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(folder) from None
+
+
+def _make_folder(config: Config) -> Path:
+    """Make the run's folder, under a name that no run and no exported model has yet."""
+    runs, exports = _folder(config.runs_dir, "--runs-dir"), _folder(config.saved_models_dir, "--saved-models-dir")
+    for name in [config.name] if config.name else _free_names(config):
+        if not (exports / name).exists():
+            with contextlib.suppress(FileExistsError):
+                (runs / name).mkdir()
+                return runs / name
+    raise UserError(
+        f"A run or model named {config.name} exists in {runs} or {exports} and is never overwritten. "
+        "Choose another --name."
+    )
+
+
+def _folder(path: str, flag: str) -> Path:
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return Path(path)
+    except OSError as error:
+        raise UserError(f"{flag} {path} can't be made or written: {error.strerror}. Choose another.") from error
+
+
+def _free_names(config: Config) -> Iterator[str]:
+    dataset = config.dataset.removeprefix("folder:").strip("/").replace("/", "-")
+    stem = "-".join([dataset, config.model, *config.methods])
+    yield stem
+    yield from (f"{stem}-{number}" for number in itertools.count(2))
+
+
+def _train_and_write(model: keras.Model, config: Config, images: ImageData, folder: Path) -> Result:
+    before = _weights(model)
+    start = time.perf_counter()
+    try:
+        training.fit(model, config, images, writers(folder))
+    finally:  # an interrupted run keeps its model and its curves too
+        seconds = time.perf_counter() - start
+        history = model.history.history if hasattr(model, "history") else {}
+        model.save(folder / "model.keras")
+        _draw(history, before, _weights(model), folder)
+    if not all(np.isfinite(history["data_loss"])):
+        raise UserError(
+            f"Training diverged: the loss is no number any more. Lower --learning-rate. See {folder}/history.csv."
+        )
+    metrics = (
+        {"name": folder.name}
+        | training.measure(model, images)
+        | {
+            "epochs": len(history["loss"]),
+            "seconds": seconds,
+            "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
+            "machine": {
+                "architecture": platform.machine(),
+                "cores": os.cpu_count(),
+                "gpus": len(tf.config.list_physical_devices("GPU")),
+            },
+        }
+    )
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    return Result(metrics, folder, export(model, Path(config.saved_models_dir) / folder.name))
+
+
+def writers(folder: Path) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that write a run's history, as a table and for TensorBoard."""
+    return [
+        keras.callbacks.CSVLogger(str(folder / "history.csv")),
+        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+    ]
+
+
+def _weights(model: keras.Model) -> dict[str, np.ndarray]:
+    """Copy the regularised weights of each layer, flattened, by layer path."""
+    layers: dict[str, list[np.ndarray]] = {}
+    for path, variable in paths.regularized_variables(model):
+        layers.setdefault(path, []).append(ops.convert_to_numpy(variable).ravel())
+    return {path: np.concatenate(parts) for path, parts in layers.items()}
+
+
+def _draw(
+    history: dict[str, list[float]], before: dict[str, np.ndarray], after: dict[str, np.ndarray], folder: Path
+) -> None:
+    if not history:
+        return  # interrupted in the first epoch
+    plots.curves(history, folder / "curves.png", folder.name)
+    if before:
+        plots.regularization(history, before, after, folder / "regularization.png", folder.name)
