@@ -17,6 +17,7 @@ import pytest
 
 from tests.tools import ROOT, missing
 
+
 @pytest.fixture(scope="session")
 def fashion_mnist_dir() -> str:
     """The folder of a prepared Fashion-MNIST, as TensorFlow Datasets writes it."""

@@ -7,6 +7,7 @@ import keras
 import pytest
 
 from tests.tools import ROOT
+from tf_reg.recipes import config
 
 README = (ROOT / "README.md").read_text()
 SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)).replace("\\\n", " ")
@@ -31,9 +32,10 @@ def test_python_examples_run(number, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_have_flags_that_exist(command):
-    from tf_reg.recipes import config
-
+def test_commands_have_flags_that_exist(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/digits-mlp-l1l2").mkdir(parents=True)
+    config.Config().save(tmp_path / "runs/digits-mlp-l1l2/config.json")
     parser = config.parser()
     parser.add_argument("--seeds")
     parser.add_argument("--results")
