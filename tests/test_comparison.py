@@ -64,10 +64,41 @@ def test_the_script_prints_a_table_and_goes_on_where_it_stopped(script, tmp_path
 
 @pytest.mark.parametrize(
     ("flags", "message"),
-    [(["--seeds", "0"], "--seeds must be 1 or more"), (["--results", "bad.jsonl"], "bad.jsonl is no file of results")],
+    [
+        (["--seeds", "0"], "--seeds must be 1 or more"),
+        (["--results", "bad.jsonl"], "bad.jsonl is no file of results"),
+        (["--results", "text.txt"], "text.txt is no file of results: its last line is no result"),
+        (
+            ["--reg", "l2", "--dropout", "0.5"],
+            "compare.py switches the methods on itself. Leave out the flags of l2, dropout",
+        ),
+    ],
 )
 def test_mistakes_exit_with_2(script, tmp_path, monkeypatch, capsys, flags, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.jsonl").write_text("{}\n")
+    (tmp_path / "text.txt").write_text("precious")
     assert script("compare").main(flags) == 2
     assert capsys.readouterr().err.startswith(f"compare.py: {message}")
+    assert (tmp_path / "text.txt").read_text() == "precious"
+
+
+def test_a_line_that_was_cut_off_is_trained_again(tmp_path, monkeypatch):
+    file = tmp_path / "all.jsonl"
+    monkeypatch.setattr(comparison, "_train", lambda config: {"seed": config.seed})
+    for seed in range(3):
+        Trials(file).metrics(Config(seed=seed))
+    whole = file.read_text()
+    file.write_text(whole[:-40])
+    trained = []
+    monkeypatch.setattr(comparison, "_train", lambda config: trained.append(config.seed) or {"seed": config.seed})
+    trials = Trials(file)
+    assert [trials.metrics(Config(seed=seed, quiet=True))["seed"] for seed in range(3)] == [0, 1, 2]
+    assert trained == [2]
+    assert len(file.read_text().splitlines()) == 3
+
+
+def test_one_seed_has_no_deviation(monkeypatch):
+    monkeypatch.setattr(comparison, "METHODS", {"none": [{}]})
+    rows = comparison.compare(Config(), 1, Fake(lambda config: 0, lambda config: 0.8))
+    assert list(comparison.markdown(rows))[2:] == ["| none |  | 80.0 | 20.0 |"]

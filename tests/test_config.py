@@ -34,7 +34,10 @@ def test_every_field_is_a_flag_and_survives_the_file(tmp_path):
             flags.append(flag if value else flag.replace("--", "--no-"))
         else:
             flags += [flag, *map(str, value if isinstance(value, tuple) else [value])]
-    assert parsed(*flags) == other
+    with pytest.raises(UserError, match="--hidden does nothing without --model mlp"):
+        parsed(*flags)
+    flags[flags.index("cnn")] = "mlp"
+    assert parsed(*flags) == dataclasses.replace(other, model="mlp")
 
 
 def test_flags_win_over_the_file(tmp_path):
@@ -62,7 +65,7 @@ def test_the_methods_that_are_on():
     ("arguments", "message"),
     [
         (["--reg", "l3"], r"--reg: invalid choice: 'l3' \(choose from .*l1l2"),
-        (["--epochs", "0"], "--epochs must be 1 or more. Received: 0"),
+        (["--epochs", "0"], "--epochs must be from 1 to 2147483647. Received: 0"),
         (["--epochs", "many"], "--epochs: invalid int value: 'many'"),
         (["--epochs"], "--epochs: expected one argument"),
         (["--dropout", "1"], "--dropout must be at least 0 and below 1. Received: 1.0"),
@@ -71,10 +74,19 @@ def test_the_methods_that_are_on():
         (["--l1", "-1"], "--l1 must be 0 or more. Received: -1.0"),
         (["--l2", "inf"], "--l2 must be 0 or more. Received: inf"),
         (["--validation-split", "1"], "--validation-split must be between 0 and 1. Received: 1.0"),
-        (["--hidden", "128", "0"], r"--hidden must be 1 or more each. Received: \(128, 0\)"),
+        (["--hidden", "128", "0"], r"--hidden must be from 1 to 2147483647 each. Received: \(128, 0\)"),
         (["--image-size", "1", "2", "3"], "--image-size takes one number or two, not 3"),
-        (["--momentum", "0.9"], "--momentum is for sgd and rmsprop; adam has none"),
-        (["--name", "a/b"], "--name must be a plain folder name"),
+        (["--momentum", "0.9"], "--momentum does nothing without --optimizer sgd or --optimizer rmsprop"),
+        (["--l1", "0.5"], "--l1 does nothing without --reg l1 or --reg l1l2"),
+        (["--l1", "0.5", "--reg", "l2"], "--l1 does nothing without --reg l1 or --reg l1l2"),
+        (["--l2", "0.5", "--reg", "l1"], "--l2 does nothing without --reg l2 or --reg l1l2"),
+        (["--no-flip"], "--flip does nothing without --augment"),
+        (["--name", "a/b"], "--name must be 1 to 100 letters, digits"),
+        (["--name", ".."], "--name must be 1 to 100 letters, digits"),
+        (["--name", "$x^$"], "--name must be 1 to 100 letters, digits"),
+        (["--name", "a" * 300], "--name must be 1 to 100 letters, digits"),
+        (["--seed", "4294967296"], "--seed must be from 0 to 2147483647. Received: 4294967296"),
+        (["--batch-size", "10000000000000000000"], "--batch-size must be from 1 to 2147483647"),
         (["--learning-rat", "1"], "There is no flag --learning-rat. Did you mean --learning-rate"),
         (["extra"], "There is no flag extra. --help lists the flags"),
         (["--config", "nowhere.json"], "--config nowhere.json can't be read as JSON: .*No such file"),
@@ -96,6 +108,8 @@ def test_mistakes_are_one_sentence(arguments, message):
         ('{"quiet": 1}', "--quiet must be bool. Received: 1"),
         ('{"hidden": []}', r"--hidden must be int values. Received: \(\)"),
         ('{"hidden": 5}', "--hidden must be int values. Received: 5"),
+        ('{"l1": 1' + 400 * "0" + "}", "--l1 must be float"),
+        ('{"name": "a\\u0000b"}', "--name must be 1 to 100 letters, digits"),
         ('{"dataset": null}', "--dataset must be str. Received: None"),
     ],
 )

@@ -128,7 +128,41 @@ def test_while_a_version_is_written_no_integer_name_shows(tmp_path, monkeypatch)
     assert not seen[0].isdecimal()
 
 
-@pytest.mark.parametrize("version", [0, -1, "1", 1.0])
+@pytest.mark.parametrize("wrap", [lambda i: i, lambda i: [i], lambda i: {"a": i}])
+def test_one_input_in_any_structure(tmp_path, wrap):
+    inputs = keras.Input((2,), name="a")
+    model = keras.Model(wrap(inputs), layers.Dense(2, activation="softmax")(inputs))
+    x = np.ones((4, 2), "float32")
+    outputs = serve(tf_reg.export(model, tmp_path / "m"), x)["probabilities"]
+    np.testing.assert_allclose(outputs, model.predict(wrap(x), verbose=0), atol=1e-6)
+
+
+def test_examples_of_its_own(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((5,)), layers.Embedding(10, 4), layers.Flatten(), layers.Dense(2, activation="softmax")]
+    )
+    with pytest.raises(ValueError, match="pass `examples` that it can"):
+        tf_reg.export(model, tmp_path / "m")
+    x = np.random.default_rng(0).integers(0, 10, (6, 5)).astype("float32")
+    assert serve(tf_reg.export(model, tmp_path / "m", examples=x), x)["probabilities"].shape == (6, 2)
+
+
+def test_lookup_layers_are_refused(tmp_path):
+    words = layers.IntegerLookup(vocabulary=[3, 5])
+    model = keras.Sequential([keras.Input((1,), dtype="int64"), words, layers.Embedding(4, 2)])
+    with pytest.raises(ValueError, match=r"Received the layers integer_lookup.* look the words up in the client"):
+        tf_reg.export(model, tmp_path / "m")
+
+
+@pytest.mark.parametrize("name", ["", "a-b", "my input", "self", 3])
+def test_names_are_identifiers(tmp_path, name):
+    with pytest.raises(ValueError, match="`input_name` must be a name"):
+        tf_reg.export(classifier(), tmp_path, input_name=name)
+    with pytest.raises(ValueError, match="`output_name` must be a name"):
+        tf_reg.export(classifier(), tmp_path, output_name=name)
+
+
+@pytest.mark.parametrize("version", [0, -1, "1", 1.0, True])
 def test_bad_versions(tmp_path, version):
     with pytest.raises(ValueError, match="must be a positive integer"):
         tf_reg.export(classifier(), tmp_path, version=version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import shutil
 import tempfile
@@ -11,7 +12,14 @@ from typing import Any
 import keras
 import numpy as np
 
-_BATCHES = (1, 3)
+from tf_reg.paths import layer_paths
+
+_LOOKUPS = (
+    keras.layers.TextVectorization,
+    keras.layers.IntegerLookup,
+    keras.layers.StringLookup,
+    keras.layers.Hashing,
+)
 
 
 def export(
@@ -21,6 +29,7 @@ def export(
     *,
     input_name: str = "inputs",
     output_name: str = "probabilities",
+    examples: Any = None,
 ) -> Path:
     """Export a model with one input and one output as `<folder>/<version>/`, TensorFlow Serving's layout.
 
@@ -36,13 +45,16 @@ def export(
         input_name: The input's name in the signature.
         output_name: The output's name in the signature. A model that doesn't end in probabilities (a regression,
             bare logits) needs another name than the default one.
+        examples: Inputs to compare on, `(batch, ...)`, at least 1; by default random numbers from 0 to 255, as pixels
+            are. A model that takes no such numbers (the rows of an Embedding, say) needs examples of its own.
 
     Returns:
         The path of the new version.
 
     Raises:
-        ValueError: If the backend isn't TensorFlow, the model has no fixed input or several inputs or outputs, the
-            version is taken or no positive integer, or `output_name` is `"probabilities"` and the outputs aren't.
+        ValueError: If the backend isn't TensorFlow, the model has no fixed input or several inputs or outputs, or text
+            or lookup layers; if the version is taken or no positive integer, a name is no identifier, the examples
+            don't fit, or `output_name` is `"probabilities"` and the outputs aren't.
         RuntimeError: If the written version doesn't compute what the model does; nothing is published.
 
     Example:
@@ -51,8 +63,7 @@ def export(
         '1'
     """
     _check_exportable(model)
-    if version is not None and (not isinstance(version, int) or version < 1):
-        raise ValueError(f"`version` must be a positive integer, or None for the next. Received: {version!r}.")
+    _check_arguments(version, input_name, output_name)
     base = Path(folder)
     base.mkdir(parents=True, exist_ok=True)
     if version is not None and (base / str(version)).exists():
@@ -60,7 +71,7 @@ def export(
     staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=base))
     try:
         _write(model, staging, input_name, output_name)
-        _verify(model, staging, input_name, output_name)
+        _verify(model, staging, input_name, output_name, _examples(model) if examples is None else examples)
         staging.chmod(0o755)  # mkdtemp's folders are private, and a server runs as another user
         _sync(staging)
         return _publish(staging, base, version)
@@ -86,13 +97,33 @@ def _check_exportable(model: keras.Model) -> None:
             f"{model.name!r} with {len(inputs)} inputs and {len(outputs)} outputs. A subclassed model becomes "
             "functional by inputs = keras.Input(shape); keras.Model(inputs, model(inputs))."
         )
+    lookups = [layer.name for _, layer in layer_paths(model) if isinstance(layer, _LOOKUPS)]
+    if lookups:
+        raise ValueError(
+            f"The signature is for numbers, without tables of words. Received the layers {', '.join(lookups)}. Split "
+            "the model behind them, and look the words up in the client."
+        )
+
+
+def _check_arguments(version: Any, input_name: str, output_name: str) -> None:
+    if version is not None and (isinstance(version, bool) or not isinstance(version, numbers.Integral) or version < 1):
+        raise ValueError(f"`version` must be a positive integer, or None for the next. Received: {version!r}.")
+    for name, value in (("input_name", input_name), ("output_name", output_name)):
+        if not (isinstance(value, str) and value.isidentifier() and value != "self"):
+            raise ValueError(f"`{name}` must be a name as Python's variables have. Received: {value!r}.")
+
+
+def _call(model: keras.Model, x: Any) -> Any:
+    """Run a model in inference mode, whether its one input was declared alone, in a list or in a dictionary."""
+    inputs = x if isinstance(model, keras.Sequential) else keras.tree.pack_sequence_as(model.input, [x])
+    return keras.tree.flatten(model(inputs, training=False))[0]
 
 
 def _write(model: keras.Model, path: Path, input_name: str, output_name: str) -> None:
     import tensorflow as tf
 
     def serve(x: Any) -> dict[str, Any]:
-        return {output_name: tf.cast(model(x, training=False), "float32")}
+        return {output_name: tf.cast(_call(model, x), "float32")}
 
     spec = tf.TensorSpec((None, *model.inputs[0].shape[1:]), model.inputs[0].dtype, name=input_name)
     archive = keras.export.ExportArchive()  # with no `track`: that would store the weights a second time
@@ -100,18 +131,26 @@ def _write(model: keras.Model, path: Path, input_name: str, output_name: str) ->
     archive.write_out(str(path), verbose=False)
 
 
-def _verify(model: keras.Model, path: Path, input_name: str, output_name: str) -> None:
+def _examples(model: keras.Model) -> np.ndarray:
+    shape = [64 if size is None else size for size in model.inputs[0].shape[1:]]
+    high = 255 if "float" in model.inputs[0].dtype else 2  # integers that the smallest vocabulary has
+    return np.random.default_rng(0).uniform(0, high, (3, *shape)).astype(model.inputs[0].dtype)
+
+
+def _verify(model: keras.Model, path: Path, input_name: str, output_name: str, examples: Any) -> None:
+    """Compare the written signature with the model, on one example and on all of them."""
     import tensorflow as tf
 
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-    shape = [64 if size is None else size for size in model.inputs[0].shape[1:]]
     tolerance = 1e-5 if model.compute_dtype in ("float32", "float64") else 1e-2
-    dtype = model.inputs[0].dtype
-    high = 255 if "float" in dtype else 2  # pixels, or integers that the smallest vocabulary has
-    for batch in _BATCHES:
-        x = np.random.default_rng(batch).uniform(0, high, (batch, *shape)).astype(dtype)
-        expected = np.asarray(model(x, training=False), "float32")
-        received = serve(**{input_name: tf.constant(x)})[output_name].numpy()
+    for batch in (1, len(examples)):
+        x = tf.cast(examples[:batch], model.inputs[0].dtype)
+        try:
+            expected = np.asarray(tf.cast(_call(model, x), "float32"))
+        except (tf.errors.InvalidArgumentError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"The model can't take the examples, so pass `examples` that it can: {reason}") from error
+        received = serve(**{input_name: x})[output_name].numpy()
         if not np.allclose(received, expected, rtol=tolerance, atol=tolerance, equal_nan=True):
             raise RuntimeError(
                 f"The SavedModel differs from the model by {np.max(np.abs(received - expected)):.2g} at batch size "

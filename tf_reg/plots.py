@@ -83,14 +83,15 @@ def _histogram(axes: Axes, before: Mapping[str, np.ndarray], after: Mapping[str,
     """Draw both histograms of |weight| on a logarithmic axis, exact zeros as a share in the legend."""
     both = {"before training": before, "after training": after}
     weights = {name: np.abs(np.concatenate(list(layers.values()))) for name, layers in both.items()}
-    largest = max(values.max() for values in weights.values()) or 1.0
+    weights = {name: values[np.isfinite(values)] for name, values in weights.items()}  # of a run that diverged
+    largest = max((values.max() for values in weights.values() if values.size), default=0) or 1.0
     bins = np.geomspace(largest * 1e-7, largest * 1.0001, 71)
     for name, values in weights.items():
-        share = 100 / len(values)
+        share, other_than_zero = 100 / max(len(values), 1), values[values > 0]
         axes.hist(
-            np.clip(values[values > 0], bins[0], None),
+            np.clip(other_than_zero, bins[0], None),
             bins=bins.tolist(),
-            weights=np.full(np.count_nonzero(values), share),
+            weights=np.full(len(other_than_zero), share),
             histtype="stepfilled",
             alpha=0.5,
             label=f"{name}: {share * np.count_nonzero(values == 0):.1f} % zero",
@@ -107,7 +108,7 @@ def _figure(panels: int, title: str) -> tuple[Figure, list[Axes]]:
 
     figure = Figure(figsize=(4.6 * panels, 3.9), layout="constrained")
     FigureCanvasAgg(figure)  # no window and no global state, whatever the user's matplotlib is set to
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,27 +59,32 @@ class Trials:
         file: Where results are read from and added to; made where it is missing.
 
     Raises:
-        UserError: If the file can't be read as such, or can't be written.
+        UserError: If the file can't be read as such, or can't be written. A last line that was cut off is dropped.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("a+") as stream:
-                stream.seek(0)
-                records = [json.loads(line) for line in stream]
+            content = file.read_text() if file.exists() else ""
+            *whole, rest = content.split("\n")
+            records = [json.loads(line) for line in whole]
             self._known = {_key(record["config"]): record["metrics"] for record in records}
+            if rest:
+                if not rest.startswith('{"config": '):
+                    raise ValueError("its last line is no result")
+                file.write_text("".join(line + "\n" for line in whole))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} is no file of results: {error}. Choose another --results.") from error
 
     def metrics(self, config: Config) -> dict[str, Any]:
         """Return what training with `config` gives, from the file where it is known."""
-        key = _key(json.loads(json.dumps(dataclasses.asdict(config))))
+        settings = dataclasses.asdict(config)
+        key = _key(settings)
         if key not in self._known:
             self._known[key] = _train(config)
             with self._file.open("a") as stream:
-                stream.write(json.dumps({"config": dataclasses.asdict(config), "metrics": self._known[key]}) + "\n")
+                stream.write(json.dumps({"config": settings, "metrics": self._known[key]}) + "\n")
         return self._known[key]
 
 
@@ -92,7 +98,12 @@ def compare(base: Config, seeds: int, trials: Trials) -> Iterable[Row]:
         base: Everything but the method and the seed.
         seeds: How many seeds to report, counted from `base.seed`.
         trials: Trains, or remembers.
+
+    Raises:
+        UserError: If `base` has methods switched on, which would be part of every row.
     """
+    if base.methods:
+        raise UserError(f"compare.py switches the methods on itself. Leave out the flags of {', '.join(base.methods)}.")
     for method, candidates in METHODS.items():
         chosen = candidates[0]
         if len(candidates) > 1:
@@ -119,11 +130,12 @@ def _numbers(chosen: Overrides) -> list[tuple[str, Any]]:
 
 
 def _plus_minus(numbers: tuple[float, float]) -> str:
-    return f"{numbers[0]:.1f} ± {numbers[1]:.1f}"
+    mean, deviation = numbers
+    return f"{mean:.1f}" if math.isnan(deviation) else f"{mean:.1f} ± {deviation:.1f}"
 
 
 def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def _validation_accuracy(base: Config, overrides: Overrides, seeds: int, trials: Trials) -> float:
@@ -141,5 +153,7 @@ def _train(config: Config) -> dict[str, Any]:
     return training.measure(model, images)
 
 
-def _key(config: dict[str, Any]) -> str:
-    return json.dumps(config, sort_keys=True)
+def _key(settings: dict[str, Any]) -> str:
+    """What tells one training from another: all settings but those of what is printed and written where."""
+    silent = ("quiet", "name", "runs_dir", "saved_models_dir", "data_dir")
+    return json.dumps({name: value for name, value in settings.items() if name not in silent}, sort_keys=True)

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import difflib
 import json
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -34,11 +35,25 @@ def _number(check: Callable[[Any], bool], expected: str) -> dict[str, Any]:
     return {"check": check, "expected": expected}
 
 
-COUNT = _number(lambda n: n >= 1, "1 or more")
+MOST = 2**31 - 1
+COUNT = _number(lambda n: 1 <= n <= MOST, f"from 1 to {MOST}")
 POSITIVE = _number(lambda x: 0 < x < float("inf"), "above 0")
 NOT_NEGATIVE = _number(lambda x: 0 <= x < float("inf"), "0 or more")
 SHARE = _number(lambda x: 0 <= x < 1, "at least 0 and below 1")
-COUNTS = _number(lambda sizes: all(n >= 1 for n in sizes), "1 or more each")
+COUNTS = _number(lambda sizes: all(1 <= n <= MOST for n in sizes), f"from 1 to {MOST} each")
+SEED = _number(lambda n: 0 <= n <= MOST, f"from 0 to {MOST}")
+NAME = _number(
+    lambda name: re.fullmatch(r"[\w-][\w.+-]{0,99}", name, flags=re.ASCII),
+    "1 to 100 letters, digits, '.', '_', '+' or '-', no '.' or '+' first",
+)
+
+NEEDS = {  # a flag that does nothing but for certain values of another one
+    "l1": ("reg", ("l1", "l1l2")),
+    "l2": ("reg", ("l2", "l1l2")),
+    "hidden": ("model", ("mlp",)),
+    "flip": ("augment", (True,)),
+    "momentum": ("optimizer", ("sgd", "rmsprop")),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +85,8 @@ class Config:
     reg: str = option("none", "penalty on every kernel", choices=("none", "l1", "l2", "l1l2"), group="regularisation")
     l1: float = option(1e-4, "strength of L1: l1 * sum|w|", **NOT_NEGATIVE)
     l2: float = option(1e-4, "strength of L2: l2 * sum w^2", **NOT_NEGATIVE)
-    dropout: float = option(0.0, "dropout rate before the dense layers' outputs", **SHARE)
-    batch_norm: bool = option(False, "batch normalisation after each hidden layer")
+    dropout: float = option(0.0, "dropout rate after each hidden dense layer (linear: of the pixels)", **SHARE)
+    batch_norm: bool = option(False, "batch normalisation after each hidden layer (linear: of the pixels)")
     augment: bool = option(False, "random shifts, rotations, zooms, and flips where they keep the class")
     flip: bool | None = option(None, "mirror images in --augment (default: where that keeps the class)")
     weight_decay: float = option(0.0, "the optimizer's own decoupled weight decay, for kernels", **NOT_NEGATIVE)
@@ -88,11 +103,13 @@ class Config:
     learning_rate: float = option(1e-3, "learning rate, at the start of a schedule", **POSITIVE)
     momentum: float = option(0.0, "momentum of sgd and rmsprop", **SHARE)
     schedule: str = option("constant", "course of the learning rate", choices=("constant", "cosine"))
-    seed: int = option(0, "seed of the split, the weights and the batches", **NOT_NEGATIVE)
+    seed: int = option(0, "seed of the split, the weights and the batches", **SEED)
     precision: str = option("float32", "dtype policy", choices=("float32", "mixed_bfloat16", "mixed_float16"))
     steps_per_execution: int = option(1, "steps a call of the compiled function", **COUNT)
     jit: bool = option(False, "compile the step with XLA")
-    name: str | None = option(None, "name of the run (default: made of dataset, model and methods)", group="output")
+    name: str | None = option(
+        None, "name of the run (default: made of dataset, model and methods)", **NAME, group="output"
+    )
     runs_dir: str = option("runs", "where the run's folder goes")
     saved_models_dir: str = option("saved_models", "where the SavedModel goes: <dir>/<name>/<version>")
     quiet: bool = option(False, "one line an epoch instead of a progress bar")
@@ -104,10 +121,6 @@ class Config:
             if len(self.image_size) > 2:
                 raise UserError(f"--image-size takes one number or two, not {len(self.image_size)}.")
             object.__setattr__(self, "image_size", (self.image_size[0], self.image_size[-1]))
-        if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
-            raise UserError(f"--momentum is for sgd and rmsprop; {self.optimizer} has none of its own to set.")
-        if self.name is not None and (self.name.startswith(".") or "/" in self.name or not self.name):
-            raise UserError(f"--name must be a plain folder name without a slash. Received: {self.name!r}.")
 
     def save(self, path: Path) -> None:
         """Write the configuration as JSON."""
@@ -135,7 +148,7 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
     for field, annotation in _typed_fields():
         if "group" in field.metadata:
             group = made.add_argument_group(field.metadata["group"])
-        group.add_argument("--" + field.name.replace("_", "-"), **_argument(field, annotation))
+        group.add_argument(_flag(field.name), **_argument(field, annotation))
     return made
 
 
@@ -146,7 +159,13 @@ def from_flags(flags: argparse.Namespace) -> Config:
         UserError: As `Config`, and if the file can't be read or has unknown names.
     """
     given = {field.name: vars(flags)[field.name] for field, _ in _typed_fields() if field.name in vars(flags)}
-    return Config(**(_read(Path(flags.config)) if flags.config else {}) | given)
+    config = Config(**(_read(Path(flags.config)) if flags.config else {}) | given)
+    for name in given.keys() & NEEDS.keys():
+        other, values = NEEDS[name]
+        if getattr(config, other) not in values:
+            wanted = " or ".join(_flag(other) if value is True else f"{_flag(other)} {value}" for value in values)
+            raise UserError(f"{_flag(name)} does nothing without {wanted}.")
+    return config
 
 
 class _Parser(argparse.ArgumentParser):
@@ -182,6 +201,10 @@ def _typed_fields() -> list[tuple[dataclasses.Field[Any], Any]]:
     return [(field, hints[field.name]) for field in dataclasses.fields(Config)]
 
 
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def _base(annotation: Any) -> tuple[type, bool]:
     """Return the plain type of one value of a field, and whether it takes several."""
     if isinstance(annotation, types.UnionType):
@@ -214,13 +237,13 @@ def _help(field: dataclasses.Field[Any]) -> str:
 
 
 def _checked(field: dataclasses.Field[Any], annotation: Any, value: Any) -> Any:
-    flag = "--" + field.name.replace("_", "-")
+    flag = _flag(field.name)
     kind, several = _base(annotation)
     if value is None and types.NoneType in typing.get_args(annotation):
         return None
     if several and isinstance(value, list):
         value = tuple(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and type(value) is int and abs(value) <= MOST:
         value = float(value)
     parts = value if several and isinstance(value, tuple) and value else [value]
     if several is not isinstance(value, tuple) or any(type(part) is not kind for part in parts):

@@ -129,6 +129,8 @@ def _chunks(split: Split, classes: int) -> Iterator[tuple[Any, Any]]:
                 raise UserError(f"Some examples of {split.origin} have no class label.")
             done += len(labels)
             yield images, labels
+    except tf.errors.ResourceExhaustedError:
+        raise UserError(f"{split.origin} needs more memory than there is. Choose a smaller image size.") from None
     except tf.errors.OpError as error:
         raise UserError(_blame(split, done, error)) from None
     if done != split.size:

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+import tf_reg
 from tf_reg import paths, plots
 from tf_reg.export import export
 from tf_reg.recipes import training
@@ -44,7 +45,7 @@ class Result:
 
     def table(self) -> str:
         """Return the run's results as a table of a few lines."""
-        rows = [(label, form.format(self.metrics[key])) for key, label, form in _ROWS]
+        rows = [(label, form.format(self.metrics[key])) for key, label, form in _ROWS if key in self.metrics]
         width = max(len(label) for label, _ in rows)
         return "\n".join(f"{label:<{width}}  {value:>10}" for label, value in rows)
 
@@ -74,11 +75,13 @@ def run(config: Config) -> Result:
         raise UserError(f"A SavedModel needs KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}.")
     model, images = training.prepare(config)
     folder = _make_folder(config)
-    config.save(folder / "config.json")
     try:
+        config.save(folder / "config.json")
         return _train_and_write(model, config, images, folder)
     except KeyboardInterrupt:
         raise InterruptedRunError(folder) from None
+    except OSError as error:
+        raise UserError(f"The run can't be written: {error}. What there is lies in {folder}.") from error
 
 
 def _make_folder(config: Config) -> Path:
@@ -105,42 +108,53 @@ def _folder(path: str, flag: str) -> Path:
 
 
 def _free_names(config: Config) -> Iterator[str]:
-    dataset = config.dataset.removeprefix("folder:").strip("/").replace("/", "-")
+    dataset = config.dataset.replace("/", "-")
+    if config.dataset.startswith("folder:"):
+        dataset = Path(config.dataset.removeprefix("folder:")).resolve().name[:50]
     stem = "-".join([dataset, config.model, *config.methods])
     yield stem
     yield from (f"{stem}-{number}" for number in itertools.count(2))
 
 
 def _train_and_write(model: keras.Model, config: Config, images: ImageData, folder: Path) -> Result:
-    before = _weights(model)
-    start = time.perf_counter()
+    before, start = _weights(model), time.perf_counter()
     try:
         training.fit(model, config, images, writers(folder))
-    finally:  # an interrupted run keeps its model and its curves too
-        seconds = time.perf_counter() - start
-        history = model.history.history if hasattr(model, "history") else {}
-        model.save(folder / "model.keras")
-        _draw(history, before, _weights(model), folder)
-    if not all(np.isfinite(history["data_loss"])):
+    except KeyboardInterrupt:
+        _keep(model, before, folder)
+        raise
+    seconds = time.perf_counter() - start
+    history = _keep(model, before, folder)
+    if not np.all(np.isfinite(history["loss"])):
         raise UserError(
-            f"Training diverged: the loss is no number any more. Lower --learning-rate. See {folder}/history.csv."
+            "Training diverged: the loss is no finite number. Lower --learning-rate or the penalty. "
+            f"See {folder}/history.csv."
         )
-    metrics = (
-        {"name": folder.name}
-        | training.measure(model, images)
-        | {
-            "epochs": len(history["loss"]),
-            "seconds": seconds,
-            "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
-            "machine": {
-                "architecture": platform.machine(),
-                "cores": os.cpu_count(),
-                "gpus": len(tf.config.list_physical_devices("GPU")),
-            },
-        }
-    )
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    metrics = {
+        "name": folder.name,
+        **training.measure(model, images),
+        "epochs": len(history["loss"]),
+        "seconds": seconds,
+        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__, "tf_reg": tf_reg.__version__},
+        "machine": {
+            "architecture": platform.machine(),
+            "cores": os.cpu_count(),
+            "gpus": len(tf.config.list_physical_devices("GPU")),
+        },
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     return Result(metrics, folder, export(model, Path(config.saved_models_dir) / folder.name))
+
+
+def _keep(model: keras.Model, before: dict[str, np.ndarray], folder: Path) -> dict[str, list[float]]:
+    """Save the model and draw the curves, of an interrupted run too; returns the history."""
+    model.save(folder / "model.keras")
+    history = model.history.history if hasattr(model, "history") else {}
+    if history:  # not interrupted in the first epoch
+        plots.curves(history, folder / "curves.png", folder.name)
+    if history and before:
+        plots.regularization(history, before, _weights(model), folder / "regularization.png", folder.name)
+    return history
 
 
 def writers(folder: Path) -> list[keras.callbacks.Callback]:
@@ -157,13 +171,3 @@ def _weights(model: keras.Model) -> dict[str, np.ndarray]:
     for path, variable in paths.regularized_variables(model):
         layers.setdefault(path, []).append(ops.convert_to_numpy(variable).ravel())
     return {path: np.concatenate(parts) for path, parts in layers.items()}
-
-
-def _draw(
-    history: dict[str, list[float]], before: dict[str, np.ndarray], after: dict[str, np.ndarray], folder: Path
-) -> None:
-    if not history:
-        return  # interrupted in the first epoch
-    plots.curves(history, folder / "curves.png", folder.name)
-    if before:
-        plots.regularization(history, before, after, folder / "regularization.png", folder.name)

@@ -138,9 +138,6 @@ def measure(model: keras.Model, images: ImageData) -> dict[str, Any]:
         metrics |= {f"{name}_{key}": value for key, value in losses.items()}
         metrics[f"{name}_size"] = getattr(images, f"{name}_size")
     weights = statistics.total(statistics.Meter(model, NEAR_ZERO).measure())
-    return metrics | {
-        "penalty": weights.penalty,
-        "sparsity": weights.sparsity,
-        "near_sparsity": weights.near_sparsity,
-        "parameters": model.count_params(),
-    }
+    if weights.count:
+        metrics |= {"sparsity": weights.sparsity, "near_sparsity": weights.near_sparsity}
+    return metrics | {"penalty": weights.penalty, "parameters": model.count_params()}
