@@ -188,3 +188,66 @@ def test_other_precisions(policy):
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         tf_reg.RegularizationLogger(**options)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class VariableStrength(keras.Regularizer):
+    """A penalty whose strength is a variable, and which returns a number a column."""
+
+    def __init__(self, strength):
+        self.strength = strength
+
+    def __call__(self, x):
+        return self.strength * ops.sum(ops.abs(x), axis=0)
+
+
+class MovesTheStrength(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.strength = self.add_weight(shape=(), initializer="ones", trainable=False, name="strength")
+        self.dense = layers.Dense(1, kernel_regularizer=VariableStrength(self.strength))
+
+    def call(self, x):
+        return self.dense(x)
+
+
+class TenTimesMore(callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.strength.assign(10.0**epoch)
+
+
+def test_a_strength_that_is_a_variable_is_read_anew():
+    model = compiled(MovesTheStrength, optimizer=keras.optimizers.SGD(0.0))
+    history = fit(model, tf_reg.RegularizationLogger(), TenTimesMore(), epochs=3)
+    np.testing.assert_allclose(history["penalty"], history["penalty"][0] * np.array([1, 10, 100]), rtol=1e-5)
+    np.testing.assert_allclose(history["val_data_loss"], history["val_mse"], rtol=1e-3)
+
+
+def test_a_metric_named_data_loss_is_left_alone():
+    metrics = [keras.metrics.MeanSquaredError("data_loss"), keras.metrics.MeanSquaredError("mse")]
+    model = compiled(
+        lambda: keras.Sequential([keras.Input((6,)), layers.Dense(1, kernel_regularizer=keras.regularizers.L1(1e4))]),
+        optimizer=keras.optimizers.SGD(0.0),
+        metrics=metrics,
+    )
+    history = fit(model, tf_reg.RegularizationLogger())
+    assert history["val_data_loss"] == history["val_mse"]
+
+
+class Subclass(tf_reg.RegularizationLogger):
+    """Overrides what the logger has, as a user may."""
+
+    batches = 0
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches += 1
+
+
+def test_a_subclass_keeps_its_hooks(tmp_path):
+    logger = Subclass(update_freq=2)
+    with pytest.warns(UserWarning, match="behind CSVLogger"):
+        fit(compiled(models.dense), callbacks.CSVLogger(str(tmp_path / "log.csv")), logger, batch_size=3)
+    assert logger.batches == 2 * 7

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,15 +10,16 @@ import keras
 Tensor = Any  # a tensor of the backend at hand: a TensorFlow, JAX or torch tensor
 
 
-def compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a pure function of tensors with what the backend at hand offers.
+def compile(function: Callable[..., Any], reads: Sequence[keras.Variable] = ()) -> Callable[..., Any]:
+    """Compile a function of tensors with what the backend at hand offers.
 
     That is `tf.function` on TensorFlow and `jax.jit` on JAX. On torch the function runs eagerly, without gradients.
     It is traced again for every new set of shapes and dtypes, and for nothing else.
 
     Args:
-        function: Takes tensors of the backend (and lists of them), returns tensors. Whatever else it reads is
-            frozen at its first call: pass the value of a variable as an argument.
+        function: Takes tensors of the backend (and lists of them), returns tensors, assigns no variable.
+        reads: Keras variables that it reads besides, each call with the values of that moment. What else it reads,
+            such as attributes of objects, is frozen at its first call.
     """
     name = keras.backend.backend()
     if name == "tensorflow":
@@ -26,9 +27,7 @@ def compile(function: Callable[..., Any]) -> Callable[..., Any]:
 
         return tf.function(function)
     if name == "jax":
-        import jax
-
-        return jax.jit(function)
+        return _jitted(function, reads)
     if name == "torch":
         import torch
 
@@ -37,3 +36,15 @@ def compile(function: Callable[..., Any]) -> Callable[..., Any]:
         f"tf_reg runs on Keras' backends tensorflow, jax and torch. Received: {name!r}. "
         "Set the environment variable KERAS_BACKEND before keras is imported."
     )
+
+
+def _jitted(function: Callable[..., Any], reads: Sequence[keras.Variable]) -> Callable[..., Any]:
+    """JAX compiles a variable's value into the function unless the value is an argument."""
+    import jax
+
+    @jax.jit
+    def stateless(values: Any, *args: Any) -> Any:
+        with keras.StatelessScope(state_mapping=list(zip(reads, values, strict=True))):
+            return function(*args)
+
+    return lambda *args: stateless([variable.value for variable in reads], *args)

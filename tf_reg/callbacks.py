@@ -10,11 +10,13 @@ from typing import Any, Literal
 import keras
 
 from tf_reg import statistics
+from tf_reg.strength import proximal_of, strength_of
 
 _READERS = (
     keras.callbacks.CSVLogger,
     keras.callbacks.EarlyStopping,
     keras.callbacks.ModelCheckpoint,
+    keras.callbacks.OrbaxCheckpoint,
     keras.callbacks.ReduceLROnPlateau,
     keras.callbacks.RemoteMonitor,
     keras.callbacks.TensorBoard,
@@ -30,10 +32,15 @@ class RegularizationLogger(keras.callbacks.Callback):
     - `penalty`: the sum of `variable.regularizer(variable)` over the trainable variables, in units of the loss.
     - `sparsity`: the share of regularised weights that are exactly zero, from 0 to 1.
     - `near_sparsity`: the share whose absolute value is below `near_zero`.
+    - `dead_groups`: how many groups are all zeros, in kernels whose regularizer is a `tf_reg.GroupLasso` or a
+      `tf_reg.SparseGroupLasso`. Only where there is one.
+    - `strength`: the multiplier of all penalties, where the optimizer is a `tf_reg.Proximal` (or wraps one). The
+      penalty doesn't contain it.
     - `val_data_loss`: `val_loss` without the weights' penalty, in epochs that validate. Activity regularizers and
       `add_loss` terms stay in. It takes the penalty of the very weights that were validated, averaged ones with
-      `keras.callbacks.SwapEMAWeights`. A model that overrides `test_step` and leaves the regularizers out of its
-      reported loss has no use for it.
+      `keras.callbacks.SwapEMAWeights`. It is a difference of float32 numbers, so its error is that of `val_loss`. Where
+      the model has a metric of its own named `data_loss`, Keras' value stays. A model whose `test_step` reports a
+      loss without the regularizers needs no such key; compile it with a metric named `data_loss`.
     - with `per_layer=True` also `penalty/<layer path>`, `sparsity/<layer path>` and `weight_norm/<layer path>`
       (Euclidean). The path is made of the layers' names from the model down, as in `"encoder/dense"`.
 
@@ -114,7 +121,7 @@ class RegularizationLogger(keras.callbacks.Callback):
         if logs is None:
             return
         logs.update(self._summary())
-        if "val_loss" in logs and self._validated is not None:
+        if "val_loss" in logs and "val_data_loss" not in logs and self._validated is not None:
             logs["val_data_loss"] = logs["val_loss"] - self._validated
 
     def _reset(self) -> None:
@@ -127,6 +134,7 @@ class RegularizationLogger(keras.callbacks.Callback):
         if updates > self._updates and logs is not None:
             self._updates = updates
             logs.update(self._summary())
+        type(self).on_train_batch_end(self, batch, logs)  # a subclass may have its own
 
     def _measure(self) -> dict[str, statistics.WeightStatistics]:
         model = self.model  # on JAX, reading this attribute brings the weights up to date
@@ -140,6 +148,11 @@ class RegularizationLogger(keras.callbacks.Callback):
         summary = {"penalty": everything.penalty}
         if everything.count:
             summary |= {"sparsity": everything.sparsity, "near_sparsity": everything.near_sparsity}
+        if everything.groups:
+            summary["dead_groups"] = everything.dead_groups
+        optimizer = proximal_of(self.model.optimizer)
+        if optimizer is not None:
+            summary["strength"] = strength_of(optimizer)
         if self.per_layer:
             for path, layer in layers.items():
                 summary |= {
@@ -156,7 +169,10 @@ def _preceding(callback: keras.callbacks.Callback) -> list[keras.callbacks.Callb
     Keras gives a callback no way to see its neighbours, so this asks the list that is calling: to be used within
     `on_train_begin` alone. A caller that isn't Keras' list has no order to check.
     """
-    caller = sys._getframe(2).f_locals.get("self")
-    if not isinstance(caller, keras.callbacks.CallbackList) or callback not in caller.callbacks:
-        return []
-    return caller.callbacks[: caller.callbacks.index(callback)]
+    frame = sys._getframe(1)
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, keras.callbacks.CallbackList) and callback in caller.callbacks:
+            return caller.callbacks[: caller.callbacks.index(callback)]
+        frame = frame.f_back  # type: ignore[assignment]
+    return []
