@@ -10,7 +10,6 @@ from typing import Any, Literal
 import keras
 
 from tf_reg import statistics
-from tf_reg.strength import proximal_of, strength_of
 
 _READERS = (
     keras.callbacks.CSVLogger,
@@ -32,10 +31,6 @@ class RegularizationLogger(keras.callbacks.Callback):
     - `penalty`: the sum of `variable.regularizer(variable)` over the trainable variables, in units of the loss.
     - `sparsity`: the share of regularised weights that are exactly zero, from 0 to 1.
     - `near_sparsity`: the share whose absolute value is below `near_zero`.
-    - `dead_groups`: how many groups are all zeros, in kernels whose regularizer is a `tf_reg.GroupLasso` or a
-      `tf_reg.SparseGroupLasso`. Only where there is one.
-    - `strength`: the multiplier of all penalties, where the optimizer is a `tf_reg.Proximal` (or wraps one). The
-      penalty doesn't contain it.
     - `val_data_loss`: `val_loss` without the weights' penalty, in epochs that validate. Activity regularizers and
       `add_loss` terms stay in. It takes the penalty of the very weights that were validated, averaged ones with
       `keras.callbacks.SwapEMAWeights`. It is a difference of float32 numbers, so its error is that of `val_loss`. Where
@@ -86,7 +81,7 @@ class RegularizationLogger(keras.callbacks.Callback):
         self._updates = 0
         if update_freq != "epoch":
             # Keras waits for the device after every batch as soon as one callback has this hook.
-            self.on_train_batch_end = functools.partial(self._log_batch, update_freq)
+            self.__dict__["on_train_batch_end"] = functools.partial(self._log_batch, update_freq)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start anew, and warn of callbacks that stand before this one but read what it logs."""
@@ -148,11 +143,6 @@ class RegularizationLogger(keras.callbacks.Callback):
         summary = {"penalty": everything.penalty}
         if everything.count:
             summary |= {"sparsity": everything.sparsity, "near_sparsity": everything.near_sparsity}
-        if everything.groups:
-            summary["dead_groups"] = everything.dead_groups
-        optimizer = proximal_of(self.model.optimizer)
-        if optimizer is not None:
-            summary["strength"] = strength_of(optimizer)
         if self.per_layer:
             for path, layer in layers.items():
                 summary |= {

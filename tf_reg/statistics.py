@@ -66,7 +66,8 @@ class Meter:
     def __init__(self, model: keras.Model, near_zero: float) -> None:
         self._entries = paths.regularized_variables(model)
         self._table = backend.compile(
-            _table_function([variable.regularizer for _, variable in self._entries], near_zero)
+            _table_function([variable.regularizer for _, variable in self._entries], near_zero),
+            reads=model.variables,  # a regularizer may have its strength in one of them
         )
 
     def measure(self) -> dict[str, WeightStatistics]:
@@ -106,7 +107,7 @@ def _row(value: Any, regularizer: Callable[[Any], Any], near_zero: float) -> Any
     dtype = keras.backend.result_type("float32", value.dtype)
     wide = ops.cast(value, dtype)
     columns = [
-        regularizer(value),
+        ops.sum(regularizer(value)),  # Keras adds up whatever a regularizer returns
         ops.count_nonzero(ops.equal(value, 0)),
         ops.count_nonzero(ops.less(ops.abs(wide), near_zero)),
         ops.sum(ops.square(wide)),

@@ -43,7 +43,7 @@ SHARE = _number(lambda x: 0 <= x < 1, "at least 0 and below 1")
 COUNTS = _number(lambda sizes: all(1 <= n <= MOST for n in sizes), f"from 1 to {MOST} each")
 SEED = _number(lambda n: 0 <= n <= MOST, f"from 0 to {MOST}")
 NAME = _number(
-    lambda name: re.fullmatch(r"[\w-][\w.+-]{0,99}", name, flags=re.ASCII),
+    lambda name: bool(re.fullmatch(r"[\w-][\w.+-]{0,99}", name, flags=re.ASCII)),
     "1 to 100 letters, digits, '.', '_', '+' or '-', no '.' or '+' first",
 )
 

@@ -1,0 +1,128 @@
+"""`scripts/benchmark.py`, run as a user does, in this process: never an assertion about a time."""
+
+import math
+import sys
+
+import pytest
+
+from tests.tools import require_module
+from tf_reg.recipes.benchmarks import subjects, timing
+
+SMALL = ["--dataset", "digits", "--train-size", "64", "--repeats", "1"]
+
+
+@pytest.fixture
+def report(script, capsys):
+    """What a command prints, by its arguments."""
+
+    def run(*arguments):
+        code = script("benchmark").main([*arguments, *SMALL])
+        printed = capsys.readouterr()
+        assert (code, printed.err) == (0, "")
+        return printed.out
+
+    return run
+
+
+@pytest.fixture
+def refusal(script, capsys):
+    """The one line that a command says when it refuses its arguments."""
+
+    def run(arguments):
+        assert script("benchmark").main(arguments) == 2
+        [message] = capsys.readouterr().err.splitlines()
+        return message
+
+    return run
+
+
+def tables(text):
+    """Every table as its rows, each a list of cells; the header is the first."""
+    lines = text.splitlines()
+    starts = [number - 1 for number, line in enumerate(lines) if line.startswith("|---")]
+    for start in starts:
+        rows = []
+        for number, line in enumerate(lines[start:]):
+            if not line.startswith("|"):
+                break
+            if number != 1:
+                rows.append([cell.strip() for cell in line.strip("|").split("|")])
+        yield rows
+
+
+def number(cell):
+    """The median of a cell such as `1.5 [1.2, 1.7]`."""
+    return float(cell.partition(" ")[0].replace(",", ""))
+
+
+def check(table, rows):
+    assert [row[0] for row in table[1:]] == rows
+    for row in table[1:]:
+        assert len(row) == len(table[0])
+        assert all(0 < number(cell) < math.inf for cell in row[1:] if "[" in cell)
+
+
+def test_logger(report):
+    text = report("logger", "--batch-size", "32")
+    assert f"`python scripts/benchmark.py logger --batch-size 32 {' '.join(SMALL)}`" in text
+    assert "keras" in text
+    [table] = tables(text)
+    check(table, ["MLP 1024-1024", "CNN"])
+    assert all(number(row[-1]) < 100 for row in table[1:])
+
+
+def test_steps(report, monkeypatch):
+    monkeypatch.delitem(subjects.NETWORKS, "MLP 1024-1024")
+    [table] = tables(report("training", "--parts", "steps", "--batch-sizes", "32"))
+    check(table, ["CNN, 32"])
+
+
+def test_throughput(report):
+    require_module("torch")
+    [table] = tables(report("training", "--parts", "throughput", "--batch-sizes", "4"))
+    check(table, ["4"])
+    assert "/" not in table[1][1], "the two networks differ"
+
+
+MISTAKES = {
+    "no command": ([], "COMMAND"),
+    "unknown command": (["speed"], "speed"),
+    "unknown flag": (["logger", "--repeat", "3"], "--repeat"),
+    "no number": (["logger", "--repeats", "many"], "--repeats"),
+    "no repeats": (["logger", "--repeats", "0"], "--repeats"),
+    "no batch": (["logger", "--batch-size", "0"], "--batch-size"),
+    "unknown part": (["training", "--parts", "lunch"], "--parts"),
+    "no batches": (["training", "--batch-sizes", "4", "-1"], "--batch-sizes"),
+    "few examples": (["logger", "--dataset", "digits", "--train-size", "20"], "batch of 128"),
+    "no folder": (["logger", "--dataset", "folder:nowhere"], "nowhere"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "word"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_mistakes_are_one_sentence(refusal, arguments, word):
+    message = refusal(arguments)
+    assert message.startswith("benchmark.py: ")
+    assert message.endswith(".")
+    assert word in message
+
+
+def test_without_torch(refusal, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    message = refusal(["training", *SMALL])
+    assert message == 'benchmark.py: The comparison with PyTorch needs PyTorch: pip install -e ".[backends]".'
+
+
+def test_every_name_has_each_place_equally_often():
+    names = ["a", "b", "c"]
+    turns = list(timing.order(names, 6))
+    rounds = [turns[start : start + 3] for start in range(0, 18, 3)]
+    assert all(sorted(turn) == names for turn in rounds)
+    assert all(sorted(places) == ["a", "a", "b", "b", "c", "c"] for places in zip(*rounds, strict=True))
+
+
+def test_interleaved_times_are_paired_and_the_first_is_left_out():
+    clocks = {"fast": iter([100, 1, 2, 3]), "slow": iter([100, 2, 4, 6])}
+    times = timing.interleave({name: lambda clock=clock: next(clock) for name, clock in clocks.items()}, 3)
+    assert times == {"fast": [1, 2, 3], "slow": [2, 4, 6]}
+    assert timing.ratio(times, "slow", "fast") == timing.Spread(2, 2, 2)
+    assert timing.Spread.of([1, 2, 3, 4, 5]).show("{:.1f}", 10) == "30.0 [20.0, 40.0]"

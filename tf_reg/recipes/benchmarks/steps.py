@@ -1,0 +1,84 @@
+"""Whether the input pipeline bounds training: steps fed by it, steps on one constant batch, and the whole `fit`."""
+
+from __future__ import annotations
+
+import functools
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tf_reg.recipes.benchmarks import fitting, report, timing
+from tf_reg.recipes.benchmarks.subjects import Subject, subjects
+
+SECONDS = 1.0  # that what is timed at once should take
+UNTIMED = 8  # more than the pipeline holds ready after a pause
+PER_EXECUTION = 50
+
+CONSTANT, CONTROL, PIPELINE = "constant", "constant, again", "pipeline"
+BARE, RECIPE, MANY = "bare fit", "recipe", "recipe, many steps an execution"
+
+
+def run(flags: Namespace, batch_sizes: Sequence[int]) -> Iterator[str]:
+    """Yield the lines of the report."""
+    yield (
+        "Milliseconds a step. The first three columns of numbers time the compiled train function alone, on one "
+        "constant batch and fed by the input pipeline; the last three a whole epoch of `fit` (without validation): "
+        "without callbacks, as `train.py` runs it (RegularizationLogger, CSVLogger, TensorBoard, progress bar), and "
+        f"that with `--steps-per-execution {PER_EXECUTION}`. All in turn; medians of {flags.repeats} [quartiles]."
+    )
+    yield ""
+    yield from report.header(
+        "network, batch",
+        "constant batch (ms)",
+        "pipeline / constant",
+        "constant / constant",
+        "`fit` without callbacks (ms)",
+        "`train.py` (ms)",
+        f"`train.py`, {PER_EXECUTION} steps an execution (ms)",
+    )
+    for batch_size in batch_sizes:
+        for subject in subjects(flags, batch_size):
+            yield _row(subject, flags.repeats)
+
+
+def _row(subject: Subject, repeats: int) -> str:
+    many = subject.again(steps_per_execution=PER_EXECUTION)
+    subject.model.fit(subject.feed(1), shuffle=False, verbose=0)  # builds the optimizer and the train function
+    constant = iter(tf.data.Dataset.from_tensors(next(iter(subject.feed()))).repeat())
+    pipeline = iter(subject.feed().repeat())
+    once = _steps(subject, constant, UNTIMED) / UNTIMED
+    length = min(max(PER_EXECUTION, round(SECONDS / once)), subject.batches)
+    times = timing.interleave(
+        {
+            CONSTANT: functools.partial(_steps, subject, constant, length),
+            PIPELINE: functools.partial(_steps, subject, pipeline, length),
+            CONTROL: functools.partial(_steps, subject, constant, length),
+            BARE: functools.partial(fitting.bare_epoch, subject, length),
+            RECIPE: functools.partial(fitting.recipe_epoch, subject, length),
+            MANY: functools.partial(fitting.recipe_epoch, many, length),
+        },
+        repeats,
+    )
+    milliseconds = {name: timing.Spread.of(seconds).show("{:.2f}", 1000 / length) for name, seconds in times.items()}
+    return report.row(
+        f"{subject.name}, {subject.config.batch_size}",
+        milliseconds[CONSTANT],
+        timing.ratio(times, PIPELINE, CONSTANT).show("{:.3f}"),
+        timing.ratio(times, CONTROL, CONSTANT).show("{:.3f}"),
+        *(milliseconds[name] for name in (BARE, RECIPE, MANY)),
+    )
+
+
+def _steps(subject: Subject, iterator: Any, length: int) -> float:
+    """Return the seconds that `length` calls of the train function take, after a few that don't count."""
+    step = subject.model.train_function
+    for _ in range(UNTIMED):
+        step(iterator)
+    start = time.perf_counter()
+    for _ in range(length):
+        logs = step(iterator)
+    float(logs["loss"])  # waits for the device
+    return time.perf_counter() - start
