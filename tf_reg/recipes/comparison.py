@@ -28,8 +28,6 @@ METHODS: dict[str, list[Overrides]] = {
     "batch normalisation": [{"batch_norm": True}],
     "weight decay": [{"weight_decay": strength} for strength in (1e-3, 1e-2, 1e-1)],
     "combination": [
-        {"dropout": 0.2, "reg": "l1l2", "l1": 1e-4, "l2": 1e-3},
-        {"dropout": 0.5, "reg": "l2", "l2": 1e-4},
         {"augment": True, "dropout": 0.2},
         {"augment": True, "dropout": 0.5},
         {"augment": True, "batch_norm": True},
