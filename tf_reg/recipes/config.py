@@ -83,7 +83,7 @@ class Config:
     hidden: tuple[int, ...] = option((128,), "units of each hidden layer of the mlp", **COUNTS)
     normalization: str = option("dataset", "constants of the model's input layer", choices=("dataset", "imagenet"))
     reg: str = option("none", "penalty on every kernel", choices=("none", "l1", "l2", "l1l2"), group="regularisation")
-    l1: float = option(1e-4, "strength of L1: l1 * sum|w|", **NOT_NEGATIVE)
+    l1: float = option(1e-5, "strength of L1: l1 * sum|w|", **NOT_NEGATIVE)
     l2: float = option(1e-4, "strength of L2: l2 * sum w^2", **NOT_NEGATIVE)
     dropout: float = option(0.0, "dropout rate after each hidden dense layer (linear: of the pixels)", **SHARE)
     batch_norm: bool = option(False, "batch normalisation after each hidden layer (linear: of the pixels)")
