@@ -39,7 +39,7 @@ def test_commands_have_flags_that_exist(command, tmp_path, monkeypatch):
     parser = config.parser()
     parser.add_argument("--seeds")
     parser.add_argument("--results")
-    config.from_flags(parser.parse_args(shlex.split(command)[2:]))
+    assert isinstance(config.from_flags(parser.parse_args(shlex.split(command)[2:])), config.Config)
 
 
 def test_every_script_is_shown():
