@@ -25,13 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _benchmark(arguments: Sequence[str] | None) -> int:
-    from tf_reg.recipes import config  # takes seconds, in which Ctrl-C should end cleanly too
-    from tf_reg.recipes.benchmarks import cli
+    from benchmarks import cli
+    from tf_reg._checks import UserError  # takes seconds, in which Ctrl-C should end cleanly too
 
     try:
         for line in cli.benchmark(arguments, __doc__):
             print(line, flush=True)
-    except config.UserError as error:
+    except UserError as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
         return 2
     return 0

@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compare(arguments: Sequence[str] | None) -> int:
-    from tf_reg.recipes import comparison, config  # takes seconds, in which Ctrl-C should end cleanly too
+    from tf_reg._checks import UserError  # takes seconds, in which Ctrl-C should end cleanly too
+    from tf_reg.recipes import comparison, config
 
     parser = config.parser(__doc__)
     own = parser.add_argument_group("comparison")
@@ -44,12 +45,12 @@ def _compare(arguments: Sequence[str] | None) -> int:
         flags = parser.parse_args(arguments)
         base = config.from_flags(flags)
         if flags.seeds < 1:
-            raise config.UserError(f"--seeds must be 1 or more. Received: {flags.seeds}.")
+            raise UserError(f"--seeds must be 1 or more. Received: {flags.seeds}.")
         trials = comparison.Trials(Path(flags.results))
         study = comparison.STUDIES[flags.study]
         for line in comparison.markdown(comparison.compare(base, flags.seeds, trials, study), study):
             print(line, flush=True)
-    except config.UserError as error:
+    except UserError as error:
         print(f"compare.py: {error}", file=sys.stderr)
         return 2
     return 0

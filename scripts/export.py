@@ -28,24 +28,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(flags: argparse.Namespace) -> int:
-    from tf_reg.recipes import config, exporting  # takes seconds, in which Ctrl-C should end cleanly too
+    from tf_reg._checks import UserError  # takes seconds, in which Ctrl-C should end cleanly too
+    from tf_reg.recipes import export_run
 
     try:
-        source = exporting.find(flags.source)
+        source = export_run.find(flags.source)
         folder = flags.saved_models_dir / (flags.name or source.name)
-        before = exporting.versions(folder)
+        before = export_run.published(folder)
         try:
-            found = exporting.export_saved(
+            found = export_run.export_saved(
                 source, folder, flags.version, flags.examples, gpu=not flags.cpu, **_options(flags)
             )
             print(found)
         except KeyboardInterrupt:
-            new = exporting.versions(folder) - before
+            new = export_run.published(folder) - before
             if not new:
                 raise
             print(f"\nInterrupted. {folder} has the new version {max(new)}.", file=sys.stderr)
             return 130
-    except config.UserError as error:
+    except UserError as error:
         print(f"export.py: {error}", file=sys.stderr)
         return 2
     return 0

@@ -25,8 +25,8 @@ LONGEST = 86400  # seconds: sockets don't take any number
 HOST = re.compile(r"[A-Za-z0-9_.-]+")
 
 if TYPE_CHECKING:
-    from tf_reg.recipes.client.requests import Request
-    from tf_reg.recipes.client.server import Client
+    from tf_reg.serving.client.requests import Request
+    from tf_reg.serving.client.server import Client
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _predict(arguments: Sequence[str] | None) -> int:
     flags = _parser().parse_args(arguments)
-    from tf_reg.recipes import config  # takes seconds, in which Ctrl-C should end cleanly too
-    from tf_reg.recipes.client import requests
+    from tf_reg._checks import UserError  # takes seconds, in which Ctrl-C should end cleanly too
+    from tf_reg.serving.client import requests
 
     try:
         classes = requests.read_classes(flags.classes) if flags.classes else None
@@ -65,15 +65,15 @@ def _predict(arguments: Sequence[str] | None) -> int:
                 print(line, flush=True)
         finally:
             client.close()
-    except config.UserError as error:
+    except UserError as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return 2
     return 0
 
 
 def _connector(flags: argparse.Namespace) -> Callable[[], Client]:
-    from tf_reg.recipes.client import rest, rpc
-    from tf_reg.recipes.client.server import Address
+    from tf_reg.serving.client import rest, rpc
+    from tf_reg.serving.client.server import Address
 
     port = flags.port or (rpc.PORT if flags.grpc else rest.PORT)
     address = Address(flags.host, port, flags.model, flags.version, flags.label, flags.timeout, flags.retries)
@@ -81,7 +81,7 @@ def _connector(flags: argparse.Namespace) -> Callable[[], Client]:
 
 
 def _bench(connect: Callable[[], Client], request: Request, flags: argparse.Namespace) -> Iterator[str]:
-    from tf_reg.recipes.client import bench
+    from tf_reg.serving.client import bench
 
     label = "gRPC" if flags.grpc else "REST, rows" if flags.rows else "REST"
     yield from bench.HEADER

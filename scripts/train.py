@@ -24,15 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: Sequence[str] | None) -> int:
-    from tf_reg.recipes import config, runs  # takes seconds, in which Ctrl-C should end cleanly too
+    from tf_reg._checks import UserError  # takes seconds, in which Ctrl-C should end cleanly too
+    from tf_reg.recipes import config, run
 
     try:
         flags = config.parser(__doc__).parse_args(arguments)
-        result = runs.run(config.from_flags(flags))
-    except runs.InterruptedRunError as interrupted:
+        result = run.run(config.from_flags(flags))
+    except run.InterruptedRunError as interrupted:
         print(f"\n{interrupted}", file=sys.stderr)
         return 130
-    except config.UserError as error:
+    except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     print(f"\n{result.table()}\n\nrun         {result.folder}\nSavedModel  {result.saved_model}")

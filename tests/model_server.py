@@ -23,8 +23,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tf_reg.serving import graph, replay, versions
-from tf_reg.serving.c_api import LoaderError, Run, Session
+from tf_reg.serving import saved_graph
+from tf_reg.serving.verify import replay
+from tf_reg.serving.verify.c_api import LoaderError, Run, Session
+from tf_reg.serving.write import versions
 
 PATH = re.compile(r"/v1/models/(?P<model>[^/:]+)(/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?(?P<verb>.*)")
 
@@ -61,7 +63,11 @@ class Model:
         key = number, path.stat().st_ctime_ns  # a number may come back, after a roll-back
         with self._lock:
             if key not in self._loaded:
-                self._loaded[key] = graph.load(path), graph.signatures(graph.load(path)), Session(path)
+                self._loaded[key] = (
+                    saved_graph.load(path),
+                    saved_graph.signatures(saved_graph.load(path)),
+                    Session(path),
+                )
             return number, *self._loaded[key]
 
     def predict(self, signature, inputs, **which):

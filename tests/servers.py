@@ -9,10 +9,11 @@ import subprocess
 
 from tests import model_server
 from tests.tools import missing
-from tf_reg.recipes.client.rest import RestClient
-from tf_reg.recipes.client.rpc import GrpcClient
-from tf_reg.recipes.client.server import Address
-from tf_reg.serving import server_config, versions
+from tf_reg.serving import server_config
+from tf_reg.serving.client.rest import RestClient
+from tf_reg.serving.client.rpc import GrpcClient
+from tf_reg.serving.client.server import Address
+from tf_reg.serving.write import versions
 
 NO_SERVER = (
     "no TensorFlow Serving: set TF_MODEL_SERVER to the program tensorflow_model_server, or pull the image "

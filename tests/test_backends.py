@@ -27,4 +27,4 @@ def test_the_contract_holds_on(backend):
 
 @pytest.mark.slow
 def test_training_ends_where_scikit_learn_does_on_torch():
-    passes("torch", "contract and slow", "tests/test_convergence.py")
+    passes("torch", "contract and slow", "tests/optimizers/test_convergence.py")

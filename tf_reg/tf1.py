@@ -19,8 +19,8 @@ from typing import Any
 import keras
 from keras import regularizers
 
-from tf_reg.backend import Tensor
-from tf_reg.optimizers import Proximal
+from tf_reg._backend import Tensor
+from tf_reg.optimizers.proximal import Proximal
 
 Regularizer = Callable[[Tensor], Tensor]
 

@@ -9,11 +9,9 @@ import types
 import typing
 from typing import Any
 
+from tf_reg._checks import UserError
+
 MOST = 2**31 - 1
-
-
-class UserError(ValueError):
-    """A mistake of the user's that one sentence explains; scripts print it and exit with code 2."""
 
 
 def option(default: Any, text: str, **metadata: Any) -> Any:

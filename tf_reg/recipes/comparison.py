@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from tf_reg._checks import UserError
 from tf_reg.recipes import training
-from tf_reg.recipes.config import Config, UserError
+from tf_reg.recipes.config import Config
 
 Overrides = dict[str, Any]
 

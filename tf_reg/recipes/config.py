@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tf_reg._checks import UserError
 from tf_reg.recipes import commandline
 from tf_reg.recipes.commandline import MOST, checked, flag, option, typed_fields
-from tf_reg.recipes.commandline import UserError as UserError
 
 
 def _number(check: Callable[[Any], bool], expected: str) -> dict[str, Any]:

@@ -9,13 +9,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_reg import callbacks, statistics, strength
-from tf_reg.optimizers import Proximal
-from tf_reg.recipes import data, models
+from tf_reg.callbacks import regularization_logger, strength
+from tf_reg.callbacks.target_sparsity import TargetSparsity
+from tf_reg.measure import statistics
+from tf_reg.measure.zeros import sparsity
+from tf_reg.optimizers.proximal import Proximal
 from tf_reg.recipes.config import Config
-from tf_reg.recipes.data import ImageData
-from tf_reg.sparsity import sparsity
-from tf_reg.target_sparsity import TargetSparsity
+from tf_reg.recipes.data import image_data
+from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes.models import networks
 
 NEAR_ZERO = 1e-3
 
@@ -38,7 +40,7 @@ def prepare(config: Config) -> tuple[keras.Model, ImageData]:
 
 def load_data(config: Config) -> ImageData:
     """Load the data set that `config` names."""
-    return data.load(
+    return image_data.load(
         config.dataset,
         batch_size=config.batch_size,
         data_dir=config.data_dir,
@@ -51,7 +53,7 @@ def load_data(config: Config) -> ImageData:
 
 def build_model(config: Config, images: ImageData) -> keras.Model:
     """Build the model that `config` asks for, for these images."""
-    return models.build(
+    return networks.build(
         config,
         image_shape=images.image_shape,
         classes=len(images.class_names),
@@ -112,7 +114,7 @@ def fit(
         readers: Callbacks that see every key of `RegularizationLogger` in their `logs`.
         verbose: Keras' `verbose`, by default as `config.quiet` says.
     """
-    logger = callbacks.RegularizationLogger(per_layer=True, near_zero=NEAR_ZERO)
+    logger = regularization_logger.RegularizationLogger(per_layer=True, near_zero=NEAR_ZERO)
     stopping = []
     if config.early_stopping is not None:
         stopping = [

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tf_reg.serving import versions
+from tf_reg.serving.write import versions
 
 MODELS, BATCHING, MONITORING, SESSION = "models.config", "batching.config", "monitoring.config", "session.config"
 MOUNT = "/models"  # where the folder above the base folder is mounted in the server's container

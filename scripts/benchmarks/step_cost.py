@@ -1,0 +1,179 @@
+"""What a penalty costs per training step: in the loss, and as the proximal map of `tf_reg.Proximal`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+import tf_reg
+from benchmarks import report, stepping, timing
+from tf_reg._checks import UserError
+
+SUMMARY = "the cost of a penalty per training step, in the loss and as a proximal map"
+REPEATS = 25
+
+INPUTS, CLASSES = 784, 10
+STRENGTH = 1e-6  # so low that no group dies: a dead group is cheaper
+RATE = 1e-6  # so low that the constant batch isn't learned, and the gradients stay
+EVERY = 8
+SECONDS = 0.3  # that what is timed at once should take, in whole periods of EVERY steps
+UNTIMED = 2
+
+NONE, CONTROL, IN_LOSS = "none", "none, again", "`L1L2` in the loss"
+OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
+    "adam": lambda: keras.optimizers.Adam(RATE),
+    "sgd": lambda: keras.optimizers.SGD(RATE, momentum=0.9),
+}
+OPTIMIZER_NAMES = {"adam": "Adam", "sgd": "SGD with momentum"}
+
+
+def _l1l2() -> keras.Regularizer:
+    return keras.regularizers.L1L2(STRENGTH, STRENGTH)
+
+
+def _group() -> keras.Regularizer:
+    return tf_reg.GroupLasso(STRENGTH)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """A penalty and who pays it.
+
+    Args:
+        penalty: Makes the regularizer.
+        every: That of the `tf_reg.Proximal` around the optimizer; without one the penalty is in the loss.
+    """
+
+    penalty: Callable[[], keras.Regularizer | None]
+    every: int | None = None
+
+
+PLAIN = {NONE: Arm(lambda: None), CONTROL: Arm(lambda: None), IN_LOSS: Arm(_l1l2)}
+ELEMENTWISE = {f"`Proximal`, `L1L2`, every {every}": Arm(_l1l2, every) for every in (1, EVERY)}
+GROUPED = {f"`Proximal`, `GroupLasso`, every {every}": Arm(_group, every) for every in (1, EVERY)}
+ARMS = {**PLAIN, **ELEMENTWISE, **GROUPED}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's own flags."""
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="(default: both)")
+    parser.add_argument(
+        "--optimizers", nargs="+", choices=OPTIMIZERS, metavar="NAME", help="(default: adam sgd; adam for sizes)"
+    )
+    parser.add_argument(
+        "--jit", nargs="+", choices=("off", "on"), metavar="WORD", help="jit_compile (default: off on; off for sizes)"
+    )
+    parser.add_argument(
+        "--widths", type=int, nargs="+", metavar="N", help="units (default: 1024; 128 512 1024 2048 for sizes)"
+    )
+    parser.add_argument("--batch-sizes", type=int, nargs="+", metavar="N", help="(default: 128; 32 128 512 for sizes)")
+
+
+def run(flags: argparse.Namespace) -> Iterator[str]:
+    """Yield the lines of the report.
+
+    Raises:
+        UserError: If a flag is wrong.
+    """
+    for name in ("widths", "batch_sizes"):
+        if any(size < 1 for size in getattr(flags, name) or ()):
+            given = " ".join(map(str, getattr(flags, name)))
+            raise UserError(f"--{name.replace('_', '-')} must be 1 or more each. Received: {given}.")
+    yield (
+        f"Time of a training step of the MLP {INPUTS}-width-width-{CLASSES} on the compiled train function and one "
+        "constant batch of random numbers, as a ratio to the step without a regulariser; the penalty is on all three "
+        f"kernels. All of a row in turn, {EVERY} steps or a multiple at once; medians of {flags.repeats} [quartiles]."
+    )
+    for part in flags.parts:
+        yield ""
+        yield f"### {part}"
+        yield ""
+        yield from PARTS[part](flags)
+
+
+def _penalties(flags: argparse.Namespace) -> Iterator[str]:
+    """Every penalty: one column a setting."""
+    yield from _table(ARMS, flags, ("adam", "sgd"), ("off", "on"), (1024,), (128,))
+
+
+def _sizes(flags: argparse.Namespace) -> Iterator[str]:
+    """Where a penalty matters at all: widths and batch sizes."""
+    arms = {**PLAIN, **ELEMENTWISE}
+    yield from _table(arms, flags, ("adam",), ("off",), (128, 512, 1024, 2048), (32, 128, 512))
+
+
+PARTS = {"penalties": _penalties, "sizes": _sizes}
+
+
+def _table(
+    arms: Mapping[str, Arm],
+    flags: argparse.Namespace,
+    optimizers: Sequence[str],
+    jit: Sequence[str],
+    widths: Sequence[int],
+    batch_sizes: Sequence[int],
+) -> Iterator[str]:
+    others = [name for name in arms if name != NONE]
+    yield from report.header("optimizer, `jit_compile`, width, batch", "none (ms)", *others)
+    for optimizer in flags.optimizers or optimizers:
+        for word in flags.jit or jit:
+            for width in flags.widths or widths:
+                for batch_size in flags.batch_sizes or batch_sizes:
+                    times, length = _times(arms, optimizer, word == "on", width, batch_size, flags.repeats)
+                    yield report.row(
+                        f"{OPTIMIZER_NAMES[optimizer]}, {word}, {width}, {batch_size}",
+                        timing.Spread.of(times[NONE]).show("{:.2f}", 1000 / length),
+                        *(timing.ratio(times, name, NONE).show("{:.2f}") for name in others),
+                    )
+
+
+def _times(
+    arms: Mapping[str, Arm], optimizer: str, jit: bool, width: int, batch_size: int, repeats: int
+) -> tuple[timing.Times, int]:
+    """Return the seconds of each arm's rounds, and how many steps they are for."""
+    models = {name: model(arm, optimizer, jit, width) for name, arm in arms.items()}
+    feeds = {name: stepping.constant(batch(batch_size)) for name in arms}
+    once = stepping.seconds(models[NONE], feeds[NONE], EVERY) / EVERY
+    length = EVERY * max(1, round(SECONDS / once / EVERY))
+    measure = functools.partial(stepping.seconds, length=length, untimed=UNTIMED)
+    timed = {name: functools.partial(measure, models[name], feeds[name]) for name in arms}
+    return timing.interleave(timed, repeats), length
+
+
+def model(arm: Arm, optimizer: str, jit: bool, width: int) -> keras.Model:
+    """Return the network, compiled, with the arm's penalty on all its kernels.
+
+    Args:
+        arm: Whose network it is.
+        optimizer: A name among `OPTIMIZERS`.
+        jit: Keras' `jit_compile`.
+        width: The units of both hidden layers.
+    """
+    penalty, inner = arm.penalty(), OPTIMIZERS[optimizer]()
+    made = keras.Sequential(
+        [
+            keras.Input((INPUTS,)),
+            keras.layers.Dense(width, activation="relu", kernel_regularizer=penalty),
+            keras.layers.Dense(width, activation="relu", kernel_regularizer=penalty),
+            keras.layers.Dense(CLASSES, kernel_regularizer=penalty),
+        ]
+    )
+    made.compile(
+        inner if arm.every is None else tf_reg.Proximal(inner, every=arm.every),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=jit,
+    )
+    made.make_train_function()
+    return made
+
+
+def batch(size: int) -> tuple[Any, Any]:
+    """Return random images, `(size, INPUTS)`, and labels, `(size,)`."""
+    random = np.random.default_rng(0)
+    return random.normal(size=(size, INPUTS)).astype("float32"), random.integers(0, CLASSES, size)

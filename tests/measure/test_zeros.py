@@ -1,0 +1,181 @@
+"""The report of zeros, against layers that are really smaller."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from tests import models_under_test as models
+from tf_reg.measure.zeros import LayerSparsity, Probe, SparsityReport, sparsity
+
+pytestmark = pytest.mark.contract
+
+
+def zero(variable, *index):
+    value = np.array(ops.convert_to_numpy(variable))
+    value[index] = 0.0
+    variable.assign(value)
+
+
+def gates(units, count, total):
+    """The columns of some units in a kernel whose gates lie side by side."""
+    return [gate * total + unit for gate in range(count) for unit in units]
+
+
+def dense(layer):
+    zero(layer.kernel, [0, 2])
+    zero(layer.kernel, slice(None), [4])
+
+
+def convolution(layer):
+    zero(layer.kernel, ..., [0, 2], slice(None))
+    zero(layer.kernel, ..., [4])
+
+
+def transposed(layer):
+    zero(layer.kernel, ..., [0, 2])
+    zero(layer.kernel, ..., [4], slice(None))
+
+
+def separable(layer):
+    zero(layer.depthwise_kernel, ..., [0, 2], slice(None))
+    zero(layer.pointwise_kernel, ..., [4])
+
+
+def recurrent(count):
+    def kill(layer):
+        cell = getattr(layer, "cell", layer)
+        zero(cell.kernel, ..., [0, 2], slice(None))
+        for kernel in (cell.kernel, cell.recurrent_kernel):
+            zero(kernel, ..., gates([4], count, 5))
+
+    return kill
+
+
+CASES = {  # from 7 inputs to 5 outputs; dead: the inputs 0 and 2, the output 4
+    "Dense": (lambda n: layers.Dense(n), (), dense),
+    "Dense without bias": (lambda n: layers.Dense(n, use_bias=False), (), dense),
+    "Conv1D": (lambda n: layers.Conv1D(n, 3), (6,), convolution),
+    "Conv2D": (lambda n: layers.Conv2D(n, 3), (6, 6), convolution),
+    "Conv2DTranspose": (lambda n: layers.Conv2DTranspose(n, 3), (6, 6), transposed),
+    "SeparableConv2D": (lambda n: layers.SeparableConv2D(n, 3, depth_multiplier=2), (6, 6), separable),
+    "SimpleRNN": (lambda n: layers.SimpleRNN(n), (6,), recurrent(1)),
+    "LSTM": (lambda n: layers.LSTM(n), (6,), recurrent(4)),
+    "GRU": (lambda n: layers.GRU(n), (6,), recurrent(3)),
+    "GRU, one bias": (lambda n: layers.GRU(n, reset_after=False), (6,), recurrent(3)),
+    "ConvLSTM2D": (lambda n: layers.ConvLSTM2D(n, 3), (4, 6, 6), recurrent(4)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_live_parameters_are_those_of_a_layer_with_fewer_inputs_and_outputs(name):
+    make, shape, kill = CASES[name]
+    model = keras.Sequential([keras.Input((*shape, 7)), make(5)])
+    smaller = keras.Sequential([keras.Input((*shape, 5)), make(4)])
+    before = sparsity(model).total
+    assert (before.parameters, before.live) == (model.count_params(), model.count_params())
+    assert (before.inputs, before.dead_inputs, before.outputs, before.dead_outputs) == (7, 0, 5, 0)
+    kill(model.layers[0])
+    after = sparsity(model).total
+    assert (after.inputs, after.dead_inputs, after.outputs, after.dead_outputs) == (7, 2, 5, 1)
+    assert (after.parameters, after.live) == (model.count_params(), smaller.count_params())
+
+
+def test_embedding():
+    layer = layers.Embedding(7, 5)
+    layer.build()
+    zero(layer.embeddings, [0, 2])
+    assert sparsity(layer).total == LayerSparsity(35, 10, 7, 2, 5, 0, 35, 25)
+
+
+def test_depthwise_outputs_are_pairs_of_an_input_and_a_multiple():
+    model = keras.Sequential([keras.Input((6, 6, 3)), layers.DepthwiseConv2D(2, depth_multiplier=2)])
+    kernel = model.layers[0].kernel
+    zero(kernel, ..., [1], slice(None))
+    zero(kernel, ..., [2], [0])
+    assert sparsity(model).total == LayerSparsity(24, 12, 3, 1, 6, 3, 30, 15)
+
+
+def test_a_recurrent_unit_lives_while_one_kernel_keeps_it_alive():
+    model = keras.Sequential([keras.Input((6, 7)), layers.LSTM(5)])
+    zero(model.layers[0].cell.kernel, ..., gates([4], 4, 5))
+    assert sparsity(model).total.dead_outputs == 0
+
+
+def test_zeros_are_counted_one_by_one_and_scattered_zeros_kill_nothing():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="a"), layers.Dense(2, name="b")])
+    model.get_layer("a").kernel.assign([[1.0, 0.0], [0.0, 1.0], [1.0, -0.0]])
+    report = sparsity(model)
+    assert report.layers["a"] == LayerSparsity(6, 3, 3, 0, 2, 0, 8, 8)
+    assert report.layers["a"].sparsity == 0.5
+    assert report.total.sparsity == pytest.approx(3 / 10)
+
+
+@pytest.mark.parametrize("build", models.BUILDERS, ids=models.NAMES)
+def test_totals_are_the_models(build):
+    model = build()
+    model(models.inputs_of(model, 2))
+    total = sparsity(model).total
+    assert (total.parameters, total.live, total.zeros) == (model.count_params(), model.count_params(), 0)
+    for weight in model.weights:
+        weight.assign(ops.zeros(weight.shape))
+    total = sparsity(model).total
+    assert total.zeros == total.weights > 0
+    assert (total.dead_inputs, total.dead_outputs) == (total.inputs, total.outputs)
+    assert total.live == (4 if build is models.subclassed else 0)  # its own weight is no kernel
+
+
+def test_what_is_no_known_kernel_is_all_alive():
+    model = keras.Sequential(
+        [
+            keras.Input((4, 3)),
+            layers.EinsumDense("abc,cd->abd", (None, 2), name="einsum"),
+            layers.BatchNormalization(name="norm"),
+        ]
+    )
+    zero(model.layers[0].kernel)
+    report = sparsity(model)
+    assert report.layers["einsum"] == LayerSparsity(weights=6, zeros=6, parameters=6, live=6)
+    assert report.layers["norm"] == LayerSparsity(parameters=4, live=4)  # moving averages are no parameters
+    assert math.isnan(report.layers["norm"].sparsity)
+
+
+def test_a_model_named_like_its_layer_loses_nothing():
+    model = models.TwoKernels(name="dense")
+    model(models.inputs_of(model, 2))
+    assert sparsity(model).total.parameters == model.count_params()
+
+
+def test_a_probe_follows_the_weights():
+    model = models.dense()
+    probe = Probe(model)
+    assert probe.measure() == sparsity(model)
+    zero(model.layers[1].kernel, [0])
+    assert probe.measure() == sparsity(model)
+    assert probe.measure().total.dead_inputs == 1
+
+
+def test_the_table():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="first"), layers.BatchNormalization(name="norm")])
+    model.layers[0].kernel.assign([[1.0, 0.0], [0.0, 0.0], [2.0, 0.0]])
+    assert str(sparsity(model)).splitlines() == [
+        "layer  weights      zeros  dead inputs  dead outputs  live parameters",
+        "---------------------------------------------------------------------",
+        "first        6  4 (66.7%)       1 of 3        1 of 2           3 of 8",
+        "norm         0          0            -             -           4 of 4",
+        "---------------------------------------------------------------------",
+        "total        6  4 (66.7%)       1 of 3        1 of 2          7 of 12",
+    ]
+
+
+def test_a_model_without_weights():
+    model = keras.Sequential([keras.Input((3,)), layers.ReLU()])
+    assert sparsity(model) == SparsityReport({})
+    assert "total" in str(sparsity(model))
+
+
+def test_a_model_that_is_not_built():
+    with pytest.raises(ValueError, match="isn't built"):
+        sparsity(keras.Sequential([layers.Dense(2)]))

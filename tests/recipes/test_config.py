@@ -1,0 +1,190 @@
+import dataclasses
+import json
+
+import pytest
+
+from tf_reg._checks import UserError
+from tf_reg.recipes import config
+from tf_reg.recipes.config import Config
+
+
+def parsed(*arguments):
+    return config.from_flags(config.parser().parse_args(arguments))
+
+
+def test_no_flags_is_the_default():
+    assert parsed() == Config()
+
+
+OTHERS = [  # every field is away from its default in one of them
+    Config(
+        dataset="fashion_mnist", data_dir="d", image_size=(32, 48), train_size=100, validation_split=0.2,
+        hidden=(300, 100), normalization="imagenet", reg="l1l2", l1=0.1, l2=0.2, proximal=False, dropout=0.5,
+        mc_samples=9, batch_norm=True, augment=True, flip=False, weight_decay=0.3, early_stopping=3,
+        label_smoothing=0.1, epochs=2, batch_size=4, optimizer="sgd", learning_rate=0.5, momentum=0.9,
+        schedule="cosine", decay_epochs=1, seed=7, precision="mixed_bfloat16", steps_per_execution=5, jit=True,
+        name="n", runs_dir="r", saved_models_dir="s", quiet=True,
+    ),
+    Config(
+        model="cnn", reg="sparse-group", l1=0.1, group_lasso=0.3, groups="inputs", target_sparsity=0.5,
+        target_of="groups", refit_epochs=3, proximal=True,
+    ),
+    Config(reg="l1", strength_schedule="rise", weights="model.keras"),
+    Config(model="MobileNetV2"),
+]  # fmt: skip
+
+
+def changed(made):
+    """The fields that aren't at their default, by name."""
+    default = Config()
+    return {
+        field.name: getattr(made, field.name)
+        for field in dataclasses.fields(Config)
+        if getattr(made, field.name) != getattr(default, field.name)
+    }
+
+
+def test_every_field_is_seen_below():
+    assert {name for made in OTHERS for name in changed(made)} == {field.name for field in dataclasses.fields(Config)}
+
+
+@pytest.mark.parametrize("made", OTHERS, ids=["article", "target", "rise", "application"])
+def test_every_field_is_a_flag_and_survives_the_file(made, tmp_path):
+    made.save(tmp_path / "config.json")
+    assert parsed("--config", str(tmp_path / "config.json")) == made
+    arguments = []
+    for name, value in changed(made).items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(flag if value else flag.replace("--", "--no-"))
+        else:
+            arguments += [flag, *map(str, value if isinstance(value, tuple) else [value])]
+    assert parsed(*arguments) == made
+
+
+def test_flags_win_over_the_file(tmp_path):
+    Config(reg="l1", epochs=3, batch_norm=True).save(tmp_path / "config.json")
+    made = parsed("--config", str(tmp_path / "config.json"), "--epochs", "4", "--no-batch-norm")
+    assert (made.reg, made.epochs, made.batch_norm) == ("l1", 4, False)
+
+
+def test_early_stopping_alone_has_a_patience():
+    assert parsed("--early-stopping").early_stopping == 5
+    assert parsed("--early-stopping", "9").early_stopping == 9
+    assert parsed().early_stopping is None
+
+
+def test_one_image_size_is_a_square():
+    assert parsed("--image-size", "32").image_size == (32, 32)
+
+
+def test_the_methods_that_are_on():
+    assert Config().methods == []
+    assert parsed("--reg", "l2", "--dropout", "0.5", "--augment").methods == ["l2", "dropout", "augment"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--reg", "l3"], r"--reg: invalid choice: 'l3' \(choose from .*l1l2"),
+        (["--epochs", "0"], "--epochs must be from 1 to 2147483647. Received: 0"),
+        (["--epochs", "many"], "--epochs: invalid int value: 'many'"),
+        (["--epochs"], "--epochs: expected one argument"),
+        (["--dropout", "1"], "--dropout must be at least 0 and below 1. Received: 1.0"),
+        (["--learning-rate", "0"], "--learning-rate must be above 0. Received: 0.0"),
+        (["--learning-rate", "nan"], "--learning-rate must be above 0. Received: nan"),
+        (["--l1", "-1"], "--l1 must be 0 or more. Received: -1.0"),
+        (["--l2", "inf"], "--l2 must be 0 or more. Received: inf"),
+        (["--validation-split", "1"], "--validation-split must be between 0 and 1. Received: 1.0"),
+        (["--hidden", "128", "0"], r"--hidden must be from 1 to 2147483647 each. Received: \(128, 0\)"),
+        (["--image-size", "1", "2", "3"], "--image-size takes one number or two, not 3"),
+        (["--momentum", "0.9"], "--momentum does nothing without --optimizer sgd or --optimizer rmsprop"),
+        (["--l1", "0.5"], "--l1 does nothing without --reg l1 or --reg l1l2"),
+        (["--l1", "0.5", "--reg", "l2"], "--l1 does nothing without --reg l1 or --reg l1l2"),
+        (["--l2", "0.5", "--reg", "l1"], "--l2 does nothing without --reg l2 or --reg l1l2"),
+        (["--mc-samples", "9"], "--mc-samples does nothing without --dropout"),
+        (["--no-flip"], "--flip does nothing without --augment"),
+        (["--hidden", "9", "--model", "cnn"], "--hidden does nothing without --model mlp"),
+        (
+            ["--model", "MobilNet"],
+            "--model must be linear, mlp, cnn or a name in keras.applications. Received: 'Mob",
+        ),
+        (["--batch-norm", "--model", "VGG16"], "--batch-norm does nothing without --model linear or --model mlp or"),
+        (["--normalization", "imagenet", "--model", "VGG16"], "--normalization does nothing without --model linear"),
+        (["--groups", "inputs", "--reg", "l1"], "--groups does nothing without --reg group or --reg sparse-group"),
+        (["--group-lasso", "1"], "--group-lasso does nothing without --reg group or --reg sparse-group"),
+        (["--no-proximal"], "--proximal does nothing without --reg l2 or --reg l1"),
+        (["--refit-epochs", "2"], "--refit-epochs moves a penalty that Proximal pays. Give it one: --reg l1"),
+        (
+            ["--refit-epochs", "2", "--reg", "l2", "--proximal"],
+            "--reg l2 makes no zeros. --refit-epochs needs",
+        ),
+        (["--target-of", "weights"], "--target-of does nothing without --target-sparsity"),
+        (["--target-sparsity", "90", "--reg", "l1"], "--target-sparsity must be between 0 and 1. Received: 90.0"),
+        (["--target-sparsity", "0.9"], "--target-sparsity moves a penalty that Proximal pays. Give it one: --reg l1"),
+        (["--target-sparsity", "0.9", "--reg", "l2", "--proximal"], "makes no zeros"),
+        (["--strength-schedule", "rise", "--reg", "l2"], "--strength-schedule moves a penalty that Proximal pays"),
+        (["--strength-schedule", "gap", "--reg", "l1", "--no-proximal"], "and no --no-proximal"),
+        (["--reg", "l1", "--target-sparsity", "0.9", "--strength-schedule", "gap"], "both move the penalty's factor"),
+        (["--reg", "l1", "--target-sparsity", "0.9", "--early-stopping"], "--early-stopping would bring back"),
+        (["--reg", "l1", "--target-sparsity", "0.9", "--target-of", "groups"], "--target-of groups needs --reg group"),
+        (
+            ["--reg", "l1", "--target-sparsity", "0.9", "--refit-epochs", "20"],
+            "leave some of the 20 --epochs",
+        ),
+        (["--decay-epochs", "2"], "--decay-epochs does nothing without --schedule cosine"),
+        (["--decay-epochs", "21", "--schedule", "cosine"], "--decay-epochs 21 is more than all 20 --epochs"),
+        (["--name", "a/b"], "--name must be 1 to 100 letters, digits"),
+        (["--name", ".."], "--name must be 1 to 100 letters, digits"),
+        (["--name", "$x^$"], "--name must be 1 to 100 letters, digits"),
+        (["--name", "a" * 300], "--name must be 1 to 100 letters, digits"),
+        (["--seed", "4294967296"], "--seed must be from 0 to 2147483647. Received: 4294967296"),
+        (["--batch-size", "10000000000000000000"], "--batch-size must be from 1 to 2147483647"),
+        (["--learning-rat", "1"], "There is no flag --learning-rat. Did you mean --learning-rate"),
+        (["extra"], "There is no flag extra. --help lists the flags"),
+        (["--config", "nowhere.json"], "--config nowhere.json can't be read as JSON: .*No such file"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, message):
+    with pytest.raises(UserError, match=message) as caught:
+        parsed(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "can't be read as JSON"),
+        ("[]", "must hold a JSON object"),
+        ('{"epoch": 3}', "has unknown names: epoch"),
+        ('{"epochs": "3"}', "--epochs must be int. Received: '3'"),
+        ('{"quiet": 1}', "--quiet must be bool. Received: 1"),
+        ('{"hidden": []}', r"--hidden must be int values. Received: \(\)"),
+        ('{"hidden": 5}', "--hidden must be int values. Received: 5"),
+        ('{"l1": 1' + 400 * "0" + "}", "--l1 must be float"),
+        ('{"name": "a\\u0000b"}', "--name must be 1 to 100 letters, digits"),
+        ('{"dataset": null}', "--dataset must be str. Received: None"),
+    ],
+)
+def test_bad_files_are_one_sentence(tmp_path, content, message):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        parsed("--config", str(tmp_path / "config.json"))
+
+
+def test_whole_numbers_do_for_floats():
+    assert Config(dropout=0, learning_rate=1).learning_rate == 1.0
+
+
+def test_help_names_every_flag_and_its_default(capsys):
+    with pytest.raises(SystemExit) as caught:
+        config.parser("What it does.").parse_args(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert caught.value.code == 0
+    assert all("--" + field.name.replace("_", "-") in shown for field in dataclasses.fields(Config))
+    assert "(default: 0.001)" in shown
+
+
+def test_the_file_is_plain_json(tmp_path):
+    Config().save(tmp_path / "config.json")
+    assert json.loads((tmp_path / "config.json").read_text())["hidden"] == [128]

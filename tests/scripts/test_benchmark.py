@@ -1,0 +1,182 @@
+"""`scripts/benchmark.py`, run as a user does, in this process: never an assertion about a time."""
+
+import math
+import sys
+
+import keras
+import pytest
+
+from benchmarks import step_cost, stepping, subjects, timing
+from tests.tools import require_module
+
+ONCE = ["--repeats", "1"]
+SMALL = ["--dataset", "digits", "--train-size", "64", *ONCE]
+
+
+@pytest.fixture
+def report(script, capsys):
+    """What a command prints, by its arguments."""
+
+    def run(*arguments, small=SMALL):
+        code = script("benchmark").main([*arguments, *small])
+        printed = capsys.readouterr()
+        assert (code, printed.err) == (0, "")
+        return printed.out
+
+    return run
+
+
+@pytest.fixture
+def refusal(script, capsys):
+    """The one line that a command says when it refuses its arguments."""
+
+    def run(arguments):
+        assert script("benchmark").main(arguments) == 2
+        [message] = capsys.readouterr().err.splitlines()
+        return message
+
+    return run
+
+
+def tables(text):
+    """Every table as its rows, each a list of cells; the header is the first."""
+    lines = text.splitlines()
+    starts = [number - 1 for number, line in enumerate(lines) if line.startswith("|---")]
+    for start in starts:
+        rows = []
+        for number, line in enumerate(lines[start:]):
+            if not line.startswith("|"):
+                break
+            if number != 1:
+                rows.append([cell.strip() for cell in line.strip("|").split("|")])
+        yield rows
+
+
+def number(cell):
+    """The median of a cell such as `1.5 [1.2, 1.7]`."""
+    return float(cell.partition(" ")[0].replace(",", ""))
+
+
+def check(table, rows):
+    assert [row[0] for row in table[1:]] == rows
+    for row in table[1:]:
+        assert len(row) == len(table[0])
+        assert all(0 < number(cell) < math.inf for cell in row[1:] if "[" in cell)
+
+
+@pytest.mark.slow
+def test_logger(report):
+    text = report("logger", "--batch-size", "32")
+    assert f"`python scripts/benchmark.py logger --batch-size 32 {' '.join(SMALL)}`" in text
+    assert "keras" in text
+    [table] = tables(text)
+    check(table, ["MLP 1024-1024", "CNN"])
+    assert all(number(row[-1]) < 100 for row in table[1:])
+
+
+@pytest.mark.slow
+def test_mc_predict(report):
+    [table] = tables(report("mc_predict", "--batch-sizes", "2", "--samples", "3"))
+    check(table, ["MLP 1024-1024, 2", "CNN, 2", "CNN, dropout throughout, 2"])
+
+
+@pytest.mark.slow
+def test_steps(report, monkeypatch):
+    monkeypatch.delitem(subjects.NETWORKS, "MLP 1024-1024")
+    [table] = tables(report("training", "--parts", "steps", "--batch-sizes", "32"))
+    check(table, ["CNN, 32"])
+
+
+@pytest.mark.slow
+def test_throughput(report):
+    require_module("torch")
+    [table] = tables(report("training", "--parts", "throughput", "--batch-sizes", "4"))
+    check(table, ["4"])
+    assert "/" not in table[1][1], "the two networks differ"
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(step_cost, "SECONDS", 0.001)
+
+
+@pytest.mark.slow
+def test_proximal(report, short):
+    text = report("proximal", "--widths", "4", "--batch-sizes", "2", "--optimizers", "adam", small=ONCE)
+    penalties, sizes = tables(text)
+    check(penalties, [f"Adam, {jit}, 4, 2" for jit in ("off", "on")])
+    check(sizes, ["Adam, off, 4, 2"])
+    assert [len(table[0]) for table in (penalties, sizes)] == [8, 6]
+    assert all("[" in cell for table in (penalties, sizes) for cell in table[1][1:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", step_cost.OPTIMIZERS)
+@pytest.mark.parametrize("arm", step_cost.ARMS)
+def test_what_is_measured_stays_as_it_was(arm, optimizer):
+    """The weights neither die nor learn the batch while they are measured: either would change the work of a step."""
+    model = step_cost.model(step_cost.ARMS[arm], optimizer, jit=False, width=4)
+    before = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
+    stepping.seconds(model, stepping.constant(step_cost.batch(2)), 200)
+    after = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
+    assert any((old != new).any() for old, new in zip(before, after, strict=True))
+    assert all(abs(old - new).max() < 0.01 for old, new in zip(before, after, strict=True))
+
+
+@pytest.mark.slow
+def test_export(report):
+    [table] = tables(report("export"))
+    assert {row[0] for row in table[1:]} == {"MLP 1024-1024", "CNN"}
+    for _, weights, ours, theirs, share, *times in table[1:]:
+        assert number(weights) < number(ours) < number(theirs)
+        assert number(share) < 0.51
+        assert all(0 < number(cell) < math.inf for cell in times)
+
+
+MISTAKES = {
+    "no command": ([], "COMMAND"),
+    "unknown command": (["speed"], "speed"),
+    "unknown flag": (["logger", "--repeat", "3"], "--repeat"),
+    "no number": (["logger", "--repeats", "many"], "--repeats"),
+    "no repeats": (["logger", "--repeats", "0"], "--repeats"),
+    "no batch": (["logger", "--batch-size", "0"], "--batch-size"),
+    "unknown part": (["training", "--parts", "lunch"], "--parts"),
+    "no samples": (["mc_predict", "--samples", "0"], "--samples"),
+    "no batches": (["training", "--batch-sizes", "4", "-1"], "--batch-sizes"),
+    "unknown optimizer": (["proximal", "--optimizers", "adagrad"], "--optimizers"),
+    "unknown word": (["proximal", "--jit", "perhaps"], "--jit"),
+    "no units": (["proximal", "--widths", "0"], "--widths"),
+    "data that no one loads": (["proximal", "--dataset", "digits"], "--dataset"),
+    "few examples": (["logger", "--dataset", "digits", "--train-size", "20"], "batch of 128"),
+    "no folder": (["logger", "--dataset", "folder:nowhere"], "nowhere"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "word"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_mistakes_are_one_sentence(refusal, arguments, word):
+    message = refusal(arguments)
+    assert message.startswith("benchmark.py: ")
+    assert message.endswith(".")
+    assert word in message
+
+
+def test_without_torch(refusal, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    message = refusal(["training", *SMALL])
+    assert message == 'benchmark.py: The comparison with PyTorch needs PyTorch: pip install -e ".[backends]".'
+
+
+def test_every_name_has_each_place_equally_often():
+    names = ["a", "b", "c"]
+    turns = list(timing.order(names, 6))
+    rounds = [turns[start : start + 3] for start in range(0, 18, 3)]
+    assert all(sorted(turn) == names for turn in rounds)
+    assert all(sorted(places) == ["a", "a", "b", "b", "c", "c"] for places in zip(*rounds, strict=True))
+
+
+def test_interleaved_times_are_paired_and_the_first_is_left_out():
+    clocks = {"fast": iter([100, 1, 2, 3]), "slow": iter([100, 2, 4, 6])}
+    times = timing.interleave({name: lambda clock=clock: next(clock) for name, clock in clocks.items()}, 3)
+    assert times == {"fast": [1, 2, 3], "slow": [2, 4, 6]}
+    assert timing.ratio(times, "slow", "fast") == timing.Spread(2, 2, 2)
+    assert timing.Spread.of([1, 2, 3, 4, 5]).show("{:.1f}", 10) == "30.0 [20.0, 40.0]"

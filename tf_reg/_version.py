@@ -1,0 +1,3 @@
+"""The version of tf_reg."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""What Keras calls while a model trains."""

@@ -1,0 +1,181 @@
+"""A Keras callback that logs what regularisation does: penalty, sparsity and the loss without the penalty."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from typing import Any, Literal
+
+import keras
+
+from tf_reg.callbacks.strength import proximal_of, strength_of
+from tf_reg.measure import statistics
+
+_READERS = (
+    keras.callbacks.CSVLogger,
+    keras.callbacks.EarlyStopping,
+    keras.callbacks.ModelCheckpoint,
+    keras.callbacks.OrbaxCheckpoint,
+    keras.callbacks.ReduceLROnPlateau,
+    keras.callbacks.RemoteMonitor,
+    keras.callbacks.TensorBoard,
+)
+
+
+class RegularizationLogger(keras.callbacks.Callback):
+    """Log the penalty and the sparsity of a model's regularised weights, and the validation loss without penalty.
+
+    At the end of each epoch these keys join Keras' own in `logs`, where `History`, `CSVLogger`, `TensorBoard` and
+    `EarlyStopping(monitor=...)` find them (for a name that it doesn't know, `EarlyStopping` needs `mode`):
+
+    - `penalty`: the sum of `variable.regularizer(variable)` over the trainable variables, in units of the loss.
+    - `sparsity`: the share of regularised weights that are exactly zero, from 0 to 1.
+    - `near_sparsity`: the share whose absolute value is below `near_zero`.
+    - `dead_groups`: how many groups are all zeros, in kernels whose regularizer is a `tf_reg.GroupLasso` or a
+      `tf_reg.SparseGroupLasso`. Only where there is one.
+    - `strength`: the multiplier of all penalties, where the optimizer is a `tf_reg.Proximal` (or wraps one). The
+      penalty doesn't contain it.
+    - `val_data_loss`: `val_loss` without the weights' penalty, in epochs that validate. Activity regularizers and
+      `add_loss` terms stay in. It takes the penalty of the very weights that were validated, averaged ones with
+      `keras.callbacks.SwapEMAWeights`. It is a difference of float32 numbers, so its error is that of `val_loss`. Where
+      the model has a metric of its own named `data_loss`, Keras' value stays. A model whose `test_step` reports a
+      loss without the regularizers needs no such key; compile it with a metric named `data_loss`.
+    - with `per_layer=True` also `penalty/<layer path>`, `sparsity/<layer path>`, `weight_norm/<layer path>`
+      (Euclidean) and, where there are groups, `dead_groups/<layer path>`. The path is made of the layers' names from
+      the model down, as in `"encoder/dense"`.
+
+    A model without regularised weights has `penalty` 0 and no `sparsity`.
+
+    Put it before the callbacks that read `logs`; it warns at the start of training where it stands behind one. For
+    the training loss without penalty, compile the model with a metric equal to its loss: weights move during
+    an epoch, so that no subtraction at its end gives the average.
+
+    Args:
+        per_layer: Whether to log each layer too. Off by default, for a progress bar that stays readable.
+        near_zero: The threshold of `near_sparsity`, a float above 0, in units of the weights.
+        update_freq: `"epoch"`, or an integer n: then every n batches as well, for callbacks that read the `logs`
+            of a batch. (Each of those costs a pass over the weights and a transfer from the device.)
+
+    Raises:
+        ValueError: If `near_zero` isn't above 0, or `update_freq` isn't `"epoch"` or a positive integer.
+
+    Example:
+        >>> model = keras.Sequential([keras.layers.Dense(1, kernel_regularizer="l1")])
+        >>> model.compile("sgd", "mse")
+        >>> x, y = keras.random.normal((8, 3)), keras.random.normal((8, 1))
+        >>> history = model.fit(x, y, verbose=0, callbacks=[tf_reg.RegularizationLogger()])
+        >>> sorted(history.history)
+        ['loss', 'near_sparsity', 'penalty', 'sparsity']
+    """
+
+    def __init__(
+        self, per_layer: bool = False, near_zero: float = 1e-3, update_freq: int | Literal["epoch"] = "epoch"
+    ) -> None:
+        super().__init__()
+        if not near_zero > 0:
+            raise ValueError(f"`near_zero` must be above 0: it is a threshold on |weight|. Received: {near_zero!r}.")
+        if update_freq != "epoch" and not (isinstance(update_freq, int) and update_freq > 0):
+            raise ValueError(
+                f'`update_freq` must be "epoch" or a positive number of batches. Received: {update_freq!r}.'
+            )
+        self.per_layer = per_layer
+        self.near_zero = near_zero
+        self.update_freq = update_freq
+        self._meter: statistics.Meter | None = None
+        self._validated: float | None = None  # the penalty of the weights that were validated last
+        self._updates = 0
+        if update_freq != "epoch":
+            # Keras waits for the device after every batch as soon as one callback has this hook.
+            self.__dict__["on_train_batch_end"] = functools.partial(self._log_batch, update_freq)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Start anew, and warn of callbacks that stand before this one but read what it logs."""
+        self._reset()
+        readers = [type(callback).__name__ for callback in _preceding(self) if isinstance(callback, _READERS)]
+        if readers:
+            warnings.warn(
+                f"RegularizationLogger stands behind {', '.join(readers)} in `callbacks`, which will not see "
+                "what it logs. Put it first.",
+                stacklevel=2,
+            )
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Let go of the model's variables."""
+        self._reset()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Count the epoch's batches anew."""
+        self._updates = 0
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Expect new weights to be validated."""
+        self._validated = None
+
+    def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Take the penalty of the weights that are validated, whatever `on_test_begin` of others put in place."""
+        if self._validated is None:
+            self._validated = statistics.total(self._measure()).penalty
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add this callback's keys to `logs`."""
+        if logs is None:
+            return
+        logs.update(self._summary())
+        if "val_loss" in logs and "val_data_loss" not in logs and self._validated is not None:
+            logs["val_data_loss"] = logs["val_loss"] - self._validated
+
+    def _reset(self) -> None:
+        self._meter = None
+        self._validated = None
+        self._updates = 0
+
+    def _log_batch(self, freq: int, batch: int, logs: dict[str, Any] | None = None) -> None:
+        updates = (batch + 1) // freq  # with `steps_per_execution`, several batches end at once
+        if updates > self._updates and logs is not None:
+            self._updates = updates
+            logs.update(self._summary())
+        type(self).on_train_batch_end(self, batch, logs)  # a subclass may have its own
+
+    def _measure(self) -> dict[str, statistics.WeightStatistics]:
+        model = self.model  # on JAX, reading this attribute brings the weights up to date
+        if self._meter is None:
+            self._meter = statistics.Meter(model, self.near_zero)
+        return self._meter.measure()
+
+    def _summary(self) -> dict[str, float]:
+        layers = self._measure()
+        everything = statistics.total(layers)
+        summary = {"penalty": everything.penalty}
+        if everything.count:
+            summary |= {"sparsity": everything.sparsity, "near_sparsity": everything.near_sparsity}
+        if everything.groups:
+            summary["dead_groups"] = everything.dead_groups
+        optimizer = proximal_of(self.model.optimizer)
+        if optimizer is not None:
+            summary["strength"] = strength_of(optimizer)
+        if self.per_layer:
+            for path, layer in layers.items():
+                summary |= {
+                    f"penalty/{path}": layer.penalty,
+                    f"sparsity/{path}": layer.sparsity,
+                    f"weight_norm/{path}": layer.norm,
+                }
+                if layer.groups:
+                    summary[f"dead_groups/{path}"] = layer.dead_groups
+        return summary
+
+
+def _preceding(callback: keras.callbacks.Callback) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that Keras calls before this one.
+
+    Keras gives a callback no way to see its neighbours, so this asks the list that is calling: to be used within
+    `on_train_begin` alone. A caller that isn't Keras' list has no order to check.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, keras.callbacks.CallbackList) and callback in caller.callbacks:
+            return caller.callbacks[: caller.callbacks.index(callback)]
+        frame = frame.f_back  # type: ignore[assignment]
+    return []

@@ -1,0 +1,255 @@
+"""A callback that moves the strength of `tf_reg.Proximal` until a wanted share of the model is exactly zero."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal
+
+from tf_reg.callbacks.strength import StrengthCallback, require, strength_of
+from tf_reg.measure import statistics
+from tf_reg.measure.zeros import Probe
+from tf_reg.penalties.group_lasso import gives_zeros
+
+
+class TargetSparsity(StrengthCallback):
+    """Move the strength until a wanted share of the model is exactly zero, then refit the rest without penalty.
+
+    The share follows a plan, `target * (1 - (1 - t)^3)` with t from 0 to 1 over nine tenths of the epochs before the
+    refit: fast first, slow when the target is near. The logarithm of the strength rises in proportion to how far the
+    share, with its present trend, is going to be below the plan, and falls where it is above. It starts low, at
+    `initial`. Weights under one penalty shrink together and may die together, so the strength doesn't rise either where
+    a layer's norm shrinks too fast to last until the plan's end. As soon as the share is at the target (within a
+    quarter of `tolerance`, later within all of it), `Proximal.freeze()` keeps the zeros, and the strength becomes 0:
+    from then on the survivors are fitted without the penalty's bias.
+
+    With `keep_zeros` a zero stays zero from the first step on, unless there are too many. A much lower strength
+    then reaches the target, and the zeros are spread over all units: the best accuracy for a share of single weights.
+    Without it weights revive, and under the high strength that this takes whole units die: fewer live parameters for
+    the same share of zeros.
+
+    Use it when the size of the model is given and the strength is not. Groups die one by one, so `of="groups"` lands
+    on the nearest multiple of one group, and `of="parameters"` on what cutting one more input or output leaves. A
+    target that only a dead layer can reach is reached with a dead layer: look at `tf_reg.sparsity(model)`.
+
+    Per epoch `logs` get `strength`, `zero_share` (the share measured last) and `refit` (1 once frozen, else 0). Of
+    callbacks like `EarlyStopping(restore_best_weights=True)` take care that they don't bring back older weights.
+
+    Zhu & Gupta 2017, "To prune, or not to prune" (the plan); Han et al. 2015, "Learning both weights and connections
+    for efficient neural networks" (the refit).
+
+    Args:
+        target: The wanted share, above 0 and below 1.
+        of: `"weights"`: exact zeros among the weights whose penalty gives zeros, which L2's doesn't; `"groups"`: dead
+            groups among those of `tf_reg.GroupLasso` and `tf_reg.SparseGroupLasso`; `"parameters"`: 1 - live / all
+            parameters, as `tf_reg.sparsity` counts them.
+        tolerance: How far from the target counts as reached, as a share: 0.01 is one percentage point.
+        refit_epochs: How many of the last epochs to keep for the refit; a third of all if not given. If the target is
+            reached before, all epochs that are left refit.
+        initial: The strength to start with, above 0; if not given, a thousandth of the optimizer's (of 1 where that
+            is 0). Too low costs little time.
+        keep_zeros: Whether zeros are kept during the search. If not given, for `of="weights"` only.
+
+    Raises:
+        ValueError: Arguments out of their ranges; in training, an optimizer that isn't a `tf_reg.Proximal` with a
+            number as its strength, a model without what `of` counts, no epoch left before the refit.
+
+    Warns:
+        UserWarning: At the end of training, where the share isn't at the target.
+
+    Example:
+        >>> layer = keras.layers.Dense(50, kernel_regularizer=keras.regularizers.L1(1e-3))
+        >>> model = keras.Sequential([keras.Input((20,)), layer])
+        >>> model.compile(tf_reg.Proximal(keras.optimizers.SGD(0.1)), "mse")
+        >>> x, y = keras.random.normal((64, 20), seed=1), keras.random.normal((64, 50), seed=2)
+        >>> history = model.fit(x, y, 8, epochs=30, verbose=0, callbacks=[tf_reg.TargetSparsity(0.8)])
+        >>> bool(abs(tf_reg.sparsity(model).total.sparsity - 0.8) <= 0.01)
+        True
+    """
+
+    def __init__(
+        self,
+        target: float,
+        of: Literal["weights", "groups", "parameters"] = "weights",
+        tolerance: float = 0.01,
+        refit_epochs: int | None = None,
+        initial: float | None = None,
+        keep_zeros: bool | None = None,
+    ) -> None:
+        super().__init__()
+        require(0 < target < 1, "target is a share, above 0 and below 1", "target", target)
+        require(of in _SHARES, f"of is one of {', '.join(map(repr, _SHARES))}", "of", of)
+        require(0 < tolerance < 1, "tolerance is a share, above 0 and below 1", "tolerance", tolerance)
+        whole = refit_epochs is None or (isinstance(refit_epochs, int) and refit_epochs >= 0)
+        require(whole, "refit_epochs is a number of epochs, zero or above", "refit_epochs", refit_epochs)
+        require(initial is None or 0 < initial < math.inf, "initial is a strength above 0", "initial", initial)
+        self.target = target
+        self.of = of
+        self.tolerance = tolerance
+        self.refit_epochs = refit_epochs
+        self.initial = initial
+        self.keep_zeros = of == "weights" if keep_zeros is None else keep_zeros
+        self._reset()
+
+    def _reset(self) -> None:
+        self._meter: statistics.Meter | None = None
+        self._probe: Probe | None = None
+        self._pilot: _Pilot | None = None
+        self._first_epoch: int | None = None
+        self._in_epoch = 0  # batches of this epoch so far
+        self._batches = 0
+        self._share = math.nan
+        self._half_unit = 0.0
+        self._strength = math.nan
+        self._refit = False
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Start anew, from a low strength."""
+        super().on_train_begin(logs)
+        self._reset()
+        optimizer = self.optimizer()
+        self._strength = self.initial or 1e-3 * (strength_of(optimizer) or 1.0)
+        optimizer.strength = self._strength
+        if self.keep_zeros:
+            optimizer.freeze()
+        else:
+            optimizer.unfreeze()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Plan the search, as soon as the number of batches of an epoch is known."""
+        self._first_epoch = epoch if self._first_epoch is None else self._first_epoch
+        steps = self.params.get("steps") or self._in_epoch
+        if self._pilot is None and steps:
+            epochs = self.params["epochs"] - self._first_epoch
+            search = epochs - (epochs / 3 if self.refit_epochs is None else self.refit_epochs)
+            require(search > 0, f"refit_epochs must be below the {epochs} of fit", "refit_epochs", self.refit_epochs)
+            self._pilot = _Pilot(self.target, search * steps, self._strength)
+        self._in_epoch = 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Now and then: measure the share, then move the strength or freeze."""
+        self._batches += batch + 1 - self._in_epoch  # with `steps_per_execution`, several batches end at once
+        self._in_epoch = batch + 1
+        if self._refit or self._pilot is None or self._batches < self._pilot.due:
+            return
+        optimizer = self.optimizer()
+        optimizer.settle()
+        layers = self._measure()
+        tolerance = self.tolerance / 4 if self._batches < self._pilot.batches else self.tolerance
+        self._refit = abs(self._share - self.target) <= max(tolerance, self._half_unit)
+        if self._refit or (self.keep_zeros and self._share < self.target):
+            optimizer.freeze()
+        else:
+            optimizer.unfreeze()
+        norms = {path: layer.norm for path, layer in layers.items() if layer.zeros < layer.count}
+        self._strength = 0.0 if self._refit else self._pilot.steer(self._batches, self._share, norms)
+        optimizer.strength = self._strength
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add `strength`, `zero_share` and `refit` to `logs`."""
+        if logs is not None:
+            logs.update(strength=self._strength, zero_share=self._share, refit=float(self._refit))
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Warn where the target isn't reached."""
+        self._measure()
+        if not self._refit or abs(self._share - self.target) > max(self.tolerance, self._half_unit):
+            outcome = "froze at it, and other weights came later" if self._refit else "did not reach it"
+            warnings.warn(
+                f"TargetSparsity({self.target}, of={self.of!r}) {outcome}: the share is {self._share:.4f} at the end, "
+                f"with a strength of {self._strength:.3g}. Train for more epochs or with a larger tolerance; a share "
+                "that stays below may be all that the regularised layers can give.",
+                stacklevel=2,
+            )
+        self._meter = self._probe = None
+
+    def _measure(self) -> dict[str, statistics.WeightStatistics]:
+        model = self.model  # on JAX, reading this attribute brings the weights up to date
+        if self._meter is None:
+            self._meter = statistics.Meter(model, near_zero=1e-3, of=gives_zeros)
+            self._probe = Probe(model) if self.of == "parameters" else None
+        layers = self._meter.measure()
+        everything = statistics.total(layers)
+        zeros, count = _SHARES[self.of](everything)
+        if not count:
+            raise ValueError(
+                f"TargetSparsity(of={self.of!r}) needs {_NEEDS[self.of]}. Received a model without. "
+                "Give its layers a kernel_regularizer, such as keras.regularizers.L1."
+            )
+        self._share, self._half_unit = zeros / count, 0.5001 / count
+        if self._probe is not None:
+            report = self._probe.measure().total
+            self._share, self._half_unit = 1 - report.live / report.parameters, 0.0
+        return layers
+
+
+_SHARES: dict[str, Callable[[statistics.WeightStatistics], tuple[int, int]]] = {
+    "weights": lambda found: (found.zeros, found.count),
+    "groups": lambda found: (found.dead_groups, found.groups),
+    "parameters": lambda found: (found.zeros, found.count),
+}
+_NEEDS = {
+    "weights": "weights with a penalty that gives zeros",
+    "groups": "kernels with a tf_reg.GroupLasso or a tf_reg.SparseGroupLasso",
+    "parameters": "weights with a penalty that gives zeros",
+}
+
+
+class _Pilot:
+    """Steers a share along its plan by the logarithm of the strength, in units of the whole search.
+
+    Args:
+        target: Where the plan ends.
+        batches: How long the search takes.
+        strength: The strength that it starts with.
+    """
+
+    PLAN = 0.9  # the part of the search after which the plan is at the target
+    AHEAD = 0.05  # how far to look ahead
+    MEMORY = 0.025  # of the averages that trends are taken against
+    GAIN, SPEED = 400.0, 60.0  # of the strength's logarithm: change per search and share, and per search at most
+    JUMP = 1.0  # at most at once
+    RANGE = math.log(1e9)  # at most in all
+
+    def __init__(self, target: float, batches: float, strength: float) -> None:
+        self.target = target
+        self.batches = batches
+        self.due = 0.0  # the batch after which to measure
+        self._batch = 0
+        self._log = math.log(strength)
+        self._highest = self._log + self.RANGE
+        self._share = 0.0  # these two: averages
+        self._norms: dict[str, float] = {}
+
+    def steer(self, batch: int, share: float, norms: dict[str, float]) -> float:
+        """Return the strength for the batches until `due`.
+
+        Args:
+            batch: How many batches there were.
+            share: The share now.
+            norms: The Euclidean norms of the layers that aren't zero yet.
+        """
+        passed, time = (batch - self._batch) / self.batches, batch / self.batches
+        self._batch = batch
+        new = 1 - math.exp(-passed / self.MEMORY)
+        self._share += new * (share - self._share)
+        trend = (share - self._share) / self.MEMORY
+        planned = self.target * (1 - max(0.0, 1 - (time + self.AHEAD) / self.PLAN) ** 3)
+        haste = self._haste(norms, new) * max(0.0, self.PLAN - time)
+        speed = min(self.GAIN * (planned - share - self.AHEAD * trend), self.SPEED * min(1.0, 1 - haste))
+        change = passed * max(-self.SPEED, speed)
+        self._log = min(self._log + max(-self.JUMP, min(self.JUMP, change)), self._highest)
+        pause = min(self.batches / 200, abs(self.target - share) / 4 / max(abs(trend) / self.batches, 1e-12))
+        self.due = batch + max(1.0, pause)
+        return math.exp(self._log)
+
+    def _haste(self, norms: dict[str, float], new: float) -> float:
+        """How many times over the fastest layer would shrink to nothing within the search, at its present speed."""
+        haste = 0.0
+        for path, norm in norms.items():
+            average = self._norms.get(path, norm)
+            average += new * (norm - average)
+            self._norms[path] = average
+            haste = max(haste, (average - norm) / self.MEMORY / norm if norm else 0.0)
+        return haste

@@ -1,0 +1,1 @@
+"""The dropout layers that Keras lacks."""

@@ -1,0 +1,75 @@
+"""A dropout rate that can be moved while a compiled step uses it."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_reg._backend import Tensor
+
+
+def checked_rate(rate: Any, what: str = "rate") -> float:
+    """Return a dropout rate as a float, or raise a `ValueError` that names what it is for."""
+    try:
+        number = -1.0 if isinstance(rate, (bool, str)) else float(rate)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number < 1:
+        raise ValueError(f"{what} is the share that is dropped: at least 0 and below 1. Received: {rate!r}.")
+    return number
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, Python's or NumPy's, and no boolean."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+class MovableRate:
+    """What tf_reg's dropout layers have in common: a seed generator, and a rate in a variable.
+
+    The rate is a weight that isn't trained, so that a change takes effect in a compiled step without a new trace, and
+    so that `set_weights` and `load_weights` set it as they do all weights.
+    Mixed into a `keras.Layer`, whose constructor has run when `_start` is called.
+    """
+
+    add_weight: Any
+
+    def _start(self, rate: float, seed: int | None) -> None:
+        number = checked_rate(rate)
+        if seed is not None and not is_integer(seed):
+            raise ValueError(f"seed must be an integer or None. Received: seed={seed!r}.")
+        self._given = number
+        self.seed = None if seed is None else int(seed)
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        self._rate = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(number),
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+            name="rate",
+        )
+
+    @property
+    def rate(self) -> float:
+        """The share that is dropped; can be set at any time."""
+        value = float(ops.convert_to_numpy(self._rate))
+        return self._given if np.float32(self._given) == np.float32(value) else value  # 0.1, not 0.10000000149
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        self._given = checked_rate(rate)
+        self._rate.assign(self._given)
+
+    def _masked(self, x: Tensor, kept: Tensor) -> Tensor:
+        """What is kept, scaled by `1 / (1 - rate)`, so that the expectation is `x`."""
+        return ops.where(kept, x * ops.cast(1 / (1 - self._rate.value), x.dtype), ops.zeros((), x.dtype))
+
+    def _kept(self, shape: Sequence[Any]) -> Tensor:
+        """Booleans of this shape, each true with probability `1 - rate`."""
+        return ops.greater_equal(keras.random.uniform(shape, dtype="float32", seed=self.seed_generator), self._rate)

@@ -1,0 +1,1 @@
+"""Count zeros, penalties and remaining parameters."""

@@ -1,0 +1,1 @@
+"""An optimizer that ends its steps in the proximal operator of the penalties."""

@@ -1,0 +1,1 @@
+"""What a penalty is: its value, its groups, its proximal operator."""

@@ -1,0 +1,185 @@
+"""Proximal maps as pure functions of arrays: each pulls weights toward zero, and some land exactly on it.
+
+The proximal map of a penalty R with the step s is the minimiser over w of `sum (w - v)^2 / (2 s) + R(w)`. The step
+is one number, or one number per weight: the diagonal metric of an adaptive optimizer. A threshold is a step times a
+strength. Every function here
+
+- returns the shape and the dtype of `value` (float16 and bfloat16 are computed in float32),
+- returns `value` itself where the step is zero,
+- lets a NaN through: to its own weight, and in the block maps to its whole group,
+- takes empty tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from keras import ops
+from keras.backend import standardize_dtype
+
+from tf_reg._backend import Tensor
+
+ROOT_STEPS = 8  # of Newton at most: 3 are usual; 6 are enough for thresholds that differ by 1e10 within a group
+ROOT_CHANGE = 1e-6  # relative: the step after such a one is lost in rounding
+
+
+def soft_threshold(value: Tensor, threshold: Tensor) -> Tensor:
+    """Move every weight toward zero by `threshold`, and stop there: the proximal map of `sum |w|`.
+
+    `sign(v) * max(|v| - threshold, 0)`, computed as `v - clip(v, -threshold, threshold)`.
+
+    Args:
+        value: Weights, of any shape.
+        threshold: `step * l1`, not negative: a scalar, or a shape that broadcasts to `value`.
+
+    Example:
+
+    >>> from keras import ops
+    >>> ops.convert_to_numpy(soft_threshold(ops.array([3.0, -0.5, 0.0]), 1.0)).tolist()
+    [2.0, 0.0, 0.0]
+    """
+    wide, threshold = _widen(value, threshold)
+    return ops.cast(_soft(wide, threshold), value.dtype)
+
+
+def elastic_net(value: Tensor, step: Tensor, l1: float = 0.0, l2: float = 0.0) -> Tensor:
+    """Soft threshold, then shrink: the proximal map of `l1 * sum |w| + l2 * sum w^2` (no 1/2, as in Keras).
+
+    `soft_threshold(v, step * l1) / (1 + 2 * step * l2)`. With `l1=0` it shrinks and gives no zeros.
+
+    Args:
+        value: Weights, of any shape.
+        step: The step, not negative: a scalar, or a shape that broadcasts to `value`.
+        l1: Strength of `sum |w|`, not negative.
+        l2: Strength of `sum w^2`, not negative.
+
+    Example:
+
+    >>> from keras import ops
+    >>> ops.convert_to_numpy(elastic_net(ops.array([3.0, -0.5]), step=1.0, l1=1.0, l2=0.5)).tolist()
+    [1.0, 0.0]
+    """
+    wide, step = _widen(value, step)
+    result = _soft(wide, step * l1) if l1 else wide
+    return ops.cast(result / (1.0 + step * (2.0 * l2)) if l2 else result, value.dtype)
+
+
+def block_soft_threshold(value: Tensor, threshold: Tensor, axes: Sequence[int]) -> Tensor:
+    """Shorten every group of weights by `threshold`, or make all of it zero: the map of `sum_g ||w_g||_2`.
+
+    With one threshold t for a group: `v_g * max(1 - t / ||v_g||, 0)`. With a threshold per weight there is no closed
+    form: the group is zero where `||v_g / t_g|| <= 1`, and else `w_i = v_i * r / (r + t_i)`, where the norm r of the
+    result is the root of `sum_i (v_i / (r + t_i))^2 = 1`, found by Newton's method from below.
+
+    Use it where a whole unit (a row, a column, a filter) should go or stay. Yuan & Lin 2006, "Model selection and
+    estimation in regression with grouped variables".
+
+    Args:
+        value: Weights, of any shape.
+        threshold: `step * strength`, not negative: a scalar, or a shape that broadcasts to `value`. Where its size
+            along all of `axes` is 1, the closed form is used.
+        axes: The axes along which the members of a group lie. Every index of the other axes is a group.
+
+    Example:
+
+    >>> from keras import ops
+    >>> kernel = ops.array([[3.0, 4.0], [0.3, 0.4]])
+    >>> ops.convert_to_numpy(block_soft_threshold(kernel, 2.5, axes=[1])).tolist()
+    [[1.5, 2.0], [0.0, 0.0]]
+    """
+    wide, threshold = _widen(value, threshold)
+    block = _block_scalar if _one_per_group(threshold, len(wide.shape), axes) else _block_diagonal
+    return ops.cast(block(wide, threshold, tuple(axes)), value.dtype)
+
+
+def sparse_group(value: Tensor, l1_threshold: Tensor, threshold: Tensor, axes: Sequence[int]) -> Tensor:
+    """Soft threshold, then block soft threshold: the map of `l1 * sum |w| + l * sum_g ||w_g||_2`.
+
+    The composition is the exact map for a scalar step, and for a step per weight too if both maps use the same
+    step: the optimum obeys `w_i * (1 + s_i * l / ||w||) = soft_threshold(v_i, s_i * l1)`, which is the optimum of
+    the group penalty alone at the thresholded weights. Simon et al. 2013, "A sparse-group lasso".
+
+    Args:
+        value: Weights, of any shape.
+        l1_threshold: `step * l1`, not negative: a scalar, or a shape that broadcasts to `value`.
+        threshold: `step * l`, likewise.
+        axes: The axes along which the members of a group lie.
+
+    Example:
+
+    >>> from keras import ops
+    >>> ops.convert_to_numpy(sparse_group(ops.array([[4.0, 5.0, 0.5]]), 1.0, 2.5, axes=[1])).tolist()
+    [[1.5, 2.0, 0.0]]
+    """
+    wide, l1_threshold = _widen(value, l1_threshold)
+    return ops.cast(block_soft_threshold(_soft(wide, l1_threshold), threshold, axes), value.dtype)
+
+
+def _widen(value: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float64 where `value` is, and in float32 else."""
+    dtype = "float64" if standardize_dtype(value.dtype) == "float64" else "float32"
+    return ops.convert_to_tensor(value, dtype=dtype), ops.convert_to_tensor(other, dtype=dtype)
+
+
+def _soft(value: Tensor, threshold: Tensor) -> Tensor:
+    return value - ops.clip(value, -threshold, threshold)
+
+
+def _one_per_group(threshold: Tensor, rank: int, axes: Sequence[int]) -> bool:
+    """Whether a threshold that broadcasts to `rank` axes is constant along `axes`."""
+    shape = (1,) * (rank - len(threshold.shape)) + tuple(threshold.shape)
+    return all(shape[axis] == 1 for axis in axes)
+
+
+def _block_scalar(value: Tensor, threshold: Tensor, axes: tuple[int, ...]) -> Tensor:
+    norm = ops.sqrt(ops.sum(value * value, axis=axes, keepdims=True))
+    dead = ops.logical_and(norm <= threshold, threshold > 0)
+    return value * ops.where(dead, 0.0, 1.0 - threshold / ops.where(norm == 0, 1.0, norm))
+
+
+def _block_diagonal(value: Tensor, threshold: Tensor, axes: tuple[int, ...]) -> Tensor:
+    def total(x: Tensor) -> Tensor:
+        return ops.sum(x, axis=axes, keepdims=True)
+
+    dead = total(ops.square(value / _at_least(threshold, _TINY))) <= 1
+    norm = _root(value, threshold, dead, total)
+    return ops.where(dead, 0.0, value * (norm / (norm + threshold)))
+
+
+_TINY = 1e-37  # in the place of a threshold of zero, which no weight is below
+_FLOOR = 1e-18  # of a group's norm: the squares of anything smaller are lost in float32
+
+
+def _root(value: Tensor, threshold: Tensor, dead: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
+    """The norm of the result, per group: the root of `1 / q(r) = 1`, `q(r)^2 = sum (v / (r + t))^2`.
+
+    `1 / q` rises and is concave, so Newton's steps from a lower bound stay below the root and never turn.
+    """
+
+    def newton(root: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
+        size = root + threshold
+        share = ops.square(value / size)
+        squared, slope = total(share), total(share / size)
+        move = (ops.sqrt(squared) - 1.0) * squared / ops.where(slope == 0, 1.0, slope)
+        move = ops.where(dead, 0.0, move)
+        return _at_least(root + move, _FLOOR), ops.any(ops.abs(move) > ROOT_CHANGE * root)
+
+    start = _at_least(_lower_bound(value, threshold, total), _FLOOR)
+    alive = ops.any(ops.logical_not(dead))
+    return ops.while_loop(lambda root, moving: moving, newton, (start, alive), maximum_iterations=ROOT_STEPS)[0]
+
+
+def _at_least(value: Tensor, floor: Tensor | float) -> Tensor:
+    """`ops.maximum`, which in Keras on torch gives float32 for float64."""
+    return ops.where(value < floor, floor, value)
+
+
+def _lower_bound(value: Tensor, threshold: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
+    """A bound on the root of a group that is not dead.
+
+    `||soft(v, t)||`, since no weight moves further than its threshold; and `||v||` less the mean threshold, by Jensen.
+    """
+    soft, square = _soft(value, threshold), value * value
+    energy = total(square)
+    mean = total(square * threshold) / ops.where(energy == 0, 1.0, energy)
+    return _at_least(ops.sqrt(total(soft * soft)), ops.sqrt(energy) - mean)

@@ -1,0 +1,1 @@
+"""Image-classification data for the training program."""

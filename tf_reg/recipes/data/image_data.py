@@ -1,0 +1,199 @@
+"""Image-classification data, as `tf.data` pipelines that are never what a training waits for."""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_reg._checks import UserError
+from tf_reg.recipes.data import pipelines, sources, tfds_source
+
+MEMORY_LIMIT = 2**30  # bytes of pixels; while they are read, they are there twice
+HOLD_OUT = 0.2  # of the training examples, for a data set that has no test split
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageData:
+    """A data set, cut into training, validation and test examples.
+
+    Every pipeline yields batches of images, uint8 `(batch, height, width, channels)`, and of one-hot labels,
+    float32 `(batch, classes)`. No example is dropped: the last batch may be smaller.
+
+    Args:
+        name: The name it was loaded by.
+        train: The training examples, in another order every epoch, all determined by the seed.
+        train_eval: The same examples, always in stored order: what the gap to `test` is measured on.
+        validation: What choices are made on, in stored order.
+        test: What was never looked at, in stored order.
+        class_names: The names of the classes, in the order of the labels.
+        image_shape: `(height, width, channels)`.
+        train_size: Number of training examples.
+        validation_size: Number of validation examples.
+        test_size: Number of test examples.
+        mean: Of each channel of the training pixels, 0 to 255, exact but for one rounding to float64.
+        variance: Of each channel of the training pixels (the mean squared distance to `mean`).
+        flippable: Whether a mirrored image keeps its class. False for characters, and for a folder of images,
+            of which nobody knows.
+    """
+
+    name: str
+    train: tf.data.Dataset
+    train_eval: tf.data.Dataset
+    validation: tf.data.Dataset
+    test: tf.data.Dataset
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    train_size: int
+    validation_size: int
+    test_size: int
+    mean: tuple[float, ...]
+    variance: tuple[float, ...]
+    flippable: bool
+
+
+def load(
+    dataset: str = "digits",
+    *,
+    batch_size: int = 128,
+    data_dir: str | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    train_size: int | None = None,
+    validation_split: float = 0.1,
+    seed: int = 0,
+) -> ImageData:
+    """Load an image-classification data set and cut it into training, validation and test examples.
+
+    The test examples are the owner's `test` split, else the owner's `validation` split, else 20 % of the
+    training examples (360 of `digits`), the same ones for every `seed`.
+
+    A set whose decoded pixels fit in `MEMORY_LIMIT` (1 GiB) is decoded once and held in memory. A bigger one
+    is decoded anew every epoch. Its training images are still all read once beforehand, for `mean` and
+    `variance`, so one that can't be read is found before training; those of its other splits are not.
+
+    Args:
+        dataset: `"digits"` (scikit-learn's, no download), the name of an image-classification set of TensorFlow
+            Datasets (`"fashion_mnist"`, `"emnist/letters"`), or `"folder:PATH"`: one sub-folder a class, or
+            `train/` and `test/` or `val/` (or both) that hold these.
+        batch_size: Examples a batch.
+        data_dir: Where TensorFlow Datasets keeps its sets. Defaults to the environment variable
+            `TFDS_DATA_DIR`, then to its own default. A set that isn't there is downloaded to it.
+        image_size: `(height, width)` in pixels, or one number for both, that every image is resized to.
+            Needed where images vary in size, as in a folder.
+        train_size: How many training examples to keep after validation examples were set aside; a smaller
+            number keeps a subset of what a larger one keeps. Defaults to all.
+        validation_split: The share, between 0 and 1, of the training examples that is set aside for
+            validation. Ignored where the owner made both a validation and a test split.
+        seed: Which examples are set aside or kept, and the order of training. That order depends on
+            TensorFlow's global seed too (`keras.utils.set_random_seed`), as all of `tf.data` does.
+
+    Returns:
+        An `ImageData`.
+
+    Raises:
+        UserError: for whatever is wrong with the arguments, the files or the network.
+
+    Example:
+
+    >>> data = load("digits", batch_size=32)
+    >>> data.train_size, data.validation_size, data.test_size, data.image_shape
+    (1293, 144, 360, (8, 8, 1))
+    """
+    _check(dataset, batch_size, train_size, validation_split, seed)
+    source = _open(dataset, data_dir, _height_and_width(image_size))
+    splits = _cut(source, train_size, validation_split, seed)
+    bytes_needed = sum(split.size for split in splits) * int(np.prod(source.image_shape))
+    build = pipelines.in_memory if bytes_needed <= MEMORY_LIMIT else pipelines.streamed
+    (train, train_eval, validation, test), counts = build(splits, len(source.class_names), batch_size, seed)
+    mean, variance = pipelines.moments(counts)
+    return ImageData(
+        name=source.name,
+        train=train,
+        train_eval=train_eval,
+        validation=validation,
+        test=test,
+        class_names=source.class_names,
+        image_shape=source.image_shape,
+        train_size=splits[0].size,
+        validation_size=splits[1].size,
+        test_size=splits[2].size,
+        mean=mean,
+        variance=variance,
+        flippable=source.flippable,
+    )
+
+
+def _check(dataset: Any, batch_size: Any, train_size: Any, validation_split: Any, seed: Any) -> None:
+    if not isinstance(dataset, str) or not dataset:
+        raise UserError(f"dataset must be digits, folder:PATH or a name of TensorFlow Datasets; got {dataset!r}.")
+    if not _is_integer(batch_size, minimum=1):
+        raise UserError(f"batch_size must be a whole number of at least 1; got {batch_size!r}.")
+    if train_size is not None and not _is_integer(train_size, minimum=1):
+        raise UserError(f"train_size must be a whole number of at least 1, or None for all; got {train_size!r}.")
+    if not isinstance(validation_split, numbers.Real) or not 0 < float(validation_split) < 1:
+        raise UserError(f"validation_split must lie between 0 and 1, both excluded; got {validation_split!r}.")
+    if not _is_integer(seed, minimum=0) or int(seed) >= 2**32:
+        raise UserError(f"seed must be a whole number from 0 to 2**32 - 1; got {seed!r}.")
+
+
+def _is_integer(value: Any, minimum: int) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= minimum
+
+
+def _height_and_width(image_size: Any) -> tuple[int, int] | None:
+    if image_size is None:
+        return None
+    pair = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+    if len(pair) != 2 or not all(_is_integer(length, minimum=1) for length in pair):
+        raise UserError(
+            f"image_size must be one number of pixels, or (height, width), of at least 1; got {image_size!r}."
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def _open(dataset: str, data_dir: str | None, image_size: tuple[int, int] | None) -> sources.Source:
+    if dataset == "digits":
+        return sources.open_digits(image_size)
+    if dataset.startswith("folder:"):
+        return sources.open_folder(dataset.removeprefix("folder:"), image_size)
+    return tfds_source.open_tfds(dataset, data_dir, image_size)
+
+
+def _cut(
+    source: sources.Source, train_size: int | None, validation_split: float, seed: int
+) -> tuple[sources.Split, sources.Split, sources.Split]:
+    """The training, validation and test splits, which share no example."""
+    train, validation, test = source.train, source.validation, source.test
+    if test is None:
+        test, validation = validation, None
+    if test is None:
+        train, test = _set_aside(train, round(HOLD_OUT * train.size), seed=0)
+    if validation is None:
+        train, validation = _set_aside(train, round(validation_split * train.size), seed)
+    if train_size is None:
+        return train, validation, test
+    classes = len(source.class_names)
+    if not classes <= train_size <= train.size:
+        raise UserError(
+            f"train_size must lie between {classes} (the classes of {source.name}) and {train.size} "
+            f"(what is left for training); got {train_size}."
+        )
+    return train.take(_permutation(train, seed)[:train_size]), validation, test
+
+
+def _set_aside(split: sources.Split, count: int, seed: int) -> tuple[sources.Split, sources.Split]:
+    """The rest of a split, and `count` examples picked at random; a `UserError` where either is empty."""
+    if not 0 < count < split.size:
+        raise UserError(
+            f"The {split.size} training examples of {split.origin} can't be cut in two parts of "
+            f"{split.size - count} and {count}: provide more examples, or another validation_split."
+        )
+    order = _permutation(split, seed)
+    return split.take(order[count:]), split.take(order[:count])
+
+
+def _permutation(split: sources.Split, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(split.size)

@@ -1,0 +1,1 @@
+"""The networks that the training program can train."""

@@ -1,0 +1,135 @@
+"""The networks that a configuration can ask for, from raw pixels to class probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers, regularizers
+
+from tf_reg.penalties.group_lasso import GroupLasso, SparseGroupLasso
+from tf_reg.recipes import applications
+from tf_reg.recipes.applications import IMAGENET_MEAN, IMAGENET_VARIANCE
+from tf_reg.recipes.config import NETWORKS, Config
+from tf_reg.recipes.models import pretrained
+from tf_reg.rules.regularize_model import regularize
+
+Tensor = Any  # keras.KerasTensor, which the type checker can't see into
+
+
+def build(
+    config: Config,
+    *,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    mean: Sequence[float],
+    variance: Sequence[float],
+    flippable: bool,
+) -> keras.Model:
+    """Build the network that `config.model` names.
+
+    The input `inputs` takes raw pixels, `(batch, height, width, channels)` from 0 to 255; the output `probabilities`
+    is a float32 softmax of shape `(batch, classes)`. Normalisation and augmentation are layers of the model, so
+    that what is saved needs no preprocessing. The kernels carry the regularizer, biases and norms don't. It starts from
+    the weights of `config.weights`, if that names a file.
+
+    Args:
+        config: Which network, and its regularisation.
+        image_shape: `(height, width, channels)` of one image.
+        classes: How many classes there are.
+        mean: The training images' mean per channel, on the scale of raw pixels.
+        variance: The training images' variance per channel.
+        flippable: Whether a mirrored image keeps its class; `config.flip` overrides it.
+
+    Raises:
+        UserError: A network that doesn't take such images, or a file of weights that isn't of this network.
+    """
+    inputs = keras.Input(image_shape, name="inputs")
+    x = _augmented(inputs, flippable if config.flip is None else config.flip) if config.augment else inputs
+    if config.model in NETWORKS:
+        x = _normalized(x, config, mean, variance)
+        x = {"linear": _linear, "mlp": _mlp, "cnn": _cnn}[config.model](x, config)
+    else:
+        x = _dropped(applications.features(config.model, x), config)
+    x = layers.Dense(classes, name=pretrained.HEAD)(x)
+    outputs = layers.Softmax(dtype="float32", name="probabilities")(x)
+    model = keras.Model(inputs, outputs, name=config.model)
+    if config.weights is not None:
+        pretrained.load(model, config.weights)
+    if config.reg != "none":
+        rules = {pretrained.HEAD: regularizer(config, last=True), "*": regularizer(config)}
+        regularize(model, rules, unmatched="ignore")  # a linear model has one kernel
+    return model
+
+
+def regularizer(config: Config, last: bool = False) -> keras.Regularizer | None:
+    """Return the kernels' regularizer that `config` asks for.
+
+    Args:
+        config: Which penalty, and its strengths.
+        last: Whether it is for the last layer. Its outputs are the classes, so its groups are always inputs.
+    """
+    groups: Any = "inputs" if last else config.groups
+    return {
+        "none": None,
+        "l1": regularizers.L1(config.l1),
+        "l2": regularizers.L2(config.l2),
+        "l1l2": regularizers.L1L2(config.l1, config.l2),
+        "group": GroupLasso(config.group_lasso, groups),
+        "sparse-group": SparseGroupLasso(config.l1, config.group_lasso, groups),
+    }[config.reg]
+
+
+def _augmented(x: Tensor, flip: bool) -> Tensor:
+    if flip:
+        x = layers.RandomFlip("horizontal")(x)
+    x = layers.RandomTranslation(0.1, 0.1, fill_mode="nearest")(x)
+    x = layers.RandomRotation(0.03, fill_mode="nearest")(x)
+    return layers.RandomZoom(0.1, fill_mode="nearest")(x)
+
+
+def _normalized(x: Tensor, config: Config, mean: Sequence[float], variance: Sequence[float]) -> Tensor:
+    if config.normalization == "imagenet":
+        channels = x.shape[-1]
+        mean, variance = IMAGENET_MEAN, IMAGENET_VARIANCE
+        if channels != len(mean):
+            mean, variance = (sum(mean) / 3,) * channels, (sum(variance) / 3,) * channels
+    return layers.Normalization(mean=list(mean), variance=list(variance), dtype="float32")(x)
+
+
+def _linear(x: Tensor, config: Config) -> Tensor:
+    x = layers.Flatten()(x)
+    if config.batch_norm:
+        x = layers.BatchNormalization()(x)
+    return _dropped(x, config)
+
+
+def _mlp(x: Tensor, config: Config) -> Tensor:
+    x = layers.Flatten()(x)
+    for number, units in enumerate(config.hidden, start=1):
+        x = _dropped(
+            _activated(layers.Dense(units, use_bias=not config.batch_norm, name=f"hidden_{number}"), x, config), config
+        )
+    return x
+
+
+def _cnn(x: Tensor, config: Config) -> Tensor:
+    for number, filters in enumerate((32, 64), start=1):
+        convolution = layers.Conv2D(filters, 3, padding="same", use_bias=not config.batch_norm, name=f"conv_{number}")
+        x = _activated(convolution, x, config)
+        x = layers.MaxPooling2D(padding="same")(x)
+    x = layers.Flatten()(x)
+    dense = layers.Dense(128, use_bias=not config.batch_norm, name="dense")
+    return _dropped(_activated(dense, x, config), config)
+
+
+def _activated(layer: layers.Layer, x: Tensor, config: Config) -> Tensor:
+    x = layer(x)
+    if config.batch_norm:
+        x = layers.BatchNormalization()(x)
+    return layers.ReLU()(x)
+
+
+def _dropped(x: Tensor, config: Config) -> Tensor:
+    return layers.Dropout(config.dropout)(x) if config.dropout else x

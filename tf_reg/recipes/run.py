@@ -1,0 +1,190 @@
+"""One run: training, and everything that it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+import tf_reg
+from tf_reg import _walk
+from tf_reg._checks import UserError
+from tf_reg.recipes import plots, training
+from tf_reg.recipes.config import Config
+from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.serving.exporting import export
+from tf_reg.serving.verify.verification import VerificationError
+from tf_reg.uncertainty import calibration
+
+EXPORT_EXAMPLES = 32
+
+
+class InterruptedRunError(Exception):
+    """Ctrl-C in the middle of a run; `folder` holds what there is."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"Interrupted. What there is lies in {folder}.")
+        self.folder = folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a finished run found (`metrics.json`), and where it lies."""
+
+    metrics: dict[str, Any]
+    folder: Path
+    saved_model: Path
+
+    def table(self) -> str:
+        """Return the run's results as a table of a few lines."""
+        rows = [(label, form.format(self.metrics[key])) for key, label, form in _ROWS if key in self.metrics]
+        width = max(len(label) for label, _ in rows)
+        return "\n".join(f"{label:<{width}}  {value:>10}" for label, value in rows)
+
+
+_ROWS = (
+    ("test_accuracy", "test accuracy", "{:.4f}"),
+    ("test_loss", "test loss", "{:.4f}"),
+    ("test_data_loss", "test loss without penalty", "{:.4f}"),
+    ("test_nll_one_pass", "test log-loss, one pass", "{:.4f}"),
+    ("test_nll_mc", "test log-loss, many passes", "{:.4f}"),
+    ("test_accuracy_mc", "test accuracy, many passes", "{:.4f}"),
+    ("train_accuracy", "training accuracy", "{:.4f}"),
+    ("penalty", "penalty", "{:.4f}"),
+    ("sparsity", "exact zeros", "{:.2%}"),
+    ("near_sparsity", f"|weight| < {training.NEAR_ZERO:g}", "{:.2%}"),
+    ("parameters", "parameters", "{:,}"),
+    ("live_parameters", "live parameters", "{:,}"),
+    ("epochs", "epochs", "{}"),
+    ("seconds", "training time (s)", "{:.1f}"),
+)
+
+
+def run(config: Config) -> Result:
+    """Train as `config` says and write `runs/<name>/` and a SavedModel.
+
+    Raises:
+        UserError: If the data can't be had, the folder is taken or can't be written, or training diverges.
+        InterruptedRunError: On Ctrl-C, after what there is has been written.
+    """
+    model, images = training.prepare(config)
+    folder = _make_folder(config)
+    try:
+        config.save(folder / "config.json")
+        return _train_and_write(model, config, images, folder)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(folder) from None
+    except OSError as error:
+        raise UserError(f"The run can't be written: {error}. What there is lies in {folder}.") from error
+    except VerificationError as error:
+        raise UserError(f"The model can't be exported: {error} It lies in {folder}.") from error
+
+
+def _make_folder(config: Config) -> Path:
+    """Make the run's folder, under a name that no run and no exported model has yet."""
+    runs, exports = _folder(config.runs_dir, "--runs-dir"), _folder(config.saved_models_dir, "--saved-models-dir")
+    for name in [config.name] if config.name else _free_names(config):
+        if not (exports / name).exists():
+            with contextlib.suppress(FileExistsError):
+                (runs / name).mkdir()
+                return runs / name
+    raise UserError(
+        f"A run or model named {config.name} exists in {runs} or {exports} and is never overwritten. "
+        "Choose another --name."
+    )
+
+
+def _folder(path: str, flag: str) -> Path:
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return Path(path)
+    except OSError as error:
+        raise UserError(f"{flag} {path} can't be made or written: {error.strerror}. Choose another.") from error
+
+
+def _free_names(config: Config) -> Iterator[str]:
+    dataset = config.dataset.replace("/", "-")
+    if config.dataset.startswith("folder:"):
+        dataset = Path(config.dataset.removeprefix("folder:")).resolve().name[:50]
+    stem = "-".join([dataset, config.model, *config.methods])
+    yield stem
+    yield from (f"{stem}-{number}" for number in itertools.count(2))
+
+
+def _train_and_write(model: keras.Model, config: Config, images: ImageData, folder: Path) -> Result:
+    before, start = _weights(model), time.perf_counter()
+    try:
+        training.fit(model, config, images, writers(folder))
+    except KeyboardInterrupt:
+        _keep(model, before, folder)
+        raise
+    seconds = time.perf_counter() - start
+    history = _keep(model, before, folder)
+    if not np.all(np.isfinite(history["loss"])):
+        raise UserError(
+            "Training diverged: the loss is no finite number. Lower --learning-rate or the penalty. "
+            f"See {folder}/history.csv."
+        )
+    metrics = {
+        "name": folder.name,
+        **training.measure(model, images),
+        **(calibration.measure(model, images.test, config.mc_samples, config.seed) if config.mc_samples else {}),
+        "epochs": len(history["loss"]),
+        "seconds": seconds,
+        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__, "tf_reg": tf_reg.__version__},
+        "machine": {
+            "architecture": platform.machine(),
+            "cores": os.cpu_count(),
+            "gpus": len(tf.config.list_physical_devices("GPU")),
+        },
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    details = {"classes": images.class_names, "config": dataclasses.asdict(config), "metrics": metrics}
+    saved_models = Path(config.saved_models_dir) / folder.name
+    return Result(metrics, folder, export(model, saved_models, examples=test_images(images), details=details))
+
+
+def test_images(images: ImageData) -> np.ndarray:
+    """Return the first `EXPORT_EXAMPLES` test images, which an export is verified and warmed up with."""
+    return next(images.test.unbatch().batch(EXPORT_EXAMPLES).as_numpy_iterator())[0]
+
+
+def _keep(model: keras.Model, before: dict[str, np.ndarray], folder: Path) -> dict[str, list[float]]:
+    """Save the model and draw the curves, of an interrupted run too; returns the history."""
+    model.save(folder / "model.keras")
+    history = model.history.history if hasattr(model, "history") else {}
+    if history:  # not interrupted in the first epoch
+        plots.curves(history, folder / "curves.png", folder.name)
+    if history and before:
+        plots.regularization(history, before, _weights(model), folder / "regularization.png", folder.name)
+    return history
+
+
+def writers(folder: Path) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that write a run's history, as a table and for TensorBoard."""
+    return [
+        keras.callbacks.CSVLogger(str(folder / "history.csv")),
+        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+    ]
+
+
+def _weights(model: keras.Model) -> dict[str, np.ndarray]:
+    """Copy the regularised weights of each layer, flattened, by layer path."""
+    layers: dict[str, list[np.ndarray]] = {}
+    for path, variable in _walk.regularized_variables(model):
+        layers.setdefault(path, []).append(ops.convert_to_numpy(variable).ravel())
+    return {path: np.concatenate(parts) for path, parts in layers.items()}

@@ -1,0 +1,93 @@
+"""From a file to examples for a model: an array that fits, or an image, decoded or as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tf_reg._checks import UserError
+from tf_reg.serving.client.server import Tensor
+
+ARRAYS = {".npy", ".npz"}  # every other file is an image
+
+
+def is_image(file: Path) -> bool:
+    """Whether a file is taken as an image, which its name alone decides."""
+    return file.suffix.lower() not in ARRAYS
+
+
+def examples(file: Path, tensor: Tensor) -> np.ndarray:
+    """Return a file's examples, `(examples, ...)`, with the dtype of what the model takes.
+
+    Raises:
+        UserError: If the file can't be read, or the model doesn't take what it holds.
+    """
+    try:
+        return _image(file, tensor) if is_image(file) else _array(file, tensor)
+    except OSError as error:
+        raise UserError(f"{file} can't be read: {error.strerror or error}.") from error
+
+
+def _array(file: Path, tensor: Tensor) -> np.ndarray:
+    try:
+        with file.open("rb") as opened:
+            array = np.lib.format.read_array(opened, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{file} can't be read as an array: numpy.save writes such files, one array each.") from error
+    array = array[None] if array.ndim == len(tensor.shape) - 1 else array
+    wanted = f"the model takes {tensor.dtype} {_show(tensor.shape)}"
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{file} holds {array.dtype} instead of numbers; {wanted}.")
+    if tensor.dtype == "string" or not _fits(array.shape, tensor.shape):
+        raise UserError(f"{file} has the shape {array.shape}, {wanted}.")
+    if not len(array):
+        raise UserError(f"{file} has no examples: its shape is {array.shape}.")
+    return _cast(file, array, tensor.dtype)
+
+
+def _image(file: Path, tensor: Tensor) -> np.ndarray:
+    content = file.read_bytes()
+    if tensor.dtype == "string":
+        return np.array([content], object)
+    if len(tensor.shape) != 4 or None in tensor.shape[1:] or tensor.shape[3] not in (1, 3, 4):
+        raise UserError(f"{file} is no .npy file, and the model takes no images: {tensor.dtype} {_show(tensor.shape)}.")
+    import tensorflow as tf
+
+    height, width, channels = tensor.shape[1:]
+    try:
+        image = tf.io.decode_image(content, channels=channels, expand_animations=False)
+    except tf.errors.InvalidArgumentError as error:
+        raise UserError(
+            f"{file} can't be decoded as an image: it is damaged, or of a kind that TensorFlow can't decode for "
+            f"{_show(tensor.shape)}."
+        ) from error
+    image = tf.round(tf.image.resize(image, (height, width), antialias=True))
+    return _cast(file, image.numpy()[None], tensor.dtype)
+
+
+def _cast(file: Path, array: np.ndarray, dtype: str) -> np.ndarray:
+    """Change the dtype where no value changes, but for the digits that a narrower float hasn't got."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(dtype)
+        if array.dtype.kind == "f" and "float" in dtype:
+            same = np.isfinite(cast) | ~np.isfinite(array)
+        else:
+            same = cast.astype(array.dtype) == array
+    if not same.all():
+        raise UserError(
+            f"{file} holds {array[~same][0]}, which {dtype} can't: convert the array to what the model takes first. "
+            f"Received: {array.dtype}."
+        )
+    return cast
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(shape) == len(wanted) and all(
+        want is None or have == want for have, want in zip(shape, wanted, strict=True)
+    )
+
+
+def _show(shape: Sequence[int | None]) -> str:
+    return f"({', '.join('any' if size is None else str(size) for size in shape)})"

@@ -1,0 +1,129 @@
+"""From files to a request, and from its answer to lines: images or arrays in, class and probability out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tf_reg._checks import UserError
+from tf_reg.serving.client import files as reading
+from tf_reg.serving.client.server import Arrays, Client, Signature
+
+
+class Request(NamedTuple):
+    """Examples for a signature with one input.
+
+    Args:
+        signature: The signature's name.
+        inputs: The one array, `(examples, ...)`, by its name.
+        names: What each example is called.
+    """
+
+    signature: str
+    inputs: Arrays
+    names: Sequence[str]
+
+
+def prepare(client: Client, files: Sequence[Path], signature: str | None) -> Request:
+    """Make one request of all files, for the signature that fits them best.
+
+    Images go as they are to `serving_bytes`, where the model has it; elsewhere they are decoded and resized as in
+    training, to floats from 0 to 255 or to bytes.
+
+    Args:
+        client: Whom to ask what the model takes.
+        files: `.npy` files with examples, `(examples, ...)`, where one example alone is taken as such; every other file
+            is an image.
+        signature: The signature; None to choose.
+
+    Raises:
+        UserError: If a file can't be read, or no signature takes it.
+    """
+    name = signature or _choice(client.signatures, all(map(reading.is_image, files)))
+    if name not in client.signatures:
+        raise UserError(f"The model has the signatures {', '.join(sorted(client.signatures))}. Received: {name}.")
+    inputs = client.signatures[name].inputs
+    if len(inputs) != 1:
+        raise UserError(f"The signature {name} has the inputs {', '.join(inputs)}; this client has one to give.")
+    [(key, tensor)] = inputs.items()
+    parts = [reading.examples(file, tensor) for file in files]
+    shapes = [part.shape[1:] for part in parts]
+    for file, shape in zip(files, shapes, strict=True):
+        if shape != shapes[0]:
+            raise UserError(
+                f"{files[0]} has examples of the shape {shapes[0]}, {file} of {shape}: ask for one at a time."
+            )
+    names = [
+        f"{file}[{row}]" if len(part) > 1 else str(file)
+        for file, part in zip(files, parts, strict=True)
+        for row in range(len(part))
+    ]
+    return Request(name, {key: np.concatenate(parts)}, names)
+
+
+def chunks(request: Request, size: int) -> Iterator[Request]:
+    """Yield the request's examples in their order, as requests of at most `size` examples."""
+    for start in range(0, len(request.names), size):
+        part = slice(start, start + size)
+        yield request._replace(
+            inputs={name: array[part] for name, array in request.inputs.items()}, names=request.names[part]
+        )
+
+
+def answers(client: Client, request: Request, size: int, classes: Sequence[str] | None, top: int) -> Iterator[str]:
+    """Ask about at most `size` examples at a time, and yield a line for each example once its answer is there.
+
+    Args:
+        client: Whom to ask.
+        request: All examples.
+        size: The most examples of one question.
+        classes: The classes' names, in the order of the probabilities.
+        top: How many classes a line has.
+
+    Raises:
+        UserError: If the server can't be reached, or refuses the inputs.
+    """
+    width = max(map(len, request.names))
+    for chunk in chunks(request, size):
+        outputs = client.predict(chunk.signature, chunk.inputs)
+        for number, name in enumerate(chunk.names):
+            said = _said({key: array[number] for key, array in outputs.items()}, classes, top)
+            yield f"{name:<{width}}  {'  '.join(said)}"
+
+
+def read_classes(path: Path) -> list[str]:
+    """Return the classes' names: of a manifest, a JSON list, or a text file with one a line.
+
+    Raises:
+        UserError: If the file can't be read, or a manifest has none.
+    """
+    try:
+        text = path.read_text()
+        loaded: Any = json.loads(text) if path.suffix == ".json" else text.rstrip("\n").split("\n")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read: {error}.") from error
+    names = loaded.get("classes") if isinstance(loaded, Mapping) else loaded
+    if not isinstance(names, list):
+        raise UserError(f"{path} names no classes.")
+    return [str(name) for name in names]
+
+
+def _choice(signatures: Mapping[str, Signature], images: bool) -> str:
+    wanted = ["serving_bytes"] if images else []
+    return next((name for name in wanted if name in signatures), "serving_default")
+
+
+def _said(outputs: Arrays, classes: Sequence[str] | None, top: int) -> list[str]:
+    """Return an example's most probable classes, or what else the model says."""
+    row = outputs.get("probabilities")
+    if row is None or row.ndim != 1:
+        return [f"{key} {np.array2string(array, precision=4)}" for key, array in outputs.items()]
+    if len(row) == 1:  # a sigmoid: how probable the second of two classes is
+        row = np.array([1 - row[0], row[0]])
+        classes = classes if classes and len(classes) == 2 else None
+    best = np.argsort(-row, kind="stable")[:top]
+    return [f"{classes[i] if classes and i < len(classes) else f'class {i}'}  {row[i]:.4f}" for i in best]

@@ -1,0 +1,1 @@
+"""Check that a SavedModel can be served and computes what it should."""

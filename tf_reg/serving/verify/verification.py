@@ -1,0 +1,234 @@
+"""Whether a SavedModel is what it should be: read, loaded and run as TensorFlow Serving does it.
+
+As a command, for versions that lie on a disk:
+
+    python -m tf_reg.serving.verify.verification saved_models/m/1
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tf_reg.serving import saved_graph
+from tf_reg.serving.saved_graph import Signature
+from tf_reg.serving.verify import c_api, replay
+from tf_reg.serving.write import manifest, warmup
+from tf_reg.serving.write.options import DEFAULT
+
+SLACK = 1.05, 2**14  # a checkpoint may be that much bigger than its variables: a factor, and bytes on top
+TOLERANCE = 1e-5
+
+
+class VerificationError(RuntimeError):
+    """A SavedModel isn't what it should be; the message says in which way."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """What `tf_reg.verify_saved_model` has checked; print it for a table.
+
+    Attributes:
+        path: The version's folder.
+        signatures: The names of its signatures.
+        compared: How many examples were compared with what they should give.
+        difference: How far an output was from that at most.
+        requests: How many warm-up requests were replayed.
+        variable_bytes: The size of the files with the variables.
+        weight_bytes: The size of the variables themselves.
+        cpu_only: Operations of `serving_default` that have no GPU kernel; None where the installed TensorFlow can't
+            tell, not being built for CUDA.
+        checksums: How many files have the sha256 that the manifest says; 0 without a manifest.
+    """
+
+    path: Path
+    signatures: tuple[str, ...]
+    compared: int
+    difference: float
+    requests: int
+    variable_bytes: int
+    weight_bytes: int
+    cpu_only: tuple[str, ...] | None
+    checksums: int
+
+    def __str__(self) -> str:
+        kernels = "for all operations" if self.cpu_only == () else f"none for {', '.join(self.cpu_only or ())}"
+        rows = {
+            "SavedModel": str(self.path),
+            "signatures": ", ".join(self.signatures),
+            "examples compared": f"{self.compared}, difference at most {self.difference:.2g}",
+            "warm-up requests": str(self.requests),
+            "variables": f"{self.variable_bytes:,} bytes on disk, {self.weight_bytes:,} bytes of weights",
+            "GPU kernels": "not known: the installed TensorFlow is not built for CUDA"
+            if self.cpu_only is None
+            else kernels,
+            "checksums": f"of {self.checksums} files" if self.checksums else "none: there is no manifest",
+        }
+        width = max(map(len, rows))
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What a SavedModel should compute.
+
+    Args:
+        inputs: Examples, by input name of `serving_default`, `(examples, ...)`.
+        outputs: What they should give, by output name.
+        tolerance: How far an output may be from that, absolutely and relatively.
+        weight_bytes: The size of the model's weights.
+    """
+
+    inputs: replay.Arrays
+    outputs: replay.Arrays
+    tolerance: float
+    weight_bytes: int
+
+
+def verify(saved_model: Path, reference: Reference | None = None, *, gpu: bool = True) -> Verification:
+    """Check one version in every way that `tf_reg.verify_saved_model` says.
+
+    Args:
+        saved_model: The version's folder.
+        reference: What it should compute, beside what its warm-up requests say.
+        gpu: Whether an operation without a GPU kernel is an error.
+
+    Raises:
+        VerificationError: If something is wrong.
+    """
+    try:
+        return _verify(saved_model, reference, gpu)
+    except (ValueError, OSError, c_api.LoaderError) as error:
+        raise VerificationError(f"{saved_model} can't be served: {error}") from error
+
+
+def _verify(saved_model: Path, reference: Reference | None, gpu: bool) -> Verification:
+    contents = manifest.read(saved_model)
+    if contents is not None:
+        _refuse(manifest.damage(saved_model, contents))
+    meta_graph = saved_graph.load(saved_model)
+    signatures = saved_graph.signatures(meta_graph)
+    cpu_only = _check_graph(meta_graph, signatures, gpu)
+    weights = _weight_bytes(meta_graph, signatures) if reference is None else reference.weight_bytes
+    stored = _check_sizes(saved_model, weights)
+    cases = _recorded(saved_model, signatures)
+    requests = len(cases)
+    if reference is not None:
+        cases.append(replay.Case("the examples", signatures[DEFAULT], reference.inputs, reference.outputs))
+    if not cases:
+        made_up = replay.random_inputs(signatures[DEFAULT])
+        cases.append(replay.Case("made-up examples", signatures[DEFAULT], made_up, {}))
+    tolerance = (contents or {}).get("tolerance", TOLERANCE) if reference is None else reference.tolerance
+    return Verification(
+        path=saved_model,
+        signatures=tuple(signatures),
+        compared=sum(case.size for case in cases if case.outputs),
+        difference=_run(saved_model, cases, tolerance),
+        requests=requests,
+        variable_bytes=stored,
+        weight_bytes=weights,
+        cpu_only=cpu_only,
+        checksums=len(contents["files"]) if contents else 0,
+    )
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        raise ValueError("; ".join(problems) + ".")
+
+
+def _check_graph(meta_graph: Any, signatures: Mapping[str, Signature], gpu: bool) -> tuple[str, ...] | None:
+    """Check all signatures, and return what lacks a GPU kernel in the default one."""
+    if DEFAULT not in signatures:
+        raise ValueError(f"It has no signature {DEFAULT}, only {', '.join(signatures) or 'none'}.")
+    found = []
+    for name, signature in signatures.items():
+        nodes = saved_graph.reached(meta_graph, signature)
+        found += [f"{name}: {problem}" for problem in saved_graph.problems(nodes)]
+        found += [f"{name}: {problem}" for problem in _check_tensors(signature)]
+    _refuse(found)
+    if not saved_graph.knows_gpu_kernels():
+        return None
+    cpu_only = tuple(saved_graph.without_gpu_kernel(saved_graph.reached(meta_graph, signatures[DEFAULT])))
+    if gpu and cpu_only:
+        raise ValueError(
+            f"{DEFAULT} has operations without a GPU kernel: {', '.join(cpu_only)}. Keep them out of the model, or "
+            "pass gpu=False for a server on CPUs."
+        )
+    return cpu_only
+
+
+def _check_tensors(signature: Signature) -> list[str]:
+    fixed = [name for name, tensor in signature.inputs.items() if tensor.shape[:1] != (None,)]
+    half = [name for name, tensor in signature.outputs.items() if tensor.dtype in ("float16", "bfloat16")]
+    problems = [f"the batch size of {name} is fixed" for name in fixed]
+    return problems + [f"{name} is {signature.outputs[name].dtype}, which the server's JSON lacks" for name in half]
+
+
+def _weight_bytes(meta_graph: Any, signatures: Mapping[str, Signature]) -> int:
+    return saved_graph.variable_bytes(
+        node for signature in signatures.values() for node in saved_graph.reached(meta_graph, signature)
+    )
+
+
+def _check_sizes(saved_model: Path, weights: int) -> int:
+    """Return the size of the variables' files, which hold each weight once."""
+    files = list((saved_model / "variables").glob("variables.*"))
+    if weights and not files:
+        raise ValueError("variables/ is missing.")
+    stored = sum(file.stat().st_size for file in files)
+    allowed = SLACK[0] * weights + SLACK[1]
+    if stored > allowed:
+        raise ValueError(
+            f"variables/ has {stored:,} bytes for {weights:,} bytes of weights, more than {allowed:,.0f}: something "
+            "is stored twice, or not used."
+        )
+    return stored
+
+
+def _recorded(saved_model: Path, signatures: Mapping[str, Signature]) -> list[replay.Case]:
+    """Return the warm-up requests, which need not be there."""
+    path = saved_model / warmup.FILE
+    cases = []
+    for number, record in enumerate(warmup.read(path) if path.exists() else (), start=1):
+        name = f"warm-up request {number} ({record.signature})"
+        if record.signature not in signatures:
+            raise ValueError(f"{name}: there is no such signature.")
+        cases.append(replay.Case(name, signatures[record.signature], record.inputs, record.outputs))
+    return cases
+
+
+def _run(saved_model: Path, cases: Sequence[replay.Case], tolerance: float) -> float:
+    """Run all cases, and return the biggest difference to what they should give."""
+    for case in cases:
+        replay.check(case)
+    runs = [replay.runs(case) for case in cases]
+    answers = iter(c_api.run_apart(saved_model, [run for some in runs for run in some]))
+    judgements = [
+        replay.judge(case, [next(answers) for _ in some], tolerance) for case, some in zip(cases, runs, strict=True)
+    ]
+    _refuse([problem for judgement in judgements for problem in judgement.problems])
+    return max(judgement.difference for judgement in judgements)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 1 if a version isn't what it should be."""
+    parser = argparse.ArgumentParser(prog="python -m tf_reg.serving.verify.verification", description=__doc__)
+    parser.add_argument("versions", type=Path, nargs="+", metavar="VERSION", help="a folder such as saved_models/m/1")
+    parser.add_argument("--cpu", action="store_true", help="allow operations without a GPU kernel")
+    flags = parser.parse_args(arguments)
+    for number, version in enumerate(flags.versions):
+        try:
+            print(("\n" if number else "") + str(verify(version, gpu=not flags.cpu)), flush=True)
+        except VerificationError as error:
+            print(f"verification: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Write a Keras model as a version that TensorFlow Serving loads."""
