@@ -60,11 +60,9 @@ def in_a_graph() -> bool:
     return not tf.executing_eagerly()
 
 
-def trace_again() -> None:
-    """Let the TensorFlow function that is being traced for the first time be traced once more, and that one run."""
-    import tensorflow as tf
-
-    tf.Variable(0.0, trainable=False)  # tf.function keeps no trace that has made variables
+def branches_on_values() -> bool:
+    """Return whether Python can branch on the value of a tensor now: operations run at once, and none is traced."""
+    return keras.backend.backend() == "torch" or (keras.backend.backend() == "tensorflow" and not in_a_graph())
 
 
 def loop(times: int, body: Callable[[Any, Any], Any], carry: Any) -> Any:

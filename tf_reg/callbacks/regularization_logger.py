@@ -151,7 +151,7 @@ class RegularizationLogger(keras.callbacks.Callback):
             summary |= {"sparsity": everything.sparsity, "near_sparsity": everything.near_sparsity}
         if everything.groups:
             summary["dead_groups"] = everything.dead_groups
-        optimizer = proximal_of(self.model.optimizer)
+        optimizer = proximal_of(self.model)
         if optimizer is not None:
             summary["strength"] = strength_of(optimizer)
         if self.per_layer:

@@ -9,26 +9,39 @@ from typing import Any
 import keras
 from keras import ops
 
+from tf_reg._trainer import optimizers_of, parts_of
 from tf_reg.optimizers.proximal import Proximal
 
 
 def proximal_of(optimizer: Any) -> Proximal | None:
-    """The `Proximal` that an optimizer is, or that it wraps; None where there is none.
+    """Find the one `Proximal` that an optimizer or a model has.
 
-    With mixed precision Keras wraps a model's optimizer in a `LossScaleOptimizer`, which has no strength. This finds
-    the one that has, wrapped or not.
+    With mixed precision Keras wraps a model's optimizer in a `LossScaleOptimizer`, which has no strength. A
+    `keras.optimizers.MultiOptimizer` has none either. This finds the optimizer inside that has one.
 
     Args:
-        optimizer: A Keras optimizer: `model.optimizer`.
+        optimizer: A Keras optimizer (`model.optimizer`), or a model. Of a model, its attributes are searched too.
+
+    Returns:
+        The `Proximal`, or None where there is none or more than one.
 
     Example:
         >>> model = keras.Sequential([keras.layers.Dense(1, kernel_regularizer="l1", dtype="mixed_float16")])
         >>> model.compile(tf_reg.Proximal("sgd"), "mse")
         >>> tf_reg.proximal_of(model.optimizer).strength = 0.5
     """
-    while optimizer is not None and not isinstance(optimizer, Proximal):
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-    return optimizer
+    found = proximals_of(optimizer)
+    return found[0] if len(found) == 1 else None
+
+
+def proximals_of(optimizer: Any) -> list[Proximal]:
+    """Find every `Proximal` that an optimizer or a model has.
+
+    Args:
+        optimizer: A Keras optimizer, a model, or None.
+    """
+    parts = optimizers_of(optimizer) if isinstance(optimizer, keras.layers.Layer) else parts_of(optimizer)
+    return list({id(part): part for part in parts if isinstance(part, Proximal)}.values())
 
 
 def strength_of(optimizer: Proximal) -> float:
@@ -41,7 +54,7 @@ class StrengthCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check that the model's optimizer has a strength that can be set."""
-        if not isinstance(self.optimizer().strength, keras.Variable):
+        if self.optimizer().scheduled:
             raise ValueError(
                 f"{type(self).__name__} moves a strength that is a number. Received a tf_reg.Proximal whose strength "
                 "is a schedule. Construct it with a number, or train without this callback."
@@ -49,14 +62,19 @@ class StrengthCallback(keras.callbacks.Callback):
 
     def optimizer(self) -> Proximal:
         """The `Proximal` of the model in training."""
-        outermost = self.model.optimizer  # on JAX, reading `self.model` brings the variables up to date
-        optimizer = proximal_of(outermost)
-        if optimizer is None:
+        model = self.model  # on JAX, reading it brings the variables up to date
+        found = proximals_of(model)
+        if not found:
             raise ValueError(
                 f"{type(self).__name__} moves the strength of a tf_reg.Proximal. Received a model whose optimizer is "
-                f"{type(outermost).__name__}. Compile it with tf_reg.Proximal(optimizer)."
+                f"{type(model.optimizer).__name__}. Compile it with tf_reg.Proximal(optimizer)."
             )
-        return optimizer
+        if len(found) > 1:
+            raise ValueError(
+                f"{type(self).__name__} moves the strength of one tf_reg.Proximal. Received a model with "
+                f"{len(found)}: {', '.join(one.name for one in found)}. Set the strength of each one yourself."
+            )
+        return found[0]
 
 
 class StrengthSchedule(StrengthCallback):

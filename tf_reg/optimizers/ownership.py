@@ -1,29 +1,27 @@
-"""Who pays a penalty: its gradient in the loss, or an optimizer's proximal step; never both, never neither."""
+"""Which penalties an optimizer applies in its proximal step, and in which training it does so."""
 
 from __future__ import annotations
 
-import sys
-import types
+import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 
-from tf_reg._backend import Tensor
+from tf_reg._backend import Tensor, branches_on_values
+from tf_reg._trainer import model_in_train_step, model_with, trainer, trains_with
 from tf_reg.penalties.group_lasso import GroupLasso, ProximalMap, number, proximal_map
 from tf_reg.penalties.stand_in import OutOfGradient, unwrapped
 
-_TRAINERS = {"fit", "evaluate", "train_on_batch", "test_on_batch", "train_step", "test_step"}  # methods of keras.Model
-
 
 class Claim(NamedTuple):
-    """A variable whose penalty a proximal step pays.
+    """A variable whose penalty an optimizer applies in its proximal step.
 
     Args:
         variable: A Keras variable.
-        stand_in: What its `regularizer` is as long as the claim is good.
-        map: The regularizer's proximal map.
+        stand_in: The value of the variable's attribute `regularizer` while the claim is valid.
+        map: The proximal operator of the regularizer.
     """
 
     variable: Any
@@ -31,10 +29,10 @@ class Claim(NamedTuple):
     map: ProximalMap
 
     def slope(self, by_norm: bool) -> float:
-        """The penalty's slope at zero: a gradient below it moves no weight off zero.
+        """Return the penalty's slope at zero. A smaller gradient can't move a weight away from zero.
 
         Args:
-            by_norm: Measure the gradient by its norm, and not weight by weight.
+            by_norm: Whether the gradient is measured by its norm, and not weight by weight.
         """
         regularizer = self.stand_in.regularizer
         group = getattr(regularizer, "group_lasso", regularizer)
@@ -43,14 +41,15 @@ class Claim(NamedTuple):
 
 
 class Ledger:
-    """The penalties that one optimizer pays with proximal steps.
+    """The penalties that one optimizer applies in its proximal step.
 
-    A claim holds while the optimizer lives, hasn't released it, and is the optimizer of the model in training; outside
-    of Keras' training methods, of the model that it was built for. So a model that is compiled with another optimizer
-    has its penalties back in the gradient, without a call, and so has another model that the layers are part of.
+    Under Keras' training methods, the optimizer applies them if the model trains with it: if it is in `model.optimizer`
+    or in an attribute that a `train_step` of the user's may use, or if it was built for this model and the model has
+    not been compiled again since. In a training loop of your own, it applies them if it was built by hand, or if the
+    last model that it trained still trains with it. Otherwise the penalties are in the gradient of the loss.
 
     Args:
-        optimizer: The optimizer that pays. It is referred to weakly.
+        optimizer: The optimizer. The ledger has a weak reference to it, and releases all penalties when it dies.
 
     Example:
 
@@ -65,17 +64,17 @@ class Ledger:
 
     def __init__(self, optimizer: keras.optimizers.Optimizer):
         self._optimizer = weakref.ref(optimizer, lambda _: self.release())
-        self._model: Callable[[], keras.Model | None] | None = None
+        self._latest: weakref.ref[keras.Layer] | None = None  # the model that it trained last
+        # The models that it was built for, each with the optimizer that the model had then.
+        self._noted: weakref.WeakKeyDictionary[keras.Layer, weakref.ref[Any] | None] = weakref.WeakKeyDictionary()
         self._claims: dict[int, Claim] = {}
 
-    def claim(self, variables: Sequence[Any], model: keras.Model | None = None) -> None:
-        """Take every penalty that has a proximal map out of the gradient of the loss.
+    def claim(self, variables: Sequence[Any]) -> None:
+        """Take every penalty that has a proximal operator out of the gradient of the loss.
 
         Args:
-            variables: Keras variables, with the regularizer of each in its attribute `regularizer`.
-            model: The model that they are from; looked up among the callers if not given.
+            variables: Keras variables. The attribute `regularizer` of each is its penalty.
         """
-        self._note_model(model)
         for variable in variables:
             present: Any = getattr(variable, "regularizer", None)
             to_zero = proximal_map(unwrapped(present))
@@ -87,13 +86,33 @@ class Ledger:
                 variable.regularizer = OutOfGradient(present, self.held)
             self._claims[id(variable)] = Claim(variable, variable.regularizer, to_zero)
 
-    def _note_model(self, model: keras.Model | None = None) -> None:
-        model = self.model_in_training() if model is None else model
+    def note(self, model: keras.Layer) -> None:
+        """Remember that a model trains with this optimizer, until it is compiled again.
+
+        Args:
+            model: A Keras model or layer.
+        """
+        optimizer = getattr(model, "optimizer", None)
+        self._noted[model] = None if optimizer is None else weakref.ref(optimizer)
+        self._latest = weakref.ref(model)
+        for claim in self._claims.values():
+            claim.stand_in.reset()
+
+    def note_caller(self, in_apply: bool) -> None:
+        """Look for the model that is trained with this optimizer among the callers, and remember it.
+
+        Args:
+            in_apply: Whether the optimizer's `apply` is running. Then the model whose `train_step` called it counts,
+                even if it is not known to have this optimizer.
+        """
+        optimizer = self._optimizer()
+        model = model_in_train_step() if in_apply else None
+        model = model_with(optimizer) if model is None and optimizer is not None else model
         if model is not None:
-            self._model = weakref.ref(model)
+            self.note(model)
 
     def claims(self, variables: Sequence[Any]) -> list[Claim]:
-        """The claims on these variables; none once they no longer hold.
+        """Return the claims on variables whose penalties are not in the gradients of this step already.
 
         Args:
             variables: Keras variables.
@@ -101,121 +120,79 @@ class Ledger:
         Raises:
             ValueError: A variable got another regularizer since it was claimed.
         """
-        self._note_model()  # perhaps another model over the same layers is compiled with it now
         found = [self._claims[id(variable)] for variable in variables if id(variable) in self._claims]
-        if not found or not self.held():
-            return []
         for claim in found:
             if claim.variable.regularizer is not claim.stand_in:
                 raise ValueError(
                     "The regularizers must stay what they were when Proximal was built. Received another one on "
                     f"{claim.variable.path}. Compile the model again with a new tf_reg.Proximal."
                 )
-        return found
+        free = [claim for claim in found if not claim.stand_in.in_gradient()]
+        if found and not free:
+            self._learn()
+        return free
+
+    def _learn(self) -> None:
+        """Remember the training that is running: it calls the optimizer, which was not known when it took the loss."""
+        model = model_in_train_step()
+        if model is not None:
+            self.note(model)
+        elif trainer() is None:
+            self._latest = None
+        if not branches_on_values():
+            warnings.warn(
+                "The gradients that this compiled step gives to tf_reg.Proximal have the penalties in them already: "
+                "nothing said that this training uses the optimizer. No weight will become exactly zero. Call "
+                "optimizer.build(model) after model.compile, and before the step is compiled.",
+                stacklevel=4,
+            )
 
     def has(self, variable: Any) -> bool:
-        """Whether a variable's regularizer is the stand-in of a claim of this ledger."""
+        """Return whether this ledger has a valid claim on a variable."""
         claim = self._claims.get(id(variable))
         return claim is not None and variable.regularizer is claim.stand_in
 
-    def held(self, model: keras.Model | None = None) -> bool:
-        """Whether the optimizer pays the claimed penalties.
+    def held(self, model: keras.Layer | None) -> bool:
+        """Return whether the optimizer applies the claimed penalties.
 
         Args:
-            model: In the training of which model; in the one that goes on now if not given.
+            model: The model that is trained; None for a training loop of your own.
         """
         optimizer = self._optimizer()
         if optimizer is None or not self._claims:
             return False
-        if self._model is None:  # built by hand, for a loop of one's own
+        if model is not None and getattr(model, "optimizer", None) is not None:
+            return self._trains(model, optimizer)
+        if self._latest is None:
             return True
-        trainer = _trainer() if model is None else model
-        if trainer is not None and getattr(trainer, "optimizer", None) is not None:
-            return _trains_with(trainer, optimizer)
-        noted = self._model()
-        return noted is not None and _trains_with(noted, optimizer)
+        latest = self._latest()
+        return latest is not None and self._trains(latest, optimizer)
+
+    def _trains(self, model: keras.Layer, optimizer: keras.optimizers.Optimizer) -> bool:
+        if trains_with(model, optimizer):
+            return True
+        if model not in self._noted:
+            return False
+        then, now = self._noted[model], getattr(model, "optimizer", None)
+        return now is None if then is None else then() is now
 
     def compiled(self) -> bool:
-        """Whether the model that the optimizer was built for is trained by one compiled function (`jit_compile`)."""
-        model = self._model() if self._model is not None else None
-        return model is not None and bool(model.jit_compile)
+        """Return whether the model that is trained with the optimizer is compiled by XLA (`jit_compile`)."""
+        model = self._latest() if self._latest is not None else None
+        return bool(getattr(model, "jit_compile", False))
 
     def release(self) -> None:
-        """Give every penalty back to the gradient of the loss, for good."""
+        """Give all penalties back to the gradient of the loss, permanently."""
         for claim in self._claims.values():
             claim.stand_in.holders.remove(self.held)
             if not claim.stand_in.holders and claim.variable.regularizer is claim.stand_in:
                 claim.variable.regularizer = claim.stand_in.regularizer
         self._claims.clear()
 
-    def model_in_training(self) -> keras.Model | None:
-        """The model whose method is running and whose optimizer this is; None in a loop of one's own.
+    def corrections(self) -> list[Tensor]:
+        """Return terms that take the claimed penalties out of the gradient of a loss that was computed before.
 
-        Keras hands an optimizer the variables and never the model, so it is looked up among the callers.
+        The value of each term is zero. Its gradient is minus the gradient of the penalty.
         """
-        optimizer = self._optimizer()
-        models = (caller for caller in _callers() if isinstance(caller, keras.Model))
-        return next((m for m in models if _is_part_of(optimizer, getattr(m, "optimizer", None))), None)
-
-    def paid_already(self) -> list[Tensor]:
-        """Zero for every claimed penalty, with the slope of its negative: what cancels it in a loss computed before."""
         claims = self._claims.values()
         return [claim.stand_in(claim.variable) - claim.stand_in.regularizer(claim.variable) for claim in claims]
-
-
-def in_apply() -> bool:
-    """Whether an optimizer's `apply` is running: its gradients are there already."""
-    return any(isinstance(caller, keras.optimizers.Optimizer) for caller in _callers({"apply"}))
-
-
-def _trainer() -> keras.Model | None:
-    """The compiled model that is being trained or evaluated; None in a loop of one's own."""
-    models = (caller for caller in _callers(_TRAINERS) if isinstance(caller, keras.Model))
-    return next((model for model in models if getattr(model, "optimizer", None) is not None), None)
-
-
-def _callers(methods: Set[str] | None = None) -> Iterator[Any]:
-    """The objects whose methods are running, innermost first.
-
-    Args:
-        methods: The methods' names; any if not given.
-    """
-    frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None:
-        is_method = frame.f_code.co_varnames[:1] == ("self",)
-        name = frame.f_code.co_name.removeprefix("tf__")  # which AutoGraph puts there
-        if is_method and (methods is None or name in methods):
-            yield frame.f_locals.get("self")  # reading f_locals takes time, and keeps a frame's locals alive
-        frame = frame.f_back
-
-
-def optimizers_of(model: keras.Layer) -> list[keras.optimizers.Optimizer]:
-    """The optimizers that a model trains with: its own, and what it keeps as attributes, each with what it wraps.
-
-    Args:
-        model: A Keras model; of a layer, none.
-
-    Example:
-
-    >>> model = keras.Sequential()
-    >>> model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()))
-    >>> [type(optimizer).__name__ for optimizer in optimizers_of(model)]
-    ['LossScaleOptimizer', 'SGD']
-    """
-    kept = [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
-    found = {id(one): one for outermost in (getattr(model, "optimizer", None), *kept) for one in _chain(outermost)}
-    return list(found.values())
-
-
-def _trains_with(model: keras.Model, optimizer: Any) -> bool:
-    return any(one is optimizer for one in optimizers_of(model))
-
-
-def _is_part_of(optimizer: Any, outermost: Any) -> bool:
-    return any(one is optimizer for one in _chain(outermost))
-
-
-def _chain(outermost: Any) -> Iterator[Any]:
-    while outermost is not None:
-        yield outermost
-        outermost = getattr(outermost, "inner_optimizer", None)

@@ -1,7 +1,8 @@
-"""What stands in for a variable's regularizer while a proximal step pays its penalty."""
+"""The regularizer that a variable has while an optimizer applies its penalty in a proximal step."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -9,22 +10,23 @@ import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
+from tf_reg._trainer import trainer
 from tf_reg.penalties.group_lasso import penalty
 
-Holder = Callable[[keras.Model | None], bool]
+Holder = Callable[[keras.Layer | None], bool]
 
 
 class OutOfGradient(keras.regularizers.Regularizer):
-    """A penalty that is reported in the loss and left out of its gradient, for as long as it is held.
+    """A penalty that is part of the loss, but not of its gradient while an optimizer applies it.
 
-    It stands in for a variable's regularizer while a proximal step pays the penalty. Its value is the regularizer's.
-    Once nobody holds it the gradient flows again, so a penalty is never lost. Models that share a variable and are
-    trained in turn, each with a proximal optimizer of its own, share its stand-in.
+    It replaces a variable's regularizer and returns the same value. It asks its holders at each call whether one of
+    them applies the penalty. If none does, the gradient flows as usual, so no penalty is lost. Several optimizers that
+    train the same variable share one stand-in.
 
     Args:
-        regularizer: The regularizer that it stands in for.
-        holder: Says whether a proximal step pays the penalty, in the training of the given model or, for None, in the
-            one that goes on now.
+        regularizer: The regularizer that it replaces.
+        holder: A function of the model that is trained, or of None in a training loop of your own. It returns whether
+            its optimizer applies the penalty there.
 
     Example:
 
@@ -36,25 +38,42 @@ class OutOfGradient(keras.regularizers.Regularizer):
     def __init__(self, regularizer: Callable[[Tensor], Tensor], holder: Holder):
         self.regularizer = regularizer
         self.holders = [holder]
+        self._in_gradient: tuple[weakref.ref[keras.Model] | None] | None = None  # where the last call let it flow
 
-    def held(self, model: keras.Model | None = None) -> bool:
-        """Whether a proximal step pays the penalty.
+    def held(self, model: keras.Layer | None) -> bool:
+        """Return whether an optimizer applies the penalty.
 
         Args:
-            model: In the training of which model; in the one that goes on now if not given.
+            model: The model that is trained; None for a training loop of your own.
         """
-        return any(holder(model) for holder in tuple(self.holders))  # one whose optimizer dies meanwhile leaves
+        return any(holder(model) for holder in tuple(self.holders))  # a holder removes itself if its optimizer dies
+
+    def in_gradient(self) -> bool:
+        """Return whether the gradients of the training that is running have the penalty in them already."""
+        if self._in_gradient is None:
+            return False
+        model, now = self._in_gradient[0], trainer()
+        return now is None if model is None else now is not None and model() is now
+
+    def reset(self) -> None:
+        """Forget what the last call did."""
+        self._in_gradient = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The regularizer's penalty."""
-        return penalty(self.regularizer, ops.stop_gradient(x)) if self.held() else self.regularizer(x)
+        """Return the regularizer's penalty."""
+        model = trainer()
+        if self.held(model):
+            self._in_gradient = None
+            return penalty(self.regularizer, ops.stop_gradient(x))
+        self._in_gradient = (None if model is None else weakref.ref(model),)
+        return self.regularizer(x)
 
 
 def unwrapped(regularizer: Any) -> Any:
-    """The regularizer itself, where `OutOfGradient` stands in for it.
+    """Return the regularizer that an `OutOfGradient` replaced, and every other regularizer unchanged.
 
     Args:
-        regularizer: What `variable.regularizer` holds, None too.
+        regularizer: The value of `variable.regularizer`, which may be None.
 
     Example:
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras.src.backend import compute_output_spec
 
-from tf_reg.optimizers.ownership import optimizers_of
+from tf_reg._trainer import optimizers_of
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.penalties.group_lasso import is_elementwise
 from tf_reg.penalties.stand_in import OutOfGradient, unwrapped
@@ -35,7 +35,7 @@ def place(model: keras.Layer, weights: Sequence[Weight], plan: Sequence[Change],
     changes = [(weight, regularizer) for weight, regularizer in plan if not _holds(weight, regularizer)]
     optimizers = list(_proximals(model))
     _check_calls(changes)
-    _check_owners(changes, optimizers)
+    _check_owners(model, changes, optimizers)
     wanted = {id(weight.variable): unwrapped(weight.variable.regularizer) for weight in weights}
     wanted |= {id(weight.variable): regularizer for weight, regularizer in changes}
     split = _split(weights, wanted)
@@ -136,12 +136,12 @@ def _has_spec(regularizer: Any, variable: Any) -> bool:
     return True
 
 
-def _check_owners(changes: Sequence[Change], optimizers: Sequence[Proximal]) -> None:
+def _check_owners(model: keras.Layer, changes: Sequence[Change], optimizers: Sequence[Proximal]) -> None:
     """Refuse to take a penalty from an optimizer that isn't told."""
     for weight, _ in changes:
         regularizer = weight.variable.regularizer
         ours = any(optimizer.pays(weight.variable) for optimizer in optimizers)
-        if isinstance(regularizer, OutOfGradient) and regularizer.held() and not ours:
+        if isinstance(regularizer, OutOfGradient) and regularizer.held(model) and not ours:
             raise ValueError(
                 f"{weight.path} is in the proximal step of an optimizer of another model or loop. Call "
                 "tf_reg.regularize on the model that was compiled with it, or optimizer.release() first."

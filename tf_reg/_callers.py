@@ -1,0 +1,25 @@
+"""The objects whose methods are running."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator, Set
+from typing import Any
+
+
+def callers(methods: Set[str] | None = None) -> Iterator[Any]:
+    """Yield the objects whose methods are running, the innermost first.
+
+    Keras gives an optimizer no model, and a callback no neighbours. They can be found among the callers only.
+
+    Args:
+        methods: The names of the methods that count. All methods count if it is not given.
+    """
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        name = code.co_name.removeprefix("tf__")  # AutoGraph adds this prefix
+        if (methods is None or name in methods) and code.co_varnames[:1] == ("self",):
+            yield frame.f_locals.get("self")
+        frame = frame.f_back

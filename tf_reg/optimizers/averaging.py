@@ -1,0 +1,73 @@
+"""Keras' moving average of the weights (`use_ema`), taken after the proximal step so that it keeps zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+from tf_reg._backend import Tensor
+
+
+class MovingAverage:
+    """The moving average of an optimizer that no longer takes it itself.
+
+    Keras' optimizers take it at the end of their own step, which is before the proximal step.
+
+    Args:
+        optimizer: An optimizer that isn't built yet. Its settings `use_ema`, `ema_momentum` and
+            `ema_overwrite_frequency` are read.
+    """
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer):
+        self.used = optimizer.use_ema
+        self._optimizer = optimizer
+
+    def update(self, before: Tensor, keeps_zeros: Sequence[keras.Variable]) -> None:
+        """Take the average after a step.
+
+        Args:
+            before: How many updates the optimizer had made before this step. A scalar.
+            keeps_zeros: The variables whose average becomes zero where the variable is zero.
+        """
+        optimizer, zeros = self._optimizer, _ids(keeps_zeros)
+        for variable, average in self._pairs(optimizer._trainable_variables):
+            momentum = ops.cast(ops.not_equal(before, 0), variable.dtype) * optimizer.ema_momentum
+            value = momentum * average + (1 - momentum) * variable
+            if id(variable) in zeros:
+                value = ops.where(ops.equal(variable, 0), ops.zeros_like(value), value)
+            average.assign(value)
+            if optimizer.ema_overwrite_frequency:
+                overwrite = (before + 1) % optimizer.ema_overwrite_frequency == 0
+                variable.assign(ops.where(overwrite, average.value, variable.value))
+
+    def zero(self, variables: Sequence[keras.Variable]) -> None:
+        """Make the averages of variables zero where the variables are zero.
+
+        Args:
+            variables: Some of the variables that the optimizer was built with.
+        """
+        zeros = _ids(variables)
+        for variable, average in self._pairs(self._optimizer._trainable_variables):
+            if id(variable) in zeros:
+                average.assign(ops.where(ops.equal(variable, 0), ops.zeros_like(average.value), average.value))
+
+    def overwrite(self, variables: Sequence[keras.Variable]) -> None:
+        """Set the weights to their averages.
+
+        Args:
+            variables: The variables that the optimizer was built with, in their order.
+        """
+        for variable, average in self._pairs(variables):
+            variable.assign(ops.copy(average.value))  # JAX would lose a buffer that both share at the next step
+
+    def _pairs(self, variables: Sequence[keras.Variable]) -> list[tuple[keras.Variable, keras.Variable]]:
+        if not self.used:
+            return []
+        averages = self._optimizer._model_variables_moving_average
+        return [pair for pair in zip(variables, averages, strict=True) if pair[1] is not None]
+
+
+def _ids(variables: Sequence[keras.Variable]) -> set[int]:
+    return {id(variable) for variable in variables}

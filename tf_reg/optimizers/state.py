@@ -1,0 +1,137 @@
+"""The numbers of a `Proximal` that change while a model trains."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+import keras
+from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule
+
+from tf_reg._backend import Tensor
+from tf_reg.optimizers import preconditioner
+
+
+class State:
+    """Strength, frozen, tau and pending: plain values before `build`, variables of the optimizer after it.
+
+    Attributes:
+        tau: The step size of the last update with its momentum, without the preconditioner. A scalar.
+        pending: The sum of `strength * tau` over the updates since the last proximal step. A scalar.
+
+    Args:
+        strength: The multiplier of all penalties: a number, or a schedule of it.
+    """
+
+    def __init__(self, strength: float | LearningRateSchedule):
+        self.scheduled = isinstance(strength, LearningRateSchedule)
+        self._strength: Any = strength if self.scheduled else _checked(strength)
+        self._frozen: Any = False
+        self.tau: Any = 0.0
+        self.pending: Any = 0.0
+
+    def build(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Make the variables, with the values that were set before.
+
+        Their order is a part of the file format of saved models.
+
+        Args:
+            optimizer: The optimizer that they belong to.
+        """
+        if not self.scheduled:
+            self._strength = _scalar(optimizer, "strength", self._strength)
+        self._frozen = _scalar(optimizer, "frozen", self._frozen, "bool")
+        self.tau = _scalar(optimizer, "tau", self.tau)
+        self.pending = _scalar(optimizer, "pending", self.pending)
+
+    def strength(self, step: Tensor) -> Any:
+        """Return the multiplier: a schedule's value at a step, else a variable, or a float before `build`.
+
+        Args:
+            step: The number of the step, for a schedule.
+        """
+        return self._strength(step) if self.scheduled else self._strength
+
+    def set_strength(self, strength: Any) -> None:
+        """Set the multiplier.
+
+        Args:
+            strength: A number, zero or above.
+
+        Raises:
+            ValueError: Another value, or a strength that was given as a schedule.
+        """
+        if self.scheduled:
+            raise ValueError(
+                "This Proximal was given a schedule as its strength, which then can't be set. "
+                f"Received: strength={strength!r}. Construct it with a number instead."
+            )
+        if isinstance(strength, LearningRateSchedule):
+            raise ValueError(
+                "A strength that is set is a number. Received a LearningRateSchedule: give it to the constructor, or "
+                "use tf_reg.StrengthSchedule."
+            )
+        is_tensor = isinstance(strength, keras.Variable) or ops.is_tensor(strength)
+        if isinstance(self._strength, keras.Variable):
+            self._strength.assign(strength if is_tensor else _checked(strength))
+        else:
+            self._strength = _checked(float(ops.convert_to_numpy(strength)) if is_tensor else strength)
+
+    @property
+    def frozen(self) -> Any:
+        """Whether zeros stay zero: a variable, or a bool before `build`."""
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        if isinstance(self._frozen, keras.Variable):
+            self._frozen.assign(frozen)
+        else:
+            self._frozen = frozen
+
+    def advance(
+        self, inner: keras.optimizers.Optimizer, new: Tensor, strength: Tensor, calls: Tensor, period: int
+    ) -> tuple[Tensor, Tensor | bool]:
+        """Return the step size of the next proximal step, and whether it is due: True if that is at every call.
+
+        Args:
+            inner: The inner optimizer, which has made its update.
+            new: The step size of that update, without momentum and preconditioner. A scalar.
+            strength: The multiplier of all penalties in that update. A scalar.
+            calls: How often the inner optimizer was called.
+            period: After how many calls a proximal step is due.
+        """
+        tau, amount = preconditioner.with_momentum(inner, self.tau, new)
+        amount = amount * strength
+        if period == 1:
+            self.tau.assign(tau)
+            return amount, True
+        updated = calls % (inner.gradient_accumulation_steps or 1) == 0
+        due = calls % period == 0
+        self.tau.assign(ops.where(updated, tau, self.tau.value))
+        pending = self.pending + ops.where(updated, amount, ops.zeros_like(amount))
+        nothing = ops.zeros_like(pending)
+        self.pending.assign(ops.where(due, nothing, pending))
+        return ops.where(due, pending, nothing), ops.logical_or(due, self.frozen)
+
+    def strength_config(self) -> Any:
+        """Return the strength as it is now, serialised: a schedule, or a float."""
+        if self.scheduled:
+            return keras.saving.serialize_keras_object(self._strength)
+        return float(ops.convert_to_numpy(self._strength))
+
+
+def _scalar(optimizer: keras.optimizers.Optimizer, name: str, value: float, dtype: str | None = None) -> keras.Variable:
+    initializer = keras.initializers.Constant(value)
+    return optimizer.add_variable((), initializer, dtype, aggregation="only_first_replica", name=name)
+
+
+def _checked(strength: Any) -> float:
+    if isinstance(strength, bool) or not isinstance(strength, numbers.Real) or not 0 <= float(strength) < math.inf:
+        raise ValueError(
+            "strength is a finite number, zero or above, or a keras LearningRateSchedule. "
+            f"Received: strength={strength!r}"
+        )
+    return float(strength)
