@@ -111,8 +111,7 @@ class Proximal(OptimizerWrapper):
 
     def _claim(self, variables: Sequence[keras.Variable]) -> None:
         self._ledger.claim(variables)
-        strength = 1.0 if self.scheduled else self._state.strength_config()
-        warn_of_clipping(self.inner_optimizer, self._ledger.claims(variables), strength)
+        warn_of_clipping(self.inner_optimizer, self._ledger.claims(variables), self._state.first_strength)
 
     @property
     def scheduled(self) -> bool:

@@ -29,7 +29,7 @@ def zeros_to_keep(claims: Sequence[Claim], frozen: keras.Variable) -> list[Mask]
     if branches_on_values():
         return [ops.equal(value, 0) for value in values] if bool(frozen.value) else [None] * len(values)
     return ops.cond(
-        frozen,
+        frozen.value,
         lambda: [ops.equal(value, 0) for value in values],
         lambda: [ops.zeros(value.shape, dtype="bool") for value in values],
     )

@@ -18,6 +18,8 @@ class State:
     """Strength, frozen, tau and pending: plain values before `build`, variables of the optimizer after it.
 
     Attributes:
+        scheduled: Whether the strength is a schedule.
+        first_strength: The strength that the training starts with; 1 for a schedule.
         tau: The step size of the last update with its momentum, without the preconditioner. A scalar.
         pending: The sum of `strength * tau` over the updates since the last proximal step. A scalar.
 
@@ -28,6 +30,7 @@ class State:
     def __init__(self, strength: float | LearningRateSchedule):
         self.scheduled = isinstance(strength, LearningRateSchedule)
         self._strength: Any = strength if self.scheduled else _checked(strength)
+        self.first_strength: float = 1.0 if self.scheduled else self._strength
         self._frozen: Any = False
         self.tau: Any = 0.0
         self.pending: Any = 0.0
@@ -78,6 +81,7 @@ class State:
             self._strength.assign(strength if is_tensor else _checked(strength))
         else:
             self._strength = _checked(float(ops.convert_to_numpy(strength)) if is_tensor else strength)
+            self.first_strength = self._strength
 
     @property
     def frozen(self) -> Any:
