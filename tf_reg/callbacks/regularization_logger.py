@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import functools
-import sys
 import warnings
 from typing import Any, Literal
 
 import keras
 
+from tf_reg._callers import callers
 from tf_reg.callbacks.strength import proximal_of, strength_of
 from tf_reg.measure import statistics
 
-_READERS = (
-    keras.callbacks.CSVLogger,
-    keras.callbacks.EarlyStopping,
-    keras.callbacks.ModelCheckpoint,
-    keras.callbacks.OrbaxCheckpoint,
-    keras.callbacks.ReduceLROnPlateau,
-    keras.callbacks.RemoteMonitor,
-    keras.callbacks.TensorBoard,
+_READERS = tuple(
+    getattr(keras.callbacks, name)
+    for name in (
+        "CSVLogger",
+        "EarlyStopping",
+        "ModelCheckpoint",
+        "OrbaxCheckpoint",
+        "ReduceLROnPlateau",
+        "RemoteMonitor",
+        "TensorBoard",
+    )
+    if hasattr(keras.callbacks, name)  # OrbaxCheckpoint came after Keras 3.10
 )
 
 
@@ -169,13 +173,9 @@ class RegularizationLogger(keras.callbacks.Callback):
 def _preceding(callback: keras.callbacks.Callback) -> list[keras.callbacks.Callback]:
     """Return the callbacks that Keras calls before this one.
 
-    Keras gives a callback no way to see its neighbours, so this asks the list that is calling: to be used within
-    `on_train_begin` alone. A caller that isn't Keras' list has no order to check.
+    Call it within `on_train_begin` alone: Keras gives a callback no way to see the others, so this finds the list that
+    is calling. A caller that isn't Keras' `CallbackList` has no order to check.
     """
-    frame = sys._getframe(1)
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, keras.callbacks.CallbackList) and callback in caller.callbacks:
-            return caller.callbacks[: caller.callbacks.index(callback)]
-        frame = frame.f_back  # type: ignore[assignment]
-    return []
+    lists = (caller for caller in callers({"on_train_begin"}) if isinstance(caller, keras.callbacks.CallbackList))
+    calling = next((one for one in lists if callback in one.callbacks), None)
+    return [] if calling is None else calling.callbacks[: calling.callbacks.index(callback)]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import types
 import weakref
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
 
 from tf_reg._backend import Tensor
+from tf_reg._callers import callers
 from tf_reg.penalties.group_lasso import GroupLasso, ProximalMap, number, proximal_map
 from tf_reg.penalties.stand_in import OutOfGradient, unwrapped
 
@@ -154,7 +153,7 @@ class Ledger:
         Keras hands an optimizer the variables and never the model, so it is looked up among the callers.
         """
         optimizer = self._optimizer()
-        models = (caller for caller in _callers() if isinstance(caller, keras.Model))
+        models = (caller for caller in callers() if isinstance(caller, keras.Model))
         return next((m for m in models if _is_part_of(optimizer, getattr(m, "optimizer", None))), None)
 
     def paid_already(self) -> list[Tensor]:
@@ -165,28 +164,13 @@ class Ledger:
 
 def in_apply() -> bool:
     """Whether an optimizer's `apply` is running: its gradients are there already."""
-    return any(isinstance(caller, keras.optimizers.Optimizer) for caller in _callers({"apply"}))
+    return any(isinstance(caller, keras.optimizers.Optimizer) for caller in callers({"apply"}))
 
 
 def _trainer() -> keras.Model | None:
     """The compiled model that is being trained or evaluated; None in a loop of one's own."""
-    models = (caller for caller in _callers(_TRAINERS) if isinstance(caller, keras.Model))
+    models = (caller for caller in callers(_TRAINERS) if isinstance(caller, keras.Model))
     return next((model for model in models if getattr(model, "optimizer", None) is not None), None)
-
-
-def _callers(methods: Set[str] | None = None) -> Iterator[Any]:
-    """The objects whose methods are running, innermost first.
-
-    Args:
-        methods: The methods' names; any if not given.
-    """
-    frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None:
-        is_method = frame.f_code.co_varnames[:1] == ("self",)
-        name = frame.f_code.co_name.removeprefix("tf__")  # which AutoGraph puts there
-        if is_method and (methods is None or name in methods):
-            yield frame.f_locals.get("self")  # reading f_locals takes time, and keeps a frame's locals alive
-        frame = frame.f_back
 
 
 def optimizers_of(model: keras.Layer) -> list[keras.optimizers.Optimizer]:
