@@ -8,7 +8,7 @@ pytestmark = pytest.mark.contract
 
 
 def found(model):
-    return [f"{path}/{variable.name}" for path, variable in _walk.regularized_variables(model)]
+    return [f"{weight.owner}/{weight.variable.name}" for weight in _walk.regularized(model)]
 
 
 def test_nested_models_with_equal_layer_names_have_paths_of_their_own():

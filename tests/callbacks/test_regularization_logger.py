@@ -8,7 +8,8 @@ from keras import callbacks, layers, ops
 import tf_reg
 from tests import models_under_test as models
 from tf_reg.optimizers.proximal import Proximal
-from tf_reg.penalties.group_lasso import GroupLasso, SparseGroupLasso
+from tf_reg.penalties.group_lasso import GroupLasso
+from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 
 pytestmark = pytest.mark.contract
 BATCH, EXAMPLES = 8, 21  # a last batch that isn't full

@@ -5,12 +5,16 @@ import numpy as np
 import pytest
 from keras import layers, ops, optimizers
 
+from tf_reg.callbacks.gap_controller import GapController
+from tf_reg.callbacks.refit import Refit
 from tf_reg.callbacks.regularization_logger import RegularizationLogger
-from tf_reg.callbacks.strength import GapController, Refit, StrengthSchedule, proximal_of
+from tf_reg.callbacks.strength import proximal_of
+from tf_reg.callbacks.strength_schedule import StrengthSchedule
 from tf_reg.callbacks.target_sparsity import TargetSparsity
 from tf_reg.measure.zeros import sparsity
 from tf_reg.optimizers.proximal import Proximal
-from tf_reg.penalties.group_lasso import GroupLasso, SparseGroupLasso
+from tf_reg.penalties.group_lasso import GroupLasso
+from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 
 pytestmark = pytest.mark.contract
 L1 = keras.regularizers.L1
