@@ -10,7 +10,7 @@ import keras
 
 from tf_reg._backend import Tensor
 from tf_reg._callers import callers
-from tf_reg.penalties.group_lasso import GroupLasso, ProximalMap, number, proximal_map
+from tf_reg.penalties.registry import ProximalMap, proximal_map
 from tf_reg.penalties.stand_in import OutOfGradient, unwrapped
 
 _TRAINERS = {"fit", "evaluate", "train_on_batch", "test_on_batch", "train_step", "test_step"}  # methods of keras.Model
@@ -35,10 +35,7 @@ class Claim(NamedTuple):
         Args:
             by_norm: Measure the gradient by its norm, and not weight by weight.
         """
-        regularizer = self.stand_in.regularizer
-        group = getattr(regularizer, "group_lasso", regularizer)
-        whole = group.strength_of(self.variable.shape) if by_norm and isinstance(group, GroupLasso) else 0.0
-        return number(getattr(regularizer, "l1", 0.0)) + whole
+        return self.stand_in.penalty.slope_at_zero(self.variable.shape, by_norm)
 
 
 class Ledger:

@@ -17,7 +17,6 @@ from tf_reg._xla import update
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.ownership import Claim, Ledger, in_apply
 from tf_reg.optimizers.wrapper import OptimizerWrapper
-from tf_reg.penalties.group_lasso import is_elementwise
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")
@@ -259,7 +258,7 @@ class Proximal(OptimizerWrapper):
         if not claims:
             return
         # In one compiled kernel an elementwise map by an amount of 0 costs less than a branch around it.
-        if self._ledger.compiled() and all(is_elementwise(claim.stand_in.regularizer) for claim in claims):
+        if self._ledger.compiled() and all(claim.stand_in.penalty.elementwise for claim in claims):
             due = True
 
         def mapped() -> list[Tensor]:
