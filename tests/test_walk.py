@@ -1,6 +1,7 @@
 import keras
 import pytest
 
+import tf_reg
 from tests import models_under_test as models
 from tf_reg import _walk
 
@@ -8,7 +9,7 @@ pytestmark = pytest.mark.contract
 
 
 def found(model):
-    return [f"{path}/{variable.name}" for path, variable in _walk.regularized_variables(model)]
+    return [f"{weight.owner}/{weight.variable.name}" for weight in _walk.regularized(model)]
 
 
 def test_nested_models_with_equal_layer_names_have_paths_of_their_own():
@@ -61,3 +62,48 @@ def test_the_first_place_of_a_layer_is_its_path():
 def test_frozen_layers_add_nothing():
     model = models.frozen_layer()
     assert len(found(model)) == len(found(models.dense())) - 2
+
+
+class Block(keras.layers.Layer):
+    """Holds all blocks before it, so that the places of a layer double with each block."""
+
+    def __init__(self, earlier, **options):
+        super().__init__(**options)
+        self.earlier, self.dense = list(earlier), keras.layers.Dense(2, kernel_regularizer="l1")
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def test_places_are_looked_for_only_where_a_rule_is_about_them(monkeypatch):
+    blocks = []
+    for number in range(5):
+        blocks.append(Block(blocks, name=f"block_{number}"))
+    model = keras.Sequential([keras.Input((2,)), *blocks])
+    weights = _walk.weights(model)
+    assert len(weights) == 10
+    assert len(weights[0].places) == 2**4
+
+    def refuse(model):
+        raise AssertionError("all places were looked for")
+
+    monkeypatch.setattr(_walk, "layer_places", refuse)
+    tf_reg.sparsity(model)
+    table = tf_reg.regularize(model, keras.regularizers.L2(0.1), unsaved="ignore")
+    assert len(table.weights) == 5
+
+
+def test_the_layout_is_the_layers_or_that_of_the_layer_around_its_cell():
+    model = keras.Sequential(
+        [
+            keras.Input((3, 6, 6, 2)),
+            keras.layers.ConvLSTM2D(3, 2, name="film"),
+            keras.layers.Conv2DTranspose(2, 2, name="transposed"),
+            keras.layers.Reshape((-1, 2)),
+            keras.layers.RNN(keras.layers.GRUCell(2), name="own_cell"),
+            keras.layers.Dense(2, name="dense"),
+        ]
+    )
+    layouts = {weight.path.split("/")[0]: weight.layout for weight in _walk.weights(model) if weight.is_kernel}
+    assert layouts == {"film": "lstm", "transposed": "transposed", "own_cell": "gru", "dense": "kernel"}
+    assert [weight.layout for weight in _walk.weights(model) if weight.variable.name == "bias"] == [None] * 4

@@ -21,6 +21,7 @@ from keras import regularizers
 
 from tf_reg._backend import Tensor
 from tf_reg.optimizers.proximal import Proximal
+from tf_reg.penalties import elastic_net
 
 Regularizer = Callable[[Tensor], Tensor]
 
@@ -90,9 +91,7 @@ def sum_regularizer(regularizer_list: Iterable[Regularizer | None]) -> Regulariz
     terms = [regularizer for regularizer in regularizer_list if regularizer is not None]
     if len(terms) < 2:
         return terms[0] if terms else None
-    if all(type(term) in (regularizers.L1, regularizers.L2, regularizers.L1L2) for term in terms):
-        return regularizers.L1L2(*(sum(float(getattr(term, name, 0.0)) for term in terms) for name in ("l1", "l2")))
-    return SumRegularizer(terms)
+    return elastic_net.as_one(terms) or SumRegularizer(terms)
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")

@@ -8,7 +8,8 @@ import pytest
 from keras import layers, ops
 
 from tests import models_under_test as models
-from tf_reg.measure.zeros import LayerSparsity, Probe, SparsityReport, sparsity
+from tf_reg.measure.meter import Meter
+from tf_reg.measure.zeros import LayerSparsity, SparsityReport, sparsity
 
 pytestmark = pytest.mark.contract
 
@@ -148,13 +149,13 @@ def test_a_model_named_like_its_layer_loses_nothing():
     assert sparsity(model).total.parameters == model.count_params()
 
 
-def test_a_probe_follows_the_weights():
+def test_a_meter_follows_the_weights():
     model = models.dense()
-    probe = Probe(model)
-    assert probe.measure() == sparsity(model)
+    meter = Meter(model, report=True)
+    assert meter.measure().report == sparsity(model)
     zero(model.layers[1].kernel, [0])
-    assert probe.measure() == sparsity(model)
-    assert probe.measure().total.dead_inputs == 1
+    assert meter.measure().report == sparsity(model)
+    assert meter.measure().report.total.dead_inputs == 1
 
 
 def test_the_table():

@@ -16,7 +16,8 @@ from keras import ops, optimizers
 from sklearn.linear_model import ElasticNet, Lasso, LogisticRegression, MultiTaskLasso
 
 from tf_reg.optimizers.proximal import Proximal
-from tf_reg.penalties.group_lasso import GroupLasso, SparseGroupLasso
+from tf_reg.penalties.group_lasso import GroupLasso
+from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 
 on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="a compiled loop over the steps is JAX's")
 

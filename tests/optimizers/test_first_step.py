@@ -12,7 +12,8 @@ from keras import layers, ops, optimizers
 import tf_reg
 from tests.optimizers.training import X, Y, array, fit, gradient, kernel, make, soft
 from tf_reg.optimizers.proximal import Proximal
-from tf_reg.penalties.group_lasso import GroupLasso, SparseGroupLasso
+from tf_reg.penalties.group_lasso import GroupLasso
+from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 
 pytestmark = pytest.mark.contract
 

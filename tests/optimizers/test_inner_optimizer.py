@@ -11,7 +11,8 @@ from keras import ops, optimizers
 
 from tests.optimizers.training import INNER, X, Y, array, fit, gradient, kernel, make, soft, train
 from tf_reg.optimizers.proximal import Proximal
-from tf_reg.penalties.group_lasso import GroupLasso, SparseGroupLasso
+from tf_reg.penalties.group_lasso import GroupLasso
+from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 
 pytestmark = pytest.mark.contract
 

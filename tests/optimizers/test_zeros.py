@@ -11,7 +11,8 @@ import tf_reg
 from tests.optimizers.training import INNER, array, fit, kernel, make, train
 from tf_reg import _xla
 from tf_reg.optimizers.proximal import Proximal
-from tf_reg.penalties.group_lasso import GroupLasso, SparseGroupLasso
+from tf_reg.penalties.group_lasso import GroupLasso
+from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 
 pytestmark = pytest.mark.contract
 

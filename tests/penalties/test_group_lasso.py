@@ -12,24 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from keras import layers, ops
 
-from tf_reg.penalties import group_lasso
-from tf_reg.penalties.group_lasso import GroupLasso, SparseGroupLasso, proximal_map, register_prox
+import tf_reg
+from tests.penalties.members import GROUPED, MEMBERS, SHAPE
+from tf_reg.penalties import elastic_net, registry
+from tf_reg.penalties.group_lasso import GroupLasso
+from tf_reg.penalties.registry import proximal_map, register_prox
+from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 
 pytestmark = pytest.mark.contract
-
-SHAPE = (3, 12)  # fits every layout
-MEMBERS = {
-    "l1": lambda: keras.regularizers.L1(0.7),
-    "l2": lambda: keras.regularizers.L2(0.4),
-    "l1l2": lambda: keras.regularizers.L1L2(0.7, 0.4),
-    "group": lambda: GroupLasso(0.5),
-    "group_inputs": lambda: GroupLasso(0.9, groups="inputs", size_weights=False),
-    "group_lstm": lambda: GroupLasso(0.3, layout="lstm"),
-    "group_axes": lambda: GroupLasso(0.3, groups=(0, 1)),
-    "sparse_group": lambda: SparseGroupLasso(0.3, 0.5),
-    "sparse_group_gru": lambda: SparseGroupLasso(0.3, 0.5, groups="inputs", layout="gru"),
-}
-GROUPED = [name for name in MEMBERS if "group" in name]
 
 values = arrays(np.float32, SHAPE, elements=st.floats(-4, 4, width=16))
 sizes = st.floats(2**-6, 8, width=16)
@@ -148,9 +138,11 @@ def test_dtypes(dtype):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"l": -1.0}, "l is a strength: a finite number"),
-        ({"l": float("nan")}, "l is a strength"),
-        ({"l": "0.1"}, "l is a strength"),
+        ({"strength": -1.0}, "A strength is a finite number, zero or above. Received: strength=-1.0"),
+        ({"strength": float("nan")}, "A strength is"),
+        ({"strength": None}, "A strength is"),
+        ({"l": "0.1"}, "Received: l='0.1'"),
+        ({"strength": 0.01, "l": 0.01}, "two names of one argument. Received both: strength=0.01, l=0.01. Give stre"),
         ({"groups": "rows"}, "groups must be 'inputs', 'outputs'"),
         ({"layout": "conv"}, "layout must be one of"),
     ],
@@ -159,8 +151,24 @@ def test_wrong_arguments(arguments, message):
     for regularizer in (GroupLasso, SparseGroupLasso):
         with pytest.raises(ValueError, match=message):
             regularizer(**arguments)
-    with pytest.raises(ValueError, match="l1 is a strength"):
+    with pytest.raises(ValueError, match="Received: l1=inf"):
         SparseGroupLasso(l1=float("inf"))
+
+
+def test_the_old_name_of_the_strength():
+    for new, old in [
+        (GroupLasso(0.3, "inputs"), GroupLasso(l=0.3, groups="inputs")),
+        (SparseGroupLasso(0.1, 0.3), SparseGroupLasso(0.1, l=0.3)),
+    ]:
+        assert old.strength == new.strength == 0.3
+        assert old.get_config() == new.get_config()
+        assert "l" not in new.get_config()
+        config = new.get_config()
+        config["l"] = config.pop("strength")  # as files of tf_reg 0.1 have it
+        assert type(new).from_config(config).get_config() == new.get_config()
+        with pytest.raises(ValueError, match=r"two names of one argument.*Give strength alone\.$"):
+            type(new).from_config({**config, "strength": 0.3})
+    assert GroupLasso().strength == SparseGroupLasso().strength == 0.01
 
 
 def test_the_registry_knows_exact_classes_alone():
@@ -179,5 +187,6 @@ def test_the_registry_knows_exact_classes_alone():
         register_prox(keras.regularizers.L1(0.1))
 
 
-def test_examples():
-    assert doctest.testmod(group_lasso, extraglobs={"keras": keras, "np": np, "tf_reg": group_lasso}).failed == 0
+@pytest.mark.parametrize("module", [registry, elastic_net])
+def test_examples(module):
+    assert doctest.testmod(module, extraglobs={"keras": keras, "np": np, "tf_reg": tf_reg}).failed == 0

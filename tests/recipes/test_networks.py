@@ -129,4 +129,4 @@ def test_groups_are_units_and_never_classes(reg, groups):
     assert {name: config["groups"] for name, config in penalties.items()} == {
         "conv_1": groups, "conv_2": groups, "dense": groups, "logits": "inputs",
     }  # fmt: skip
-    assert {config["l"] for config in penalties.values()} == {0.3}
+    assert {config["strength"] for config in penalties.values()} == {0.3}

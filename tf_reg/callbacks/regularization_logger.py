@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import functools
-import sys
 import warnings
 from typing import Any, Literal
 
 import keras
 
+from tf_reg._callers import callers
 from tf_reg.callbacks.strength import proximal_of, strength_of
-from tf_reg.measure import statistics
+from tf_reg.measure.meter import Measurement, Meter
 
-_READERS = (
-    keras.callbacks.CSVLogger,
-    keras.callbacks.EarlyStopping,
-    keras.callbacks.ModelCheckpoint,
-    keras.callbacks.OrbaxCheckpoint,
-    keras.callbacks.ReduceLROnPlateau,
-    keras.callbacks.RemoteMonitor,
-    keras.callbacks.TensorBoard,
+_READERS = tuple(
+    getattr(keras.callbacks, name)
+    for name in (
+        "CSVLogger",
+        "EarlyStopping",
+        "ModelCheckpoint",
+        "OrbaxCheckpoint",
+        "ReduceLROnPlateau",
+        "RemoteMonitor",
+        "TensorBoard",
+    )
+    if hasattr(keras.callbacks, name)  # OrbaxCheckpoint came after Keras 3.10
 )
 
 
@@ -82,7 +86,7 @@ class RegularizationLogger(keras.callbacks.Callback):
         self.per_layer = per_layer
         self.near_zero = near_zero
         self.update_freq = update_freq
-        self._meter: statistics.Meter | None = None
+        self._meter: Meter | None = None
         self._validated: float | None = None  # the penalty of the weights that were validated last
         self._updates = 0
         if update_freq != "epoch":
@@ -115,7 +119,7 @@ class RegularizationLogger(keras.callbacks.Callback):
     def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Take the penalty of the weights that are validated, whatever `on_test_begin` of others put in place."""
         if self._validated is None:
-            self._validated = statistics.total(self._measure()).penalty
+            self._validated = self._measure().total.penalty
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add this callback's keys to `logs`."""
@@ -137,15 +141,15 @@ class RegularizationLogger(keras.callbacks.Callback):
             logs.update(self._summary())
         type(self).on_train_batch_end(self, batch, logs)  # a subclass may have its own
 
-    def _measure(self) -> dict[str, statistics.WeightStatistics]:
+    def _measure(self) -> Measurement:
         model = self.model  # on JAX, reading this attribute brings the weights up to date
         if self._meter is None:
-            self._meter = statistics.Meter(model, self.near_zero)
+            self._meter = Meter(model, self.near_zero)
         return self._meter.measure()
 
     def _summary(self) -> dict[str, float]:
-        layers = self._measure()
-        everything = statistics.total(layers)
+        measured = self._measure()
+        everything = measured.total
         summary = {"penalty": everything.penalty}
         if everything.count:
             summary |= {"sparsity": everything.sparsity, "near_sparsity": everything.near_sparsity}
@@ -155,7 +159,7 @@ class RegularizationLogger(keras.callbacks.Callback):
         if optimizer is not None:
             summary["strength"] = strength_of(optimizer)
         if self.per_layer:
-            for path, layer in layers.items():
+            for path, layer in measured.layers.items():
                 summary |= {
                     f"penalty/{path}": layer.penalty,
                     f"sparsity/{path}": layer.sparsity,
@@ -169,13 +173,9 @@ class RegularizationLogger(keras.callbacks.Callback):
 def _preceding(callback: keras.callbacks.Callback) -> list[keras.callbacks.Callback]:
     """Return the callbacks that Keras calls before this one.
 
-    Keras gives a callback no way to see its neighbours, so this asks the list that is calling: to be used within
-    `on_train_begin` alone. A caller that isn't Keras' list has no order to check.
+    Call it within `on_train_begin` alone: Keras gives a callback no way to see the others, so this finds the list that
+    is calling. A caller that isn't Keras' `CallbackList` has no order to check.
     """
-    frame = sys._getframe(1)
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, keras.callbacks.CallbackList) and callback in caller.callbacks:
-            return caller.callbacks[: caller.callbacks.index(callback)]
-        frame = frame.f_back  # type: ignore[assignment]
-    return []
+    lists = (caller for caller in callers({"on_train_begin"}) if isinstance(caller, keras.callbacks.CallbackList))
+    calling = next((one for one in lists if callback in one.callbacks), None)
+    return [] if calling is None else calling.callbacks[: calling.callbacks.index(callback)]

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from tf_reg.callbacks.strength import StrengthCallback, require, strength_of
-from tf_reg.measure import statistics
-from tf_reg.measure.zeros import Probe
-from tf_reg.penalties.group_lasso import gives_zeros
+from tf_reg.callbacks.strength_search import StrengthSearch
+from tf_reg.measure.meter import Meter
+from tf_reg.measure.statistics import WeightStatistics
+from tf_reg.penalties.registry import penalty_of
 
 
 class TargetSparsity(StrengthCallback):
@@ -93,9 +94,8 @@ class TargetSparsity(StrengthCallback):
         self._reset()
 
     def _reset(self) -> None:
-        self._meter: statistics.Meter | None = None
-        self._probe: Probe | None = None
-        self._pilot: _Pilot | None = None
+        self._meter: Meter | None = None
+        self._search: StrengthSearch | None = None
         self._first_epoch: int | None = None
         self._in_epoch = 0  # batches of this epoch so far
         self._batches = 0
@@ -120,30 +120,30 @@ class TargetSparsity(StrengthCallback):
         """Plan the search, as soon as the number of batches of an epoch is known."""
         self._first_epoch = epoch if self._first_epoch is None else self._first_epoch
         steps = self.params.get("steps") or self._in_epoch
-        if self._pilot is None and steps:
+        if self._search is None and steps:
             epochs = self.params["epochs"] - self._first_epoch
             search = epochs - (epochs / 3 if self.refit_epochs is None else self.refit_epochs)
             require(search > 0, f"refit_epochs must be below the {epochs} of fit", "refit_epochs", self.refit_epochs)
-            self._pilot = _Pilot(self.target, search * steps, self._strength)
+            self._search = StrengthSearch(self.target, search * steps, self._strength)
         self._in_epoch = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Now and then: measure the share, then move the strength or freeze."""
         self._batches += batch + 1 - self._in_epoch  # with `steps_per_execution`, several batches end at once
         self._in_epoch = batch + 1
-        if self._refit or self._pilot is None or self._batches < self._pilot.due:
+        if self._refit or self._search is None or self._batches < self._search.due:
             return
         optimizer = self.optimizer()
         optimizer.settle()
         layers = self._measure()
-        tolerance = self.tolerance / 4 if self._batches < self._pilot.batches else self.tolerance
+        tolerance = self.tolerance / 4 if self._batches < self._search.batches else self.tolerance
         self._refit = abs(self._share - self.target) <= max(tolerance, self._half_unit)
         if self._refit or (self.keep_zeros and self._share < self.target):
             optimizer.freeze()
         else:
             optimizer.unfreeze()
         norms = {path: layer.norm for path, layer in layers.items() if layer.zeros < layer.count}
-        self._strength = 0.0 if self._refit else self._pilot.steer(self._batches, self._share, norms)
+        self._strength = 0.0 if self._refit else self._search.steer(self._batches, self._share, norms)
         optimizer.strength = self._strength
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -162,29 +162,32 @@ class TargetSparsity(StrengthCallback):
                 "that stays below may be all that the regularised layers can give.",
                 stacklevel=2,
             )
-        self._meter = self._probe = None
+        self._meter = None
 
-    def _measure(self) -> dict[str, statistics.WeightStatistics]:
+    def _measure(self) -> dict[str, WeightStatistics]:
         model = self.model  # on JAX, reading this attribute brings the weights up to date
         if self._meter is None:
-            self._meter = statistics.Meter(model, near_zero=1e-3, of=gives_zeros)
-            self._probe = Probe(model) if self.of == "parameters" else None
-        layers = self._meter.measure()
-        everything = statistics.total(layers)
-        zeros, count = _SHARES[self.of](everything)
+            self._meter = Meter(model, of=_gives_zeros, report=self.of == "parameters")
+        measured = self._meter.measure()
+        zeros, count = _SHARES[self.of](measured.total)
         if not count:
             raise ValueError(
                 f"TargetSparsity(of={self.of!r}) needs {_NEEDS[self.of]}. Received a model without. "
                 "Give its layers a kernel_regularizer, such as keras.regularizers.L1."
             )
         self._share, self._half_unit = zeros / count, 0.5001 / count
-        if self._probe is not None:
-            report = self._probe.measure().total
+        if self.of == "parameters":
+            report = measured.report.total
             self._share, self._half_unit = 1 - report.live / report.parameters, 0.0
-        return layers
+        return measured.layers
 
 
-_SHARES: dict[str, Callable[[statistics.WeightStatistics], tuple[int, int]]] = {
+def _gives_zeros(regularizer: Any) -> bool:
+    penalty = penalty_of(regularizer)
+    return penalty is not None and penalty.gives_zeros
+
+
+_SHARES: dict[str, Callable[[WeightStatistics], tuple[int, int]]] = {
     "weights": lambda found: (found.zeros, found.count),
     "groups": lambda found: (found.dead_groups, found.groups),
     "parameters": lambda found: (found.zeros, found.count),
@@ -194,62 +197,3 @@ _NEEDS = {
     "groups": "kernels with a tf_reg.GroupLasso or a tf_reg.SparseGroupLasso",
     "parameters": "weights with a penalty that gives zeros",
 }
-
-
-class _Pilot:
-    """Steers a share along its plan by the logarithm of the strength, in units of the whole search.
-
-    Args:
-        target: Where the plan ends.
-        batches: How long the search takes.
-        strength: The strength that it starts with.
-    """
-
-    PLAN = 0.9  # the part of the search after which the plan is at the target
-    AHEAD = 0.05  # how far to look ahead
-    MEMORY = 0.025  # of the averages that trends are taken against
-    GAIN, SPEED = 400.0, 60.0  # of the strength's logarithm: change per search and share, and per search at most
-    JUMP = 1.0  # at most at once
-    RANGE = math.log(1e9)  # at most in all
-
-    def __init__(self, target: float, batches: float, strength: float) -> None:
-        self.target = target
-        self.batches = batches
-        self.due = 0.0  # the batch after which to measure
-        self._batch = 0
-        self._log = math.log(strength)
-        self._highest = self._log + self.RANGE
-        self._share = 0.0  # these two: averages
-        self._norms: dict[str, float] = {}
-
-    def steer(self, batch: int, share: float, norms: dict[str, float]) -> float:
-        """Return the strength for the batches until `due`.
-
-        Args:
-            batch: How many batches there were.
-            share: The share now.
-            norms: The Euclidean norms of the layers that aren't zero yet.
-        """
-        passed, time = (batch - self._batch) / self.batches, batch / self.batches
-        self._batch = batch
-        new = 1 - math.exp(-passed / self.MEMORY)
-        self._share += new * (share - self._share)
-        trend = (share - self._share) / self.MEMORY
-        planned = self.target * (1 - max(0.0, 1 - (time + self.AHEAD) / self.PLAN) ** 3)
-        haste = self._haste(norms, new) * max(0.0, self.PLAN - time)
-        speed = min(self.GAIN * (planned - share - self.AHEAD * trend), self.SPEED * min(1.0, 1 - haste))
-        change = passed * max(-self.SPEED, speed)
-        self._log = min(self._log + max(-self.JUMP, min(self.JUMP, change)), self._highest)
-        pause = min(self.batches / 200, abs(self.target - share) / 4 / max(abs(trend) / self.batches, 1e-12))
-        self.due = batch + max(1.0, pause)
-        return math.exp(self._log)
-
-    def _haste(self, norms: dict[str, float], new: float) -> float:
-        """How many times over the fastest layer would shrink to nothing within the search, at its present speed."""
-        haste = 0.0
-        for path, norm in norms.items():
-            average = self._norms.get(path, norm)
-            average += new * (norm - average)
-            self._norms[path] = average
-            haste = max(haste, (average - norm) / self.MEMORY / norm if norm else 0.0)
-        return haste

@@ -11,7 +11,7 @@ import keras
 
 from tf_reg._backend import Tensor, branches_on_values
 from tf_reg._trainer import model_in_train_step, model_with, trainer, trains_with
-from tf_reg.penalties.group_lasso import GroupLasso, ProximalMap, number, proximal_map
+from tf_reg.penalties.registry import ProximalMap, proximal_map
 from tf_reg.penalties.stand_in import OutOfGradient, unwrapped
 
 
@@ -34,10 +34,7 @@ class Claim(NamedTuple):
         Args:
             by_norm: Whether the gradient is measured by its norm, and not weight by weight.
         """
-        regularizer = self.stand_in.regularizer
-        group = getattr(regularizer, "group_lasso", regularizer)
-        whole = group.strength_of(self.variable.shape) if by_norm and isinstance(group, GroupLasso) else 0.0
-        return number(getattr(regularizer, "l1", 0.0)) + whole
+        return self.stand_in.penalty.slope_at_zero(self.variable.shape, by_norm)
 
 
 class Ledger:

@@ -11,7 +11,6 @@ from tf_reg._backend import Tensor, branches_on_values
 from tf_reg._xla import update
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.ownership import Claim
-from tf_reg.penalties.group_lasso import is_elementwise
 
 Mask = Tensor | None
 
@@ -56,7 +55,7 @@ def apply_maps(
     if not claims:
         return
     # Within one compiled kernel, an elementwise operator with a step size of 0 takes less time than a branch.
-    if compiled and all(is_elementwise(claim.stand_in.regularizer) for claim in claims):
+    if compiled and all(claim.stand_in.penalty.elementwise for claim in claims):
         due = True
 
     def mapped() -> list[Tensor]:

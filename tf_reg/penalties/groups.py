@@ -53,6 +53,25 @@ class Grouping(NamedTuple):
         """The number of weights in a group."""
         return math.prod(self.shape[axis] for axis in self.axes)
 
+    @property
+    def number(self) -> int:
+        """The number of groups."""
+        return math.prod(self.shape[axis] for axis in _all_but(self.axes, len(self.shape)))
+
+    def view(self, x: Tensor) -> Tensor:
+        """A tensor of the kernel's shape, reshaped to `shape`; a scalar as it is."""
+        return ops.reshape(x, self.shape) if len(getattr(x, "shape", ())) > 0 else x
+
+    def every(self, truth: Tensor) -> Tensor:
+        """Whether a boolean of the kernel's shape is true for all members of a group: shape `(groups,)`."""
+        view = self.view(truth)
+        return ops.reshape(ops.all(view, axis=self.axes, keepdims=True) if self.axes else view, (self.number,))
+
+    def matrix(self, kernel: Tensor) -> Tensor:
+        """A kernel as a matrix of the shape (groups, members)."""
+        others = _all_but(self.axes, len(self.shape))
+        return ops.reshape(ops.transpose(self.view(kernel), (*others, *self.axes)), (self.number, self.size))
+
 
 def grouping(shape: Sequence[int], groups: Groups = "outputs", layout: str = "kernel") -> Grouping:
     """How a kernel of this shape falls into groups.
@@ -135,10 +154,7 @@ def as_matrix(kernel: Tensor, groups: Groups = "outputs", layout: str = "kernel"
     >>> tuple(as_matrix(keras.ops.zeros((3, 3, 16, 32)), "outputs").shape)
     (32, 144)
     """
-    plan = grouping(kernel.shape, groups, layout)
-    view = ops.reshape(kernel, plan.shape)
-    others = _all_but(plan.axes, len(plan.shape))
-    return ops.reshape(ops.transpose(view, (*others, *plan.axes)), (-1, plan.size))
+    return grouping(kernel.shape, groups, layout).matrix(kernel)
 
 
 def layout_of(layer: keras.Layer, name: str = "kernel") -> str:

@@ -185,6 +185,6 @@ def writers(folder: Path) -> list[keras.callbacks.Callback]:
 def _weights(model: keras.Model) -> dict[str, np.ndarray]:
     """Copy the regularised weights of each layer, flattened, by layer path."""
     layers: dict[str, list[np.ndarray]] = {}
-    for path, variable in _walk.regularized_variables(model):
-        layers.setdefault(path, []).append(ops.convert_to_numpy(variable).ravel())
+    for weight in _walk.regularized(model):
+        layers.setdefault(weight.owner, []).append(ops.convert_to_numpy(weight.variable).ravel())
     return {path: np.concatenate(parts) for path, parts in layers.items()}

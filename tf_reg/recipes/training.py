@@ -9,10 +9,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_reg.callbacks import regularization_logger, strength
+from tf_reg.callbacks import regularization_logger
+from tf_reg.callbacks.gap_controller import GapController
+from tf_reg.callbacks.refit import Refit
+from tf_reg.callbacks.strength_schedule import StrengthSchedule
 from tf_reg.callbacks.target_sparsity import TargetSparsity
-from tf_reg.measure import statistics
-from tf_reg.measure.zeros import sparsity
+from tf_reg.measure.meter import Meter
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.recipes.config import Config
 from tf_reg.recipes.data import image_data
@@ -136,14 +138,14 @@ def _strength(config: Config) -> list[keras.callbacks.Callback]:
     """What moves the penalty's factor, if anything does."""
     moves: list[keras.callbacks.Callback] = []
     if config.strength_schedule == "gap":
-        moves.append(strength.GapController())
+        moves.append(GapController())
     if config.strength_schedule == "rise":
-        moves.append(strength.StrengthSchedule(lambda epoch: min(1.0, (epoch + 1) / max(1, config.epochs // 2))))
+        moves.append(StrengthSchedule(lambda epoch: min(1.0, (epoch + 1) / max(1, config.epochs // 2))))
     if config.target_sparsity is not None:
         of: Any = config.target_of
         moves.append(TargetSparsity(config.target_sparsity, of, refit_epochs=config.refit_epochs))
     elif config.refit_epochs is not None:
-        moves.append(strength.Refit(config.refit_epochs))
+        moves.append(Refit(config.refit_epochs))
     return moves
 
 
@@ -161,10 +163,10 @@ def measure(model: keras.Model, images: ImageData) -> dict[str, Any]:
         losses = model.evaluate(dataset, verbose=0, return_dict=True)
         metrics |= {f"{name}_{key}": value for key, value in losses.items()}
         metrics[f"{name}_size"] = getattr(images, f"{name}_size")
-    weights = statistics.total(statistics.Meter(model, NEAR_ZERO).measure())
+    measured = Meter(model, NEAR_ZERO, report=True).measure()
+    weights, everything = measured.total, measured.report.total
     if weights.count:
         metrics |= {"sparsity": weights.sparsity, "near_sparsity": weights.near_sparsity}
-    everything = sparsity(model).total
     fixed = model.count_params() - everything.parameters
     return metrics | {
         "penalty": weights.penalty,

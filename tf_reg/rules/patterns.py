@@ -6,7 +6,7 @@ import difflib
 import functools
 import glob
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
@@ -81,9 +81,10 @@ def _names(pattern: str | re.Pattern[str], weight: Weight) -> bool:
     return any(fits(path) and not fits(stranger) for path, stranger in zip(weight.paths, strangers, strict=True))
 
 
-def _around(weight: Weight) -> list[tuple[str, keras.Layer]]:
-    """The layers that a weight is in, at all of its places."""
-    return [each for place in weight.places for each in place]
+def _around(weight: Weight) -> Iterator[tuple[str, keras.Layer]]:
+    """The layers that a weight is in, at all of its places. Finding all places can take long: the first comes first."""
+    yield from weight.around
+    yield from (each for place in weight.places[1:] for each in place)
 
 
 def _glob(pattern: str, path: str) -> bool:

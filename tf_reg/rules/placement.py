@@ -10,7 +10,7 @@ from keras.src.backend import compute_output_spec
 
 from tf_reg._trainer import optimizers_of
 from tf_reg.optimizers.proximal import Proximal
-from tf_reg.penalties.group_lasso import is_elementwise
+from tf_reg.penalties.registry import penalty_of
 from tf_reg.penalties.stand_in import OutOfGradient, unwrapped
 from tf_reg.rules.weights import Slot, Weight, carried, same
 
@@ -116,7 +116,9 @@ def _is_bare_again(weight: Weight, regularizer: Any) -> bool:
 def _check_calls(changes: Sequence[Change]) -> None:
     """Refuse a regularizer that raises something on its weight, as one for matrices does on a convolution's kernel."""
     for weight, regularizer in changes:
-        if regularizer is None or is_elementwise(regularizer) or _has_spec(regularizer, weight.variable):
+        penalty = penalty_of(regularizer)
+        takes_any = regularizer is None or (penalty is not None and penalty.elementwise)
+        if takes_any or _has_spec(regularizer, weight.variable):
             continue
         try:
             regularizer(weight.variable)

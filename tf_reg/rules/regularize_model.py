@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 import keras
 
-from tf_reg.penalties import groups
-from tf_reg.penalties.group_lasso import GroupLasso, SparseGroupLasso
+from tf_reg.penalties.registry import group_penalty_of
 from tf_reg.rules import patterns
 from tf_reg.rules.patterns import Pattern
 from tf_reg.rules.placement import Change, place
@@ -172,19 +171,14 @@ def _refuse_unmatched(key: Pattern, regularizer: Any, weights: Sequence[Weight])
 
 
 def _fitted(regularizer: Any, weight: Weight) -> Any:
-    """A group lasso in the layout of the weight's layer; any other regularizer as it is."""
-    group = getattr(regularizer, "group_lasso", regularizer)
-    if not isinstance(regularizer, (GroupLasso, SparseGroupLasso)) or not isinstance(group.groups, str):
+    """A regularizer in the layout of the weight's layer, where its groups depend on it."""
+    penalty = group_penalty_of(regularizer)
+    if penalty is None or not penalty.takes_layout or len(weight.variable.shape) < 2:
         return regularizer
-    if group.layout != "kernel" or len(weight.variable.shape) < 2:
-        return regularizer
-    outer = weight.around[1][1] if len(weight.around) > 1 else None
-    layer = outer if getattr(outer, "cell", None) is weight.layer else weight.layer
     try:
-        layout = groups.layout_of(layer, weight.variable.name)
+        return penalty.with_layout(weight.known_layout())
     except ValueError as error:
         raise ValueError(f"{weight.path} can't have this rule. {error}") from error
-    return type(regularizer)(**{**regularizer.get_config(), "layout": layout})
 
 
 def _name(pattern: Pattern) -> str:

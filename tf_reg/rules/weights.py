@@ -1,16 +1,15 @@
-"""Every weight of a model, the layers around it, and the attributes from which a saved model takes its regularizer."""
+"""The weights of a model that a rule can reach, and the attributes that a saved model takes their regularizers from."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 
-from tf_reg._walk import Place, layer_paths, layer_places
-
-VECTORS = {"bias", "beta", "gamma", "alpha", "scale"}
+from tf_reg import _walk
 
 
 class Slot(NamedTuple):
@@ -32,42 +31,16 @@ class Slot(NamedTuple):
         setattr(self.layer, self.attribute, regularizer)
 
 
-class Weight(NamedTuple):
-    """A trainable variable, frozen or not, and where it sits.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Weight(_walk.Weight):
+    """A trainable variable, frozen or not, where it sits, and which attributes hold its regularizer.
 
     Args:
-        path: The path of its layer and its own name: `"encoder/dense/kernel"`.
-        variable: The Keras variable.
-        places: Where its layer is, the first place first; each place is the layers that it is in, with their paths: its
-            own first, the model last.
-        slots: The attributes that hold its regularizer: its layer's, and that of a MultiHeadAttention around it. The
-            config of the model has the last one's. Empty where the layer has no such attribute.
+        slots: The attributes: its layer's, and that of a MultiHeadAttention around it. The config of the model has the
+            last one's. Empty where the layer has no such attribute.
     """
 
-    path: str
-    variable: Any
-    places: tuple[Place, ...]
     slots: tuple[Slot, ...]
-
-    @property
-    def around(self) -> Place:
-        """The layers that it is in at the first place."""
-        return self.places[0]
-
-    @property
-    def paths(self) -> list[str]:
-        """Its path, and after it those of the other places."""
-        return [self.path, *(_joined(place[0][0], self.variable.name) for place in self.places[1:])]
-
-    @property
-    def layer(self) -> keras.Layer:
-        """The layer that it belongs to."""
-        return self.around[0][1]
-
-    @property
-    def is_kernel(self) -> bool:
-        """Whether it is a matrix or more, and neither a bias nor a scale or shift."""
-        return len(self.variable.shape) > 1 and self.variable.name not in VECTORS
 
 
 def weights_of(model: keras.Layer) -> list[Weight]:
@@ -79,8 +52,8 @@ def weights_of(model: keras.Layer) -> list[Weight]:
     Raises:
         ValueError: The model has no weights yet, or a layer in it that will have some.
     """
-    walk = [*layer_paths(model), ("", model)]
     expects = _expects if model.built else _builds
+    walk = [*_walk.layer_paths(model), ("", model)]
     unbuilt = [path or layer.name for path, layer in walk if not layer.built and expects(layer)]
     if not (model.built or model.weights or model.name in unbuilt):
         unbuilt.append(model.name)
@@ -89,17 +62,11 @@ def weights_of(model: keras.Layer) -> list[Weight]:
             f"Expected a model that has its weights. Received: {model.name!r}, in which {', '.join(unbuilt)} isn't "
             "built. Call the model on data, or model.build(input_shape), first."
         )
-    places, taken = layer_places(model), set[str]()
-    seen: set[int] = set()
-    found = []
-    for path, layer in walk:
-        around = places[id(layer)]
-        for variable in layer._trainable_variables:
-            if id(variable) not in seen:
-                seen.add(id(variable))
-                name = _unique(path, variable.name, taken)
-                found.append(Weight(name, variable, around, _slots(around[0], variable)))
-    return found
+    found = [weight for weight in _walk.weights(model) if not weight.is_quantized]
+    return [
+        Weight(one.path, one.owner, one.variable, one.around, one.all_places, _slots(one.around, one.variable))
+        for one in found
+    ]
 
 
 def carried(model: keras.Layer, values: Mapping[Slot, Any]) -> set[Slot] | None:
@@ -218,17 +185,3 @@ def _expects(layer: keras.Layer) -> bool:
 def _builds(layer: keras.Layer) -> bool:
     """Whether a layer has a method `build` of its own, which may make weights."""
     return type(layer).build not in (keras.Layer.build, keras.Sequential.build)
-
-
-def _joined(path: str, name: str) -> str:
-    return f"{path}/{name}" if path else name
-
-
-def _unique(path: str, name: str, taken: set[str]) -> str:
-    plain = _joined(path, name)
-    candidate, number = plain, 0
-    while candidate in taken:
-        number += 1
-        candidate = f"{plain}_{number}"
-    taken.add(candidate)
-    return candidate

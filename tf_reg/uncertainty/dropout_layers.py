@@ -10,7 +10,9 @@ from typing import Any
 import keras
 from keras import layers
 
-from tf_reg.layers.stochastic import DropBlock2D, DropConnect, StochasticDepth
+from tf_reg.layers.drop_block import DropBlock2D
+from tf_reg.layers.drop_connect import DropConnect
+from tf_reg.layers.stochastic_depth import StochasticDepth
 
 RATED = (layers.Dropout, layers.GaussianDropout, layers.AlphaDropout, StochasticDepth, DropBlock2D, DropConnect)
 ATTENTION = (layers.Attention, layers.AdditiveAttention)

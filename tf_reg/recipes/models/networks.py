@@ -8,7 +8,8 @@ from typing import Any
 import keras
 from keras import layers, regularizers
 
-from tf_reg.penalties.group_lasso import GroupLasso, SparseGroupLasso
+from tf_reg.penalties.group_lasso import GroupLasso
+from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 from tf_reg.recipes import applications
 from tf_reg.recipes.applications import IMAGENET_MEAN, IMAGENET_VARIANCE
 from tf_reg.recipes.config import NETWORKS, Config

@@ -1,0 +1,119 @@
+"""The penalty of Keras' own regularizers `L1`, `L2` and `L1L2`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, regularizers
+
+from tf_reg import _xla
+from tf_reg._backend import Tensor
+from tf_reg.penalties import proximal_operators
+from tf_reg.penalties.penalty import Penalty
+
+
+class ElasticNet(Penalty):
+    """`l1 * sum |w| + l2 * sum w^2`, without a factor of 1/2: what Keras' `L1`, `L2` and `L1L2` compute.
+
+    Zou & Hastie 2005, "Regularization and variable selection via the elastic net".
+
+    Args:
+        regularizer: A `keras.regularizers.L1`, `L2` or `L1L2`. Its strengths are read when they are needed.
+
+    Example:
+
+    >>> penalty = ElasticNet(keras.regularizers.L1(0.5))
+    >>> float(penalty.value(keras.ops.array([[3.0, -1.0]])))
+    2.0
+    >>> penalty.zero_threshold(keras.ops.array([0.1, -2.0]))
+    4.0
+    """
+
+    def __init__(self, regularizer: keras.Regularizer):
+        self.regularizer = regularizer
+
+    @property
+    def l1(self) -> float:
+        """The strength of `sum |w|`."""
+        return _number(getattr(self.regularizer, "l1", 0.0))
+
+    @property
+    def l2(self) -> float:
+        """The strength of `sum w^2`."""
+        return _number(getattr(self.regularizer, "l2", 0.0))
+
+    def value(self, x: Tensor) -> Tensor:
+        """The penalty as a number to report.
+
+        XLA on TensorFlow adds the numbers of one sum one after the other, and those of many sums side by side. Where
+        it computes the penalty, the penalty is therefore added up by columns.
+        """
+        l1, l2 = self.l1, self.l2
+        if len(x.shape) < 2 or l1 + l2 == 0 or not _xla.compiles(math.prod(x.shape)):
+            return self.regularizer(x)
+        return _xla.fused(lambda: _by_columns(x, l1, l2))
+
+    def prox(self, value: Tensor, step: Tensor) -> Tensor:
+        """Soft threshold, then shrink: see `tf_reg.penalties.proximal_operators.elastic_net`."""
+        return proximal_operators.elastic_net(value, step, self.l1, self.l2)
+
+    @property
+    def elementwise(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def gives_zeros(self) -> bool:
+        """Whether there is an L1 part."""
+        return self.l1 > 0
+
+    def zero_threshold(self, gradient: Tensor) -> float:
+        """`max |gradient| / l1`: 0 for a gradient of zero, infinite without an L1 part."""
+        largest = float(np.max(np.abs(ops.convert_to_numpy(gradient).astype("float64")), initial=0.0))
+        if largest == 0:
+            return 0.0
+        return largest / self.l1 if self.l1 > 0 else math.inf
+
+    def slope_at_zero(self, shape: Sequence[int], by_norm: bool) -> float:
+        """`l1`, by either measure."""
+        return self.l1
+
+
+def as_one(terms: Iterable[Any]) -> keras.Regularizer | None:
+    """The `L1L2` that is the sum of several regularizers; None where they aren't all Keras' own.
+
+    Args:
+        terms: Regularizers.
+
+    Example:
+
+    >>> as_one([keras.regularizers.L1(0.5), keras.regularizers.L2(0.25)]).get_config()
+    {'l1': 0.5, 'l2': 0.25}
+    """
+    terms = list(terms)
+    if not all(type(term) in (regularizers.L1, regularizers.L2, regularizers.L1L2) for term in terms):
+        return None
+    parts = [ElasticNet(term) for term in terms]
+    return regularizers.L1L2(sum(part.l1 for part in parts), sum(part.l2 for part in parts))
+
+
+def _by_columns(x: Tensor, l1: float, l2: float) -> Tensor:
+    """`l1 * sum |w| + l2 * sum w^2` in one pass.
+
+    The strength is multiplied in between the two sums: XLA would otherwise make one sum of them.
+    """
+    size, strength = ops.abs(x), l1 + l2
+    columns = ops.sum(size * (l1 / strength + l2 / strength * size), axis=tuple(range(len(x.shape) - 1)))
+    return ops.sum(strength * columns)
+
+
+def _number(value: Any) -> float:
+    """A strength as a Python number: Keras' `L1` holds a tensor, which `float` can't read in a TensorFlow function."""
+    if keras.ops.is_tensor(value):
+        value = value.numpy() if keras.backend.backend() == "tensorflow" else value
+        return value.item()
+    return float(value)

@@ -1,0 +1,89 @@
+"""What every penalty of a weight can be asked."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tf_reg._backend import Tensor
+from tf_reg.penalties.groups import Grouping
+
+
+class Penalty(abc.ABC):
+    """A penalty `R(w)` of one weight, with its strength in it: all that the rest of tf_reg needs to know of it.
+
+    A class of penalties has one file that answers all of these questions; `tf_reg.penalties.registry.penalty_of` finds
+    the penalty of a regularizer. A subclass says how large the penalty is and what its proximal operator is. Every
+    other answer here is the careful one: it is right for any penalty, and may promise less than could be promised.
+    """
+
+    @abc.abstractmethod
+    def value(self, x: Tensor) -> Tensor:
+        """The penalty as a number to report, a scalar; its gradient is not to be relied on.
+
+        Args:
+            x: The weight, of any shape that the penalty takes.
+        """
+
+    @abc.abstractmethod
+    def prox(self, value: Tensor, step: Tensor) -> Tensor:
+        """The proximal operator: the minimiser over w of `sum (w - value)^2 / (2 step) + R(w)`.
+
+        Args:
+            value: The weight.
+            step: The step size, not negative: a scalar, or a tensor of the shape of `value`. The strength of the
+                penalty isn't part of it. Where it is zero the result is `value`.
+
+        Returns:
+            A tensor of the shape and dtype of `value`.
+        """
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the proximal operator treats each entry by itself, whatever the weight's shape."""
+        return False
+
+    @property
+    def gives_zeros(self) -> bool:
+        """Whether the proximal operator can make entries exactly zero."""
+        return True
+
+    def zero_threshold(self, gradient: Tensor) -> float:
+        """The smallest m for which w = 0 is stationary for `data loss + m * R`; infinite where none is known.
+
+        Args:
+            gradient: The gradient of the data loss at w = 0, of the weight's shape.
+        """
+        return math.inf
+
+    def slope_at_zero(self, shape: Sequence[int], by_norm: bool) -> float:
+        """The size below which no gradient moves any entry of w = 0 away from zero; 0 where none is known.
+
+        Args:
+            shape: The weight's shape.
+            by_norm: Whether a gradient's size is its Euclidean norm. If not, it is its largest absolute entry.
+        """
+        return 0.0
+
+    def grouping(self, shape: Sequence[int]) -> Grouping | None:
+        """The groups that become zero together; None where single entries do, or where it isn't known.
+
+        Args:
+            shape: The weight's shape.
+        """
+        return None
+
+    @property
+    def takes_layout(self) -> bool:
+        """Whether the groups depend on the type of the weight's layer, which nobody has told the penalty."""
+        return False
+
+    def with_layout(self, layout: str) -> Any:
+        """The regularizer of the same penalty for a layer of another type. Ask `takes_layout` first.
+
+        Args:
+            layout: A word of `tf_reg.penalties.groups.LAYOUTS`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no layout.")
