@@ -198,13 +198,16 @@ def ProximalAdagradOptimizer(  # noqa: N802
         var_list: As in `ProximalGradientDescentOptimizer`.
 
     Raises:
-        ValueError: If a strength is negative, there are no variables, or one has a regularizer already.
+        ValueError: If a strength is negative, the accumulator starts at 0, there are no variables, or one has a
+            regularizer already.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         >>> optimizer = tf_reg.tf1.ProximalAdagradOptimizer(0.1, var_list=model.trainable_variables)
         >>> model.compile(optimizer, "mse")
     """
+    if not _scale(initial_accumulator_value, "initial_accumulator_value") > 0:
+        raise ValueError(f"`initial_accumulator_value` must be above 0. Received: {initial_accumulator_value!r}.")
     _penalize(var_list, l1_regularization_strength, l2_regularization_strength)
     return _built(keras.optimizers.Adagrad(learning_rate, initial_accumulator_value, epsilon=0.0), var_list)
 

@@ -17,6 +17,7 @@ gradient goes on working for many steps: the number n becomes `tau <- m * tau + 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -79,6 +80,48 @@ def with_momentum(optimizer: keras.optimizers.Optimizer, tau: Tensor, new: Tenso
     return tau, tau * momentum + new if getattr(optimizer, "nesterov", False) else tau
 
 
+def reach(optimizer: keras.optimizers.Optimizer, learning_rate: Tensor, tau: Tensor) -> Tensor | None:
+    """The farthest that an adaptive optimizer moves a weight in one update, whatever the gradients were; None for SGD.
+
+    - Adam, with `r = beta_1^2 / beta_2`: `lr * (1 - beta_1) / sqrt((1 - beta_2) * (1 - r))`, by Cauchy and Schwarz.
+    - RMSprop: `tau / sqrt(1 - rho)`.
+    - Adagrad: `tau`.
+
+    Where there is no such bound (centered RMSprop, Adam with `r >= 1`), `is_bounded` is False and this is 3 times `tau`
+    or the learning rate.
+
+    Args:
+        optimizer: A supported optimizer.
+        learning_rate: The learning rate of the update, a scalar.
+        tau: The number in effect of `with_momentum`, a scalar.
+    """
+    if not has_reach(optimizer):
+        return None
+    number = learning_rate if _family(optimizer) is keras.optimizers.Adam else tau
+    return number * (_largest_ratio(optimizer) or 3.0)
+
+
+def has_reach(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether an optimizer adapts: its moves are about as long as its learning rate, however large gradients are."""
+    return _family(optimizer) is not keras.optimizers.SGD
+
+
+def is_bounded(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether `reach` is a bound on the moves of an adaptive optimizer."""
+    return _largest_ratio(optimizer) is not None
+
+
+def _largest_ratio(optimizer: Any) -> float | None:
+    """How large a preconditioned gradient can be, None where it has no bound."""
+    family = _family(optimizer)
+    if family is keras.optimizers.Adam:
+        left = (1 - optimizer.beta_2) * (1 - optimizer.beta_1**2 / optimizer.beta_2)
+        return max(1.0, (1 - optimizer.beta_1) / math.sqrt(left)) if left > 0 else None
+    if family is keras.optimizers.RMSprop:
+        return None if optimizer.centered else 1 / math.sqrt(1 - optimizer.rho)
+    return 1.0
+
+
 def factor(optimizer: keras.optimizers.Optimizer, variable: Any) -> Tensor | None:
     """The factor per weight, just after an update, in float32 or float64; None where it is 1 for all.
 
@@ -86,19 +129,37 @@ def factor(optimizer: keras.optimizers.Optimizer, variable: Any) -> Tensor | Non
         optimizer: A supported optimizer.
         variable: One of the variables that it was built with.
     """
-    family = _family(optimizer)
-    if family is keras.optimizers.SGD:
+    if not has_reach(optimizer):
         return None
-    index = optimizer._get_variable_index(variable)
-    if family is keras.optimizers.Adam:
-        slots = optimizer._velocity_hats if optimizer.amsgrad else optimizer._velocities
-        return 1 / (ops.sqrt(_wide(slots[index])) + optimizer.epsilon)
-    if family is keras.optimizers.Adagrad:
-        return ops.rsqrt(_wide(optimizer._accumulators[index]) + optimizer.epsilon)
-    squares = _wide(optimizer._velocities[index])
-    if optimizer.centered:
+    squares = _squares(optimizer, variable)
+    if _family(optimizer) is keras.optimizers.Adam:
+        return 1 / (ops.sqrt(squares) + optimizer.epsilon)
+    if getattr(optimizer, "centered", False):
+        index = optimizer._get_variable_index(variable)
         squares = squares - ops.square(_wide(optimizer._average_gradients[index]))
     return ops.rsqrt(squares + optimizer.epsilon)
+
+
+def had_gradient(optimizer: keras.optimizers.Optimizer, variable: Any) -> Tensor:
+    """Where an adaptive optimizer has seen a gradient that wasn't zero, boolean of the variable's shape.
+
+    Args:
+        optimizer: A supported optimizer, not SGD.
+        variable: One of the variables that it was built with.
+    """
+    return _squares(optimizer, variable) > 0
+
+
+def _squares(optimizer: Any, variable: Any) -> Tensor:
+    """The average or sum of squared gradients that the step size depends on."""
+    family = _family(optimizer)
+    if family is keras.optimizers.Adagrad:
+        slots = optimizer._accumulators
+    elif family is keras.optimizers.Adam and optimizer.amsgrad:
+        slots = optimizer._velocity_hats
+    else:
+        slots = optimizer._velocities
+    return _wide(slots[optimizer._get_variable_index(variable)])
 
 
 def _wide(slot: Any) -> Tensor:

@@ -14,7 +14,7 @@ from tf_reg._trainer import in_apply, model_with
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.clipping import warn_of_clipping
 from tf_reg.optimizers.ownership import Ledger
-from tf_reg.optimizers.proximal_step import apply_maps, zeros_to_keep
+from tf_reg.optimizers.proximal_step import Step, before_update, make_step
 from tf_reg.optimizers.state import State
 from tf_reg.optimizers.wrapper import OptimizerWrapper
 
@@ -40,8 +40,11 @@ class Proximal(OptimizerWrapper):
 
     To load a saved model, `import tf_reg` first. Set gradient accumulation, weight decay, clipping and moving averages
     on the inner optimizer. A moving average (`use_ema`) is taken after the proximal operator, and is zero where the
-    weight is zero. A `LossScaleOptimizer` belongs outside. In an adaptive optimizer, a weight that has never had a
-    gradient has a very large step size and becomes zero at once, such as a row of an Embedding before its first use.
+    weight is zero. A `LossScaleOptimizer` belongs outside.
+
+    In an adaptive optimizer, the step size of a weight that has had no gradient yet has no bound. There the proximal
+    operator moves a weight no farther than the optimizer itself could have done. (A penalty of your own waits for the
+    first gradient.) Where the learning rate has fallen to zero, zeros stay zero.
 
     Yun, Lozano & Yang 2021, "Adaptive proximal gradient methods for structured neural networks"; for `every`:
     Langford, Li & Zhang 2009, "Sparse online learning via truncated gradient".
@@ -194,35 +197,32 @@ class Proximal(OptimizerWrapper):
             with keras.name_scope(self.name, caller=self):
                 self.build(variables)
         claims = self._ledger.claims(variables)
-        zeros = zeros_to_keep(claims, self._state.frozen)
         dtype = self._state.tau.dtype
         rate, strength = ops.cast(self.inner_optimizer.learning_rate, dtype), ops.cast(self.strength, dtype)
         if self._late or not claims:  # the penalties are in the gradients
             strength = ops.zeros_like(strength)
         self._late = False
+        keep = self._state.keeps_zeros(self.inner_optimizer, rate)
+        old = before_update(self.inner_optimizer, claims, keep)
         self.inner_optimizer.apply(grads, variables)
-        new = preconditioner.number(self.inner_optimizer, rate)
-        amount, due = self._state.advance(self.inner_optimizer, new, strength, self.calls, self._calls_per_map)
-        apply_maps(self.inner_optimizer, claims, zeros, amount, due, self._ledger.compiled())
+        step = self._state.advance(self.inner_optimizer, rate, strength, self.calls, self.every, keep)
+        make_step(self.inner_optimizer, claims, old, step, self._ledger.compiled())
         before = ops.floor_divide(self.calls - 1, self.calls_per_update)
         self.moving_average.update(before, [claim.variable for claim in claims])
-
-    @property
-    def _calls_per_map(self) -> int:
-        return self.calls_per_update * self.every
 
     def settle(self) -> None:
         """Apply the proximal operator for the steps since the last time, where `every` is above 1.
 
         The end of `fit` and `freeze` call it, so that zeros are exact. The next time is not moved.
         """
-        if not self.built or self._calls_per_map == 1:
+        if not self.built or self.calls_per_update * self.every == 1:
             return
-        state = self._state
+        state, inner = self._state, self.inner_optimizer
         claims = self._ledger.claims(self._trainable_variables)
         pending = state.pending.value
-        zeros = zeros_to_keep(claims, state.frozen)
-        apply_maps(self.inner_optimizer, claims, zeros, pending, pending > 0, self._ledger.compiled())
+        rate = ops.cast(inner.learning_rate, pending.dtype)
+        step = Step(pending, state.reach(inner, rate, self.every), pending > 0)
+        make_step(inner, claims, before_update(inner, claims, state.frozen), step, self._ledger.compiled())
         state.pending.assign(ops.zeros_like(pending))
         self.moving_average.zero([claim.variable for claim in claims])
 

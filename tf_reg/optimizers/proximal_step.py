@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import keras
 from keras import ops
@@ -12,68 +13,123 @@ from tf_reg._xla import update
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.ownership import Claim
 
-Mask = Tensor | None
 
-
-def zeros_to_keep(claims: Sequence[Claim], frozen: keras.Variable) -> list[Mask]:
-    """Return, for every claim, a mask of the weights that must stay zero; None where no weight must.
+class Before(NamedTuple):
+    """What a weight was before the inner optimizer's update.
 
     Args:
-        claims: The penalties of the step.
-        frozen: Whether zeros stay zero. A scalar.
+        zero: Where it must stay zero, boolean of its shape; None where it needn't anywhere.
+        value: The weight, of its shape; None where nobody needs it.
     """
-    if not claims:
-        return []
+
+    zero: Tensor | None
+    value: Tensor | None
+
+
+class Step(NamedTuple):
+    """The size of a proximal step.
+
+    Args:
+        amount: The step size, without the preconditioner and with the strength. A scalar.
+        reach: The farthest that a weight may move: see `tf_reg.optimizers.preconditioner.reach`. A scalar; None for any
+            distance.
+        due: Whether to make the step; True where that is known when the step is compiled.
+    """
+
+    amount: Tensor
+    reach: Tensor | None
+    due: Tensor | bool
+
+
+def before_update(optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], keep: Tensor) -> list[Before]:
+    """Return what the claimed weights are now.
+
+    Args:
+        optimizer: The inner optimizer, before its update.
+        claims: The penalties of the step.
+        keep: Whether zeros stay zero. A boolean scalar.
+    """
     values = [ops.stop_gradient(claim.variable) for claim in claims]
+    wanted = preconditioner.has_reach(optimizer) and not preconditioner.is_bounded(optimizer)
+    copies = [ops.copy(value) if wanted else None for value in values]
+    return [Before(zero, copy) for zero, copy in zip(_zeros(values, keep), copies, strict=True)]
+
+
+def _zeros(values: Sequence[Tensor], keep: Tensor) -> Sequence[Tensor | None]:
+    if not values:
+        return []
     if branches_on_values():
-        return [ops.equal(value, 0) for value in values] if bool(frozen.value) else [None] * len(values)
+        return [ops.equal(value, 0) for value in values] if bool(keep) else [None] * len(values)
     return ops.cond(
-        frozen.value,
+        keep,
         lambda: [ops.equal(value, 0) for value in values],
         lambda: [ops.zeros(value.shape, dtype="bool") for value in values],
     )
 
 
-def apply_maps(
-    optimizer: keras.optimizers.Optimizer,
-    claims: Sequence[Claim],
-    zeros: Sequence[Mask],
-    amount: Tensor,
-    due: Tensor | bool,
-    compiled: bool,
+def make_step(
+    optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], before: Sequence[Before], step: Step, compiled: bool
 ) -> None:
     """Set every claimed variable to the proximal operator of its penalty at the variable.
 
     Args:
         optimizer: The inner optimizer, which has made its update.
         claims: The penalties of the step.
-        zeros: The masks of `zeros_to_keep`, from before the update.
-        amount: The step size, without the preconditioner and with the strength. A scalar.
-        due: Whether to do it; True where that is known when the step is compiled.
+        before: What `before_update` returned.
+        step: The size of the step.
         compiled: Whether XLA compiles the whole training step.
     """
     if not claims:
         return
     # Within one compiled kernel, an elementwise operator with a step size of 0 takes less time than a branch.
+    due = step.due
     if compiled and all(claim.stand_in.penalty.elementwise for claim in claims):
         due = True
 
     def mapped() -> list[Tensor]:
-        return [_mapped(optimizer, claim, zero, amount) for claim, zero in zip(claims, zeros, strict=True)]
+        return [_mapped(optimizer, claim, old, step) for claim, old in zip(claims, before, strict=True)]
 
     update([claim.variable for claim in claims], mapped, due)
 
 
-def _mapped(optimizer: keras.optimizers.Optimizer, claim: Claim, zero: Mask, amount: Tensor) -> Tensor:
+def _mapped(optimizer: keras.optimizers.Optimizer, claim: Claim, before: Before, step: Step) -> Tensor:
     value = ops.stop_gradient(claim.variable)
-    if zero is not None:
-        value = ops.where(zero, ops.zeros_like(value), value)
-    factor = preconditioner.factor(optimizer, claim.variable)
-    mapped = claim.map(value, amount if factor is None else ops.cast(amount, factor.dtype) * factor)
+    if before.zero is not None:
+        value = ops.where(before.zero, ops.zeros_like(value), value)
+    mapped = claim.map(value, _step_size(optimizer, claim, step.amount))
     if mapped is None:
         raise ValueError(
             f"A proximal map returns the new weights. Received None from that of {claim.stand_in.regularizer!r}: "
             "look at the function that was given to tf_reg.register_prox."
         )
-    value = ops.cast(mapped, value.dtype)
-    return value if claim.variable.constraint is None else claim.variable.constraint(value)
+    mapped = ops.cast(mapped, value.dtype)
+    if step.reach is not None and claim.stand_in.penalty.is_finite:
+        mapped = _within_reach(value, mapped, before.value, ops.cast(step.reach, value.dtype))
+    return mapped if claim.variable.constraint is None else claim.variable.constraint(mapped)
+
+
+def _step_size(optimizer: keras.optimizers.Optimizer, claim: Claim, amount: Tensor) -> Tensor:
+    """The step size of every weight, of its shape, or one for all, a scalar.
+
+    In an adaptive optimizer it has no bound where there was no gradient yet. A penalty of a user's own may be a
+    constraint, whose operator mustn't stop halfway. It waits for the first gradient there: the step size is 0.
+    """
+    factor = preconditioner.factor(optimizer, claim.variable)
+    if factor is None:
+        return amount
+    size = ops.cast(amount, factor.dtype) * factor
+    if claim.stand_in.penalty.is_finite:
+        return size
+    return ops.where(preconditioner.had_gradient(optimizer, claim.variable), size, ops.zeros_like(size))
+
+
+def _within_reach(value: Tensor, mapped: Tensor, before: Tensor | None, reach: Tensor) -> Tensor:
+    """Move a weight from `value` to `mapped`, but no farther than the optimizer itself could have moved it.
+
+    Where a training has come to an end, the optimizer's own move and that of the proximal operator cancel, so the
+    operator's move is within this distance there: the limit changes no minimum.
+    """
+    if before is not None:
+        reach = ops.maximum(reach, 2 * ops.abs(value - before))
+    move = mapped - value
+    return ops.where(ops.abs(move) <= reach, mapped, value + ops.sign(move) * reach)

@@ -12,6 +12,10 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from tf_reg._backend import Tensor
 from tf_reg.optimizers import preconditioner
+from tf_reg.optimizers.proximal_step import Step
+
+NO_RATE = 1e-30  # a learning rate below it makes steps that are lost in rounding, or in numbers without all digits
+FALLEN = 1e-3  # of what a learning rate was: below it, momentum moves the weights, and the gradients hardly do
 
 
 class State:
@@ -95,30 +99,62 @@ class State:
         else:
             self._frozen = frozen
 
+    def keeps_zeros(self, inner: keras.optimizers.Optimizer, rate: Tensor) -> Tensor:
+        """Return whether zeros stay zero in the next update, a boolean scalar.
+
+        They do if they are frozen, and if the learning rate has fallen to zero or far below what it was. Then momentum
+        alone moves the weights, and it may move a zero farther than the penalty brings it back.
+
+        Args:
+            inner: The inner optimizer.
+            rate: The learning rate of the update, a scalar.
+        """
+        usual = self.tau * (1 - (getattr(inner, "momentum", 0.0) or 0.0))  # if the rate had been constant, the rate
+        return ops.logical_or(self.frozen, rate <= ops.maximum(NO_RATE, FALLEN * usual))
+
     def advance(
-        self, inner: keras.optimizers.Optimizer, new: Tensor, strength: Tensor, calls: Tensor, period: int
-    ) -> tuple[Tensor, Tensor | bool]:
-        """Return the step size of the next proximal step, and whether it is due: True if that is at every call.
+        self,
+        inner: keras.optimizers.Optimizer,
+        rate: Tensor,
+        strength: Tensor,
+        calls: Tensor,
+        every: int,
+        keep: Tensor,
+    ) -> Step:
+        """Return the size of the next proximal step.
 
         Args:
             inner: The inner optimizer, which has made its update.
-            new: The step size of that update, without momentum and preconditioner. A scalar.
+            rate: The learning rate of that update. A scalar.
             strength: The multiplier of all penalties in that update. A scalar.
             calls: How often the inner optimizer was called.
-            period: After how many calls a proximal step is due.
+            every: After how many updates a proximal step is due.
+            keep: Whether zeros stay zero. A boolean scalar.
         """
-        tau, amount = preconditioner.with_momentum(inner, self.tau, new)
+        calls_per_update = inner.gradient_accumulation_steps or 1
+        tau, amount = preconditioner.with_momentum(inner, self.tau, preconditioner.number(inner, rate))
         amount = amount * strength
-        if period == 1:
+        if calls_per_update * every == 1:
             self.tau.assign(tau)
-            return amount, True
-        updated = calls % (inner.gradient_accumulation_steps or 1) == 0
-        due = calls % period == 0
+            return Step(amount, preconditioner.reach(inner, rate, tau), True)
+        updated = calls % calls_per_update == 0
+        due = calls % (calls_per_update * every) == 0
         self.tau.assign(ops.where(updated, tau, self.tau.value))
         pending = self.pending + ops.where(updated, amount, ops.zeros_like(amount))
         nothing = ops.zeros_like(pending)
         self.pending.assign(ops.where(due, nothing, pending))
-        return ops.where(due, pending, nothing), ops.logical_or(due, self.frozen)
+        return Step(ops.where(due, pending, nothing), self.reach(inner, rate, every), ops.logical_or(due, keep))
+
+    def reach(self, inner: keras.optimizers.Optimizer, rate: Tensor, every: int) -> Tensor | None:
+        """Return the farthest that a weight may move in a proximal step for several updates: None for any distance.
+
+        Args:
+            inner: The inner optimizer.
+            rate: Its learning rate. A scalar.
+            every: The number of updates.
+        """
+        reach = preconditioner.reach(inner, rate, self.tau.value)
+        return None if reach is None else every * reach
 
     def strength_config(self) -> Any:
         """Return the strength as it is now, serialised: a schedule, or a float."""

@@ -67,6 +67,11 @@ class ElasticNet(Penalty):
         return True
 
     @property
+    def is_finite(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
     def gives_zeros(self) -> bool:
         """Whether there is an L1 part."""
         return self.l1 > 0

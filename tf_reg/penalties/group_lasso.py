@@ -91,6 +91,11 @@ class GroupLasso(keras.regularizers.Regularizer, Penalty):
         return ops.reshape(result, value.shape)
 
     @property
+    def is_finite(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
     def gives_zeros(self) -> bool:
         """Whether the strength is above zero."""
         return self.strength > 0

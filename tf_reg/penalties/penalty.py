@@ -46,6 +46,11 @@ class Penalty(abc.ABC):
         return False
 
     @property
+    def is_finite(self) -> bool:
+        """Whether the penalty is a finite number everywhere. A constraint is a penalty that isn't."""
+        return False
+
+    @property
     def gives_zeros(self) -> bool:
         """Whether the proximal operator can make entries exactly zero."""
         return True

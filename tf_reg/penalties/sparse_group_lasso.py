@@ -79,6 +79,11 @@ class SparseGroupLasso(keras.regularizers.Regularizer, Penalty):
         return ops.reshape(result, value.shape)
 
     @property
+    def is_finite(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
     def gives_zeros(self) -> bool:
         """Whether one of the strengths is above zero."""
         return self.l1 > 0 or self.strength > 0
