@@ -18,14 +18,14 @@ SCHEDULES = {
     "cosine": lambda rate: CosineDecay(rate, 150),
     "a step to 0": lambda rate: PiecewiseConstantDecay([150], [rate, 0.0]),
     "a step to almost 0": lambda rate: PiecewiseConstantDecay([150], [rate, 1e-12]),
-    "exponential": lambda rate: ExponentialDecay(rate, 15, 0.6),
+    "exponential": lambda rate: ExponentialDecay(rate, 40, 0.6),
 }
 INNER = {
     "momentum": lambda make: optimizers.SGD(make(0.02), momentum=0.9),
     "nesterov": lambda make: optimizers.SGD(make(0.02), momentum=0.7, nesterov=True),
     "rmsprop": lambda make: optimizers.RMSprop(make(0.01), momentum=0.9),
     "rmsprop, little momentum": lambda make: optimizers.RMSprop(make(0.01), momentum=0.7),
-    "adam": lambda make: optimizers.Adam(make(0.02)),
+    "adam": lambda make: optimizers.Adam(make(0.05)),
 }
 
 
