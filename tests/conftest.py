@@ -19,6 +19,13 @@ import pytest
 from tests.tools import ROOT, missing
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test that is both slow and long: `pytest -m slow`, as in .ci/run, would run it."""
+    both = [item.nodeid for item in items if item.get_closest_marker("slow") and item.get_closest_marker("long")]
+    if both:
+        raise pytest.UsageError(f"A test is slow or long, not both: take one of the marks away from {', '.join(both)}")
+
+
 @pytest.fixture(scope="session")
 def fashion_mnist_dir() -> str:
     """The folder of a prepared Fashion-MNIST, as TensorFlow Datasets writes it."""
