@@ -16,7 +16,9 @@ from types import ModuleType
 import keras
 import pytest
 
+from tests import loader
 from tests.tools import ROOT, missing
+from tf_reg.serving.verify import c_api
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,6 +49,21 @@ def script():
         return module
 
     return load
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loaded_here():
+    """Exports are verified in this process; a test that uses the fixture `apart` does it as users do."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not loader.GPU:
+            patch.setattr(c_api, "run_apart", loader.run_here)
+        yield
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """SavedModels are loaded in a process of their own, as users' are."""
+    monkeypatch.setattr(c_api, "run_apart", loader.run_apart)
 
 
 @pytest.fixture(autouse=True)
