@@ -61,7 +61,7 @@ def serve(path, x, name="inputs"):
 
 def predicted(model, x):
     """What `predict` returns, without the seconds that it takes to compile a function."""
-    return np.asarray(model(x))
+    return np.asarray(model(x, training=False))
 
 
 def published(base):

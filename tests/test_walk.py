@@ -1,10 +1,9 @@
+"""The paths of layers and weights in a model."""
+
 import keras
-import pytest
 
 from tests import models_under_test as models
 from tf_reg import _walk
-
-pytestmark = pytest.mark.contract
 
 
 def found(model):

@@ -41,7 +41,7 @@ def test_names_of_several_inputs_and_outputs_are_kept(tmp_path):
     )
     one = Run({name: array[3:4] for name, array in run.feeds.items()}, run.fetches)
     first, second, alone = run_apart(path, [run, run, one])
-    for got, again, single, expected in zip(first, second, alone, model(inputs), strict=True):
+    for got, again, single, expected in zip(first, second, alone, model(inputs, training=False), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-5, rtol=1e-5)
         np.testing.assert_array_equal(got, again)
         np.testing.assert_allclose(single, expected[3:4], atol=1e-5, rtol=1e-5)

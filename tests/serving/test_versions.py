@@ -3,6 +3,7 @@
 import json
 import os
 
+import numpy as np
 import pytest
 
 import tf_reg
@@ -58,7 +59,7 @@ def test_a_model_that_is_written_wrong_is_not_published(tmp_path, monkeypatch):
 
     monkeypatch.setattr(exporting, "_write", write_another)
     with pytest.raises(RuntimeError, match=r"Nothing was published: .*differs from the model by"):
-        tf_reg.export(model, tmp_path / "m")
+        tf_reg.export(model, tmp_path / "m", examples=np.ones((2, 4)))
     assert published(tmp_path / "m") == []
 
 
