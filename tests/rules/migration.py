@@ -30,7 +30,7 @@ def row(text):
     return keep
 
 
-def tested(module):
+def covered(module):
     """The rows that a module's tests are about."""
     return {value.row for value in vars(module).values() if hasattr(value, "row")}
 

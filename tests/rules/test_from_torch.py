@@ -8,7 +8,7 @@ import pytest
 from keras.regularizers import L1, L2
 
 import tf_reg
-from tests.rules.migration import RANDOM, START, D, X, Y, dense, row, rows, tested, train
+from tests.rules.migration import RANDOM, START, D, X, Y, covered, dense, row, rows, train
 from tests.tools import require_module
 
 pytestmark = pytest.mark.slow  # importing torch takes seconds
@@ -143,4 +143,4 @@ def test_pruning():
 
 
 def test_every_row_of_the_page_is_tested_and_the_other_way_round():
-    assert tested(sys.modules[__name__]) == rows("PyTorch")
+    assert covered(sys.modules[__name__]) == rows("PyTorch")

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras.regularizers import L1, L1L2, L2
 
 import tf_reg
-from tests.rules.migration import LABELS, START, D, N, X, Y, check_minimum, dense, row, rows, tested, train
+from tests.rules.migration import LABELS, START, D, N, X, Y, check_minimum, covered, dense, row, rows, train
 
 v1 = tf.compat.v1
 
@@ -172,8 +172,8 @@ def test_mlp_classifier():
 
 @pytest.mark.parametrize("library", ["TensorFlow 1", "Keras 2", "scikit-learn"])
 def test_every_row_of_the_page_is_tested(library):
-    assert rows(library) <= tested(sys.modules[__name__])
+    assert rows(library) <= covered(sys.modules[__name__])
 
 
 def test_every_tested_row_is_on_the_page():
-    assert tested(sys.modules[__name__]) <= rows("TensorFlow 1") | rows("Keras 2") | rows("scikit-learn")
+    assert covered(sys.modules[__name__]) <= rows("TensorFlow 1") | rows("Keras 2") | rows("scikit-learn")
