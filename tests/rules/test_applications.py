@@ -83,7 +83,7 @@ def marked(name: str):
     return pytest.param(name, marks=marks)
 
 
-@pytest.mark.parametrize("name", map(marked, NAMES))
+@pytest.mark.parametrize("name", [marked(name) for name in NAMES])
 def test_all_kernels_pay_and_a_saved_model_keeps_it(name, tmp_path):
     found = measure(name, tmp_path)
     assert found.losses == pytest.approx(found.by_hand, rel=1e-6)
