@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from tests import conftest
 from tests.tools import ROOT, missing
 
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 300, 40
@@ -88,3 +89,17 @@ def test_the_rules_see_what_breaks_them():
         assert uses_private_keras(text), text
     assert not uses_private_keras('import keras\nkeras.srcs\n"from keras.src, in a sentence"')
     assert reads_the_stack(ast.parse("import sys\nsys._getframe(1)"))
+
+
+class SlowAndLong:
+    """A test that has both marks."""
+
+    nodeid = "tests/test_x.py::test_y"
+
+    def get_closest_marker(self, name):
+        return name
+
+
+def test_no_test_is_both_slow_and_long():
+    with pytest.raises(pytest.UsageError, match=r"slow or long, not both: .* from tests/test_x.py::test_y"):
+        conftest.pytest_collection_modifyitems([SlowAndLong()])
