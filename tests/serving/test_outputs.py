@@ -49,21 +49,21 @@ def test_the_last_layer_may_be_shared(tmp_path):
         assert number == len(published(tmp_path / "m"))
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["SimpleRNN", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("GRU", "LSTM", "ConvLSTM1D", "cells"))],
-)
+RATES = {"dropout": 0.3, "recurrent_dropout": 0.2}
+RECURRENT = {
+    "LSTM": lambda: layers.LSTM(4, **RATES),
+    "GRU": lambda: layers.Bidirectional(layers.GRU(4, **RATES)),
+    "SimpleRNN": lambda: layers.Bidirectional(layers.SimpleRNN(4, **RATES)),
+    "ConvLSTM1D": lambda: layers.ConvLSTM1D(2, 2, **RATES),
+    "cells": lambda: layers.RNN([layers.LSTMCell(4, **RATES), layers.GRUCell(4, **RATES)]),
+}
+
+
+@pytest.mark.parametrize("kind", ["LSTM", *(pytest.param(k, marks=pytest.mark.slow) for k in RECURRENT if k != "LSTM")])
 def test_dropout_of_recurrent_layers_stays_behind(tmp_path, kind):
-    rates = {"dropout": 0.3, "recurrent_dropout": 0.2}
-    if kind == "cells":
-        recurrent = layers.RNN([layers.LSTMCell(4, **rates), layers.GRUCell(4, **rates)])
-    elif kind == "ConvLSTM1D":
-        recurrent = layers.ConvLSTM1D(2, 2, **rates)
-    else:
-        recurrent = layers.Bidirectional(getattr(layers, kind)(4, **rates))
     shape = (5, 6, 2) if kind == "ConvLSTM1D" else (5, 3)
     ends = [layers.Flatten(), layers.Dense(2, activation="softmax")]
-    model = keras.Sequential([keras.Input(shape), recurrent, *ends])
+    model = keras.Sequential([keras.Input(shape), RECURRENT[kind](), *ends])
     x = np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")
     path = tf_reg.export(model, tmp_path / "m", examples=x)
     np.testing.assert_allclose(serve(path, x)["probabilities"], predicted(model, x), atol=1e-5)
