@@ -28,7 +28,7 @@ SIDES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}  # the smal
 
 def build(name: str) -> keras.Model:
     side = SIDES.get(name, 32)
-    slim = {"MobileNet": {"alpha": 0.25}, "VGG16": {"include_top": False}, "VGG19": {"include_top": False}}
+    slim = {"MobileNet": {"alpha": 0.25}, "VGG16": {"include_top": False}}
     arguments = {"classes": 10, "weights": None, "input_shape": (side, side, 3), **slim.get(name, {})}
     return getattr(applications, name)(**arguments)
 
