@@ -290,16 +290,3 @@ def test_drop_connect_takes_layers_with_a_kernel():
     layer.layer.quantize("int8")
     with pytest.raises(ValueError, match="can't train a quantized kernel"):
         layer(np.ones((1, 4), "float32"), training=True)
-
-
-def test_block_sizes_out_of_range():
-    for size in (0, -1, True, (3,), (3, 0), 2.5, (1, 2, 3)):
-        with pytest.raises(ValueError, match="block_size is one positive integer"):
-            DropBlock2D(0.1, block_size=size)
-
-
-def test_other_arguments_of_drop_block_out_of_range():
-    with pytest.raises(ValueError, match="data_format is"):
-        DropBlock2D(0.1, data_format="NHWC")
-    with pytest.raises(ValueError, match="expected ndim=4"):
-        DropBlock2D(0.1)(np.ones((2, 3), "float32"))
