@@ -16,7 +16,16 @@ from types import ModuleType
 import keras
 import pytest
 
+from tests import loader
 from tests.tools import ROOT, missing
+from tf_reg.serving.verify import c_api
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test that is both slow and long: `pytest -m slow`, as in .ci/run, would run it."""
+    both = [item.nodeid for item in items if item.get_closest_marker("slow") and item.get_closest_marker("long")]
+    if both:
+        raise pytest.UsageError(f"A test is slow or long, not both: take one of the marks away from {', '.join(both)}")
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +49,21 @@ def script():
         return module
 
     return load
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loaded_here():
+    """Exports are verified in this process; a test that uses the fixture `apart` does it as users do."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not loader.GPU:
+            patch.setattr(c_api, "run_apart", loader.run_here)
+        yield
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """SavedModels are loaded in a process of their own, as users' are."""
+    monkeypatch.setattr(c_api, "run_apart", loader.run_apart)
 
 
 @pytest.fixture(autouse=True)

@@ -219,19 +219,33 @@ def _array(value, dtype):
     return np.asarray(value, dtype)
 
 
+@contextlib.contextmanager
+def _told(context):
+    """Answer a refusal with the status of gRPC that belongs to it."""
+    from grpc import StatusCode
+
+    codes = {400: StatusCode.INVALID_ARGUMENT, 404: StatusCode.NOT_FOUND}
+    try:
+        yield
+    except RefusalError as refusal:
+        context.abort(codes[refusal.args[0]], refusal.args[1])
+
+
+def _asked(models, spec):
+    """The model that a request names, and which version of it."""
+    if spec.name not in models:
+        raise RefusalError(404, f"Servable not found for request: Latest({spec.name})")
+    return models[spec.name], {"number": spec.version.value or None, "label": spec.version_label or None}
+
+
 def _service(models):
-    import grpc
     from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
-
-    codes = {400: grpc.StatusCode.INVALID_ARGUMENT, 404: grpc.StatusCode.NOT_FOUND}
-
-    def which(spec):
-        return {"number": spec.version.value or None, "label": spec.version_label or None}
 
     class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
         def GetModelMetadata(self, request, context):  # noqa: N802
             with _told(context):
-                number, meta_graph, _, _ = _model(request).version(**which(request.model_spec))
+                model, which = _asked(models, request.model_spec)
+                number, meta_graph, _, _ = model.version(**which)
                 definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=dict(meta_graph.signature_def))
                 answer = get_model_metadata_pb2.GetModelMetadataResponse()
                 answer.model_spec.version.value = number
@@ -240,26 +254,15 @@ def _service(models):
 
         def Predict(self, request, context):  # noqa: N802
             with _told(context):
+                model, which = _asked(models, request.model_spec)
                 inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
                 name = request.model_spec.signature_name or "serving_default"
-                number, outputs = _model(request).predict(name, inputs, **which(request.model_spec))
+                number, outputs = model.predict(name, inputs, **which)
                 answer = predict_pb2.PredictResponse()
                 answer.model_spec.version.value = number
                 for key, array in outputs.items():
                     answer.outputs[key].CopyFrom(tf.make_tensor_proto(array))
                 return answer
-
-    def _model(request):
-        if request.model_spec.name not in models:
-            raise RefusalError(404, f"Servable not found for request: Latest({request.model_spec.name})")
-        return models[request.model_spec.name]
-
-    @contextlib.contextmanager
-    def _told(context):
-        try:
-            yield
-        except RefusalError as refusal:
-            context.abort(codes[refusal.args[0]], refusal.args[1])
 
     return Service()
 

@@ -1,5 +1,7 @@
-"""The contract tests, once more on Keras' other backends: one process a backend, as Keras wants it."""
+"""The contract tests, once more on Keras' other backends: one process a backend, as Keras wants it, two at a time."""
 
+import concurrent.futures
+import importlib.util
 import os
 import subprocess
 import sys
@@ -8,23 +10,35 @@ import pytest
 
 from tests.tools import ROOT, require_module
 
+RUNS = {  # of tests: the backend, the marks and the paths
+    "jax": ("jax", "contract and not slow and not long", "tests"),
+    "torch": ("torch", "contract and not slow and not long", "tests"),
+    "convergence on torch": ("torch", "contract and slow", "tests/optimizers/test_convergence.py"),
+}
+QUICK = {
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",  # compiling a test's function takes longer than running it
+    "OMP_NUM_THREADS": "1",  # torch: its arrays here are too small for two threads
+}
 
-def passes(backend: str, marks: str, *paths: str) -> None:
+
+def run(backend: str, marks: str, *paths: str) -> subprocess.CompletedProcess[str]:
     """Run tests in a process with this backend."""
-    require_module(backend)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks, *paths]
-    environment = os.environ | {"KERAS_BACKEND": backend}
-    answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    environment = os.environ | QUICK | {"KERAS_BACKEND": backend}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """What each of `RUNS` answers, as a future: all are started at once, and two go on at a time."""
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        yield {name: pool.submit(run, *job) for name, job in RUNS.items() if importlib.util.find_spec(job[0])}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_the_contract_holds_on(name, answers):
+    require_module(RUNS[name][0])
+    answer = answers[name].result()
     assert answer.returncode == 0, answer.stdout[-8000:] + answer.stderr[-2000:]
     assert " passed" in answer.stdout.splitlines()[-1]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_the_contract_holds_on(backend):
-    passes(backend, "contract and not slow", "tests")
-
-
-@pytest.mark.slow
-def test_training_ends_where_scikit_learn_does_on_torch():
-    passes("torch", "contract and slow", "tests/optimizers/test_convergence.py")

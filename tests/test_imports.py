@@ -39,6 +39,7 @@ def test_tensorflow_is_imported_where_it_must_be_alone(path):
 HEAVY = {"tensorflow_datasets", "matplotlib", "sklearn"}
 
 
+@pytest.mark.slow
 def test_import_is_light():
     """Keras itself imports scikit-learn and, for pictures, matplotlib where they are installed: not counted here."""
     code = "import sys, keras; keras_alone = set(sys.modules); import tf_reg; print(*set(sys.modules) - keras_alone)"

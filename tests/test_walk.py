@@ -1,11 +1,10 @@
+"""The paths of layers and weights in a model."""
+
 import keras
-import pytest
 
 import tf_reg
 from tests import models_under_test as models
 from tf_reg import _walk
-
-pytestmark = pytest.mark.contract
 
 
 def found(model):

@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from tf_reg import DropBlock2D, DropConnect, StochasticDepth, mc_predict
 
-pytestmark = pytest.mark.contract
+contract = pytest.mark.contract
 BACKEND = keras.backend.backend()
 SHAPE = (6, 6, 2)
 
@@ -42,6 +42,7 @@ def model_of(layer):
     return keras.Sequential([keras.Input(SHAPE), layer])
 
 
+@contract
 @every_member
 def test_inference_changes_nothing(member):
     layer, x = member(), images()
@@ -50,6 +51,7 @@ def test_inference_changes_nothing(member):
     assert (model_of(layer).predict(x, verbose=0) == expected).all()
 
 
+@contract
 @every_member
 def test_the_expectation_is_the_input(member):
     """Within 3 standard errors over 10,000 draws, at a corner, at a border and in the middle."""
@@ -70,12 +72,14 @@ def test_the_expectation_is_the_input(member):
     assert np.mean(np.abs(deviations) < 3) > 0.9
 
 
+@contract
 @every_class
 def test_at_rate_zero_training_changes_nothing(member):
     layer, x = member(rate=0.0), images()
     np.testing.assert_array_equal(numpy(layer(x, training=True)), numpy(layer(x)))
 
 
+@contract
 @every_class
 def test_the_rate_can_be_set(member):
     layer, x = member(rate=0.1), images(64)
@@ -89,6 +93,7 @@ def test_the_rate_can_be_set(member):
     assert layer.get_config()["rate"] == 0.9
 
 
+@contract
 @pytest.mark.parametrize("member", [MEMBERS[name] for name in FEW[:2]], ids=FEW[:2])
 def test_gradients_go_through_what_was_kept_alone(member):
     layer, x = member(seed=1), images()
@@ -123,6 +128,7 @@ def value_and_gradient(layer, x):
     return numpy(y.detach()), numpy(x.grad)
 
 
+@contract
 def test_a_connection_that_is_dropped_gets_no_gradient():
     """One step of SGD on the sum of the outputs: a kept weight moves by x / (1 - rate), the others stay."""
     layer = DropConnect(layers.Dense(5, use_bias=False, kernel_initializer="ones"), rate=0.5, seed=0)
@@ -134,6 +140,7 @@ def test_a_connection_that_is_dropped_gets_no_gradient():
     assert 0.2 < np.mean(moved == 0) < 0.8
 
 
+@contract
 @every_class
 def test_draws_differ_from_call_to_call_and_repeat_with_a_seed(member):
     x = images(16)
@@ -162,6 +169,7 @@ def test_saving_and_cloning_keep_it(member, tmp_path):
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
+@contract
 @every_class
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(member, policy):
@@ -173,6 +181,7 @@ def test_mixed_precision(member, policy):
     assert layer._rate.dtype == "float32"
 
 
+@contract
 @every_class
 def test_it_trains_in_a_compiled_model(member):
     model = keras.Sequential([keras.Input(SHAPE), member(), layers.Flatten(), layers.Dense(1)])
@@ -180,14 +189,14 @@ def test_it_trains_in_a_compiled_model(member):
     assert np.isfinite(model.fit(images(8), np.zeros((8, 1)), verbose=0).history["loss"]).all()
 
 
-@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan"), "half", "0.5", True, False, None])
 @every_class
-def test_rates_out_of_range(member, rate):
-    with pytest.raises(ValueError, match=r"rate is the share that is dropped.*Received"):
-        member(rate=rate)
+def test_rates_out_of_range(member):
     layer = member()
-    with pytest.raises(ValueError, match="rate is the share that is dropped"):
-        layer.rate = rate
+    for rate in (-0.1, 1.0, float("nan"), "half", "0.5", True, False, None):
+        with pytest.raises(ValueError, match=r"rate is the share that is dropped.*Received"):
+            member(rate=rate)
+        with pytest.raises(ValueError, match="rate is the share that is dropped"):
+            layer.rate = rate
 
 
 @every_class
@@ -201,12 +210,13 @@ def test_numbers_of_numpy_do(member):
 
 
 @every_class
-@pytest.mark.parametrize("seed", [True, 1.5, "3"])
-def test_seeds_are_integers(member, seed):
-    with pytest.raises(ValueError, match=r"seed must be an integer or None\. Received: seed="):
-        member(seed=seed)
+def test_seeds_are_integers(member):
+    for seed in (True, 1.5, "3"):
+        with pytest.raises(ValueError, match=r"seed must be an integer or None\. Received: seed="):
+            member(seed=seed)
 
 
+@contract
 def test_whole_examples_are_dropped_by_stochastic_depth():
     y = numpy(StochasticDepth(0.5, seed=0)(images(200), training=True)).reshape(200, -1)
     dead = (y == 0).all(axis=1)
@@ -214,6 +224,7 @@ def test_whole_examples_are_dropped_by_stochastic_depth():
     assert (y[~dead] != 0).all()
 
 
+@contract
 def test_blocks_are_dropped_by_drop_block():
     """Every zero belongs to a block of 3 x 3 zeros, or to what the border leaves of one; channels differ."""
     y = numpy(DropBlock2D(0.2, block_size=3, seed=0)(np.ones((8, 12, 12, 2), "float32"), training=True))
@@ -229,6 +240,7 @@ def test_blocks_are_dropped_by_drop_block():
     assert (y[..., 0] != y[..., 1]).any()
 
 
+@contract
 def test_the_channels_of_drop_block_may_come_first():
     y = numpy(DropBlock2D(0.3, (1, 6), "channels_first", seed=0)(np.ones((8, 3, 5, 6), "float32"), training=True))
     assert y.shape == (8, 3, 5, 6)
@@ -237,12 +249,14 @@ def test_the_channels_of_drop_block_may_come_first():
     assert ((y == 0).any(axis=(0, 1, 2))).all()
 
 
+@contract
 def test_a_block_of_one_is_dropout():
     y = numpy(DropBlock2D(0.25, block_size=1, seed=0)(np.ones((50, 10, 10, 4), "float32"), training=True))
     assert set(np.unique(y)) == {0.0, np.float32(1 / 0.75)}
     assert np.mean(y == 0) == pytest.approx(0.25, abs=0.01)
 
 
+@contract
 def test_drop_connect_keeps_penalties_and_other_losses():
     inner = layers.Dense(3, kernel_regularizer="l2", activity_regularizer="l1")
     model = keras.Sequential([keras.Input((4,)), DropConnect(inner, 0.5)])
@@ -256,6 +270,7 @@ def test_drop_connect_keeps_penalties_and_other_losses():
     assert history["loss"][0] > penalty
 
 
+@contract
 def test_drop_connect_hands_a_mask_on_where_its_layer_does():
     """Keras warns of a mask that is lost, and warnings are errors."""
     ids = keras.Input((3,), dtype="int32")
@@ -275,16 +290,3 @@ def test_drop_connect_takes_layers_with_a_kernel():
     layer.layer.quantize("int8")
     with pytest.raises(ValueError, match="can't train a quantized kernel"):
         layer(np.ones((1, 4), "float32"), training=True)
-
-
-@pytest.mark.parametrize("size", [0, -1, True, (3,), (3, 0), 2.5, (1, 2, 3)])
-def test_block_sizes_out_of_range(size):
-    with pytest.raises(ValueError, match="block_size is one positive integer"):
-        DropBlock2D(0.1, block_size=size)
-
-
-def test_other_arguments_of_drop_block_out_of_range():
-    with pytest.raises(ValueError, match="data_format is"):
-        DropBlock2D(0.1, data_format="NHWC")
-    with pytest.raises(ValueError, match="expected ndim=4"):
-        DropBlock2D(0.1)(np.ones((2, 3), "float32"))

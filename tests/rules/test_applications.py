@@ -22,14 +22,14 @@ SMALLEST = [  # of every family
     "Xception",
 ]  # fmt: skip
 NAMES = sorted(name for name, value in vars(applications).items() if inspect.isfunction(value))
-QUICK = ["MobileNet", "VGG16"]
+QUICK = ["MobileNet"]
 SIDES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}  # the smallest that Keras takes; else 32
 
 
 def build(name: str) -> keras.Model:
     side = SIDES.get(name, 32)
-    slim = {"MobileNet": {"alpha": 0.25}, "VGG16": {"include_top": False}}.get(name, {}) if name in QUICK else {}
-    arguments = {"classes": 10, "weights": None, "input_shape": (side, side, 3), **slim}
+    slim = {"MobileNet": {"alpha": 0.25}, "VGG16": {"include_top": False}}
+    arguments = {"classes": 10, "weights": None, "input_shape": (side, side, 3), **slim.get(name, {})}
     return getattr(applications, name)(**arguments)
 
 
@@ -77,7 +77,13 @@ def measure(name: str, folder: Path) -> Found:
     return Found(len(model.trainable_variables), len(losses), by_hand, total(losses), loaded, seconds)
 
 
-@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n not in QUICK)])
+def marked(name: str):
+    """One network in the plain set, the smallest of every family in the slow one, and all others in the long one."""
+    marks = () if name in QUICK else pytest.mark.slow if name in SMALLEST else pytest.mark.long
+    return pytest.param(name, marks=marks)
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in NAMES])
 def test_all_kernels_pay_and_a_saved_model_keeps_it(name, tmp_path):
     found = measure(name, tmp_path)
     assert found.losses == pytest.approx(found.by_hand, rel=1e-6)

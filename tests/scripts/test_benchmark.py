@@ -110,9 +110,14 @@ def test_proximal(report, short):
     assert all("[" in cell for table in (penalties, sizes) for cell in table[1][1:])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("optimizer", step_cost.OPTIMIZERS)
-@pytest.mark.parametrize("arm", step_cost.ARMS)
+PAIRS = [(arm, optimizer) for arm in step_cost.ARMS for optimizer in step_cost.OPTIMIZERS]
+IN_SLOW = [(step_cost.IN_LOSS, "adam"), (next(iter(step_cost.GROUPED)), "sgd")]
+
+
+@pytest.mark.parametrize(
+    ("arm", "optimizer"),
+    [pytest.param(*pair, marks=pytest.mark.slow if pair in IN_SLOW else pytest.mark.long) for pair in PAIRS],
+)
 def test_what_is_measured_stays_as_it_was(arm, optimizer):
     """The weights neither die nor learn the batch while they are measured: either would change the work of a step."""
     model = step_cost.model(step_cost.ARMS[arm], optimizer, jit=False, width=4)

@@ -1,5 +1,5 @@
-import json
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -9,24 +9,37 @@ import tensorflow as tf
 from keras import layers
 
 import tf_reg
-from tests.exports import classifier, pixels, published, serve
-from tf_reg.serving import exporting
-from tf_reg.serving.write import versions, warmup
+from tests.exports import classifier, pixels, predicted, serve, small
+from tf_reg.serving.verify import c_api
+from tf_reg.serving.write import versions
 
 
-@pytest.mark.parametrize("examples", [1, 2, 7])
-def test_the_signature_computes_what_predict_does(tmp_path, examples):
-    model = classifier()
-    path = tf_reg.export(model, tmp_path / "m")
-    outputs = serve(path, pixels(examples))
-    assert list(outputs) == ["probabilities"]
-    assert outputs["probabilities"].dtype == tf.float32
-    np.testing.assert_allclose(outputs["probabilities"], model.predict(pixels(examples), verbose=0), atol=1e-6)
-    np.testing.assert_array_equal(outputs["probabilities"], serve(path, pixels(examples))["probabilities"])
+@pytest.mark.usefixtures("apart")
+def test_a_new_version_is_verified_in_a_process_of_its_own(tmp_path, monkeypatch):
+    commands, run = [], subprocess.run
+
+    def watched(command, **options):
+        commands.append(command)
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", watched)
+    assert tf_reg.export(small(), tmp_path / "m").name == "1"
+    assert commands == [[sys.executable, "-P", c_api.__file__]]
 
 
-def test_the_signature_is_stable(tmp_path):
-    signature = tf.saved_model.load(str(tf_reg.export(classifier(), tmp_path / "m"))).signatures["serving_default"]
+def test_the_signature_computes_what_predict_does(plain_export):
+    model, path, _ = plain_export
+    for examples in (1, 2, 7):
+        outputs = serve(path, pixels(examples))
+        assert list(outputs) == ["probabilities"]
+        assert outputs["probabilities"].dtype == tf.float32
+        expected = model.predict(pixels(examples), verbose=0)
+        np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-6)
+        np.testing.assert_array_equal(outputs["probabilities"], serve(path, pixels(examples))["probabilities"])
+
+
+def test_the_signature_is_stable(plain_export):
+    signature = tf.saved_model.load(str(plain_export.path)).signatures["serving_default"]
     ((), inputs), outputs = signature.structured_input_signature, signature.structured_outputs
     assert inputs == {"inputs": tf.TensorSpec((None, 8, 8, 1), tf.float32, name="inputs")}
     assert outputs == {"probabilities": tf.TensorSpec((None, 3), tf.float32, name="probabilities")}
@@ -43,72 +56,8 @@ def test_mixed_precision_serves_float32(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = classifier(dtype="float32")
     outputs = serve(tf_reg.export(model, tmp_path / "m"), pixels(2))["probabilities"]
-    np.testing.assert_allclose(outputs, model.predict(pixels(2), verbose=0), atol=1e-2)
+    np.testing.assert_allclose(outputs, predicted(model, pixels(2)), atol=1e-2)
     assert outputs.dtype == tf.float32
-
-
-def test_versions_count_up_and_are_never_touched(tmp_path):
-    model, base = classifier(), tmp_path / "m"
-    assert [tf_reg.export(model, base).name for _ in range(2)] == ["1", "2"]
-    assert tf_reg.export(model, base, version=7).name == "7"
-    before = {file: file.read_bytes() for file in base.rglob("*") if file.is_file()}
-    assert len(before) > 20
-    with pytest.raises(ValueError, match=r"Version 2 exists .* never overwritten"):
-        tf_reg.export(model, base, version=2)
-    assert tf_reg.export(model, base).name == "8"
-    assert all(file.read_bytes() == content for file, content in before.items())
-    assert published(base) == ["1", "2", "7", "8"]
-
-
-def test_a_version_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
-    base, verify = tmp_path / "m", exporting._verify
-
-    def slow_verify(*args):
-        (base / "1").mkdir(exist_ok=True)
-        (base / "1" / "theirs").touch()
-        return verify(*args)
-
-    monkeypatch.setattr(exporting, "_verify", slow_verify)
-    assert tf_reg.export(classifier(), base).name == "2"
-    assert [child.name for child in (base / "1").iterdir()] == ["theirs"]
-
-
-def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(versions, "_sync", full)
-    with pytest.raises(OSError, match="No space left"):
-        tf_reg.export(classifier(), tmp_path / "m")
-    assert published(tmp_path / "m") == []
-
-
-def test_a_model_that_is_written_wrong_is_not_published(tmp_path, monkeypatch):
-    model, write = classifier(), exporting._write
-
-    def write_another(interface, path):
-        before = model.layers[-1].get_weights()
-        model.layers[-1].bias.assign([5.0, 0.0, 0.0])
-        write(interface, path)
-        model.layers[-1].set_weights(before)
-
-    monkeypatch.setattr(exporting, "_write", write_another)
-    with pytest.raises(RuntimeError, match=r"Nothing was published: .*differs from the model by"):
-        tf_reg.export(model, tmp_path / "m")
-    assert published(tmp_path / "m") == []
-
-
-def test_while_a_version_is_written_no_integer_name_shows(tmp_path, monkeypatch):
-    seen, verify = [], exporting._verify
-
-    def watching(*args):
-        seen.extend(child.name for child in (tmp_path / "m").iterdir())
-        return verify(*args)
-
-    monkeypatch.setattr(exporting, "_verify", watching)
-    tf_reg.export(classifier(), tmp_path / "m")
-    assert len(seen) == 1
-    assert not seen[0].isdecimal()
 
 
 @pytest.mark.parametrize("wrap", [lambda i: i, lambda i: [i], lambda i: {"a": i}])
@@ -117,7 +66,7 @@ def test_one_input_in_any_structure(tmp_path, wrap):
     model = keras.Model(wrap(inputs), layers.Dense(2, activation="softmax")(inputs))
     x = np.ones((4, 2), "float32")
     outputs = serve(tf_reg.export(model, tmp_path / "m"), x)["probabilities"]
-    np.testing.assert_allclose(outputs, model.predict(wrap(x), verbose=0), atol=1e-6)
+    np.testing.assert_allclose(outputs, predicted(model, wrap(x)), atol=1e-6)
 
 
 def test_examples_of_its_own(tmp_path):
@@ -137,27 +86,22 @@ def test_lookup_layers_are_refused(tmp_path):
         tf_reg.export(model, tmp_path / "m")
 
 
-@pytest.mark.parametrize("name", ["", "a-b", "my input", "self", 3, None])
-def test_names_are_identifiers(tmp_path, name):
-    with pytest.raises(ValueError, match="`input_name` must be a name"):
-        tf_reg.export(classifier(), tmp_path, input_name=name)
-    with pytest.raises(ValueError, match="`output_name` must be a name"):
-        tf_reg.export(classifier(), tmp_path, output_name=name)
+def test_names_are_identifiers(tmp_path):
+    model = small()
+    for name in ("", "a-b", "my input", "self", 3, None):
+        with pytest.raises(ValueError, match="`input_name` must be a name"):
+            tf_reg.export(model, tmp_path, input_name=name)
+        with pytest.raises(ValueError, match="`output_name` must be a name"):
+            tf_reg.export(model, tmp_path, output_name=name)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["class", "from", "None"])
-def test_inputs_are_parameters(tmp_path, name):
-    with pytest.raises(ValueError, match="`input_name` must be a name"):
-        tf_reg.export(classifier(), tmp_path, input_name=name)
-    path = tf_reg.export(classifier(), tmp_path / "m", output_name=name)
-    assert list(serve(path, pixels(1))) == [name]
-
-
-@pytest.mark.parametrize("version", [0, -1, "1", 1.0, True, 2**63])
-def test_bad_versions(tmp_path, version):
-    with pytest.raises(ValueError, match="must be a positive integer"):
-        tf_reg.export(classifier(), tmp_path, version=version)
+def test_inputs_are_parameters(tmp_path):
+    model = small()
+    for name in ("class", "from", "None"):
+        with pytest.raises(ValueError, match="`input_name` must be a name"):
+            tf_reg.export(model, tmp_path, input_name=name)
+    path = tf_reg.export(model, tmp_path / "m", output_name="class")
+    assert list(serve(path, np.ones((1, 4), "float32"))) == ["class"]
 
 
 def test_logits_are_no_probabilities(tmp_path):
@@ -216,54 +160,9 @@ def test_addresses_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("gs://bucket/m", Path("s3://bucket/m"), "file:///m"):
         with pytest.raises(ValueError, match="must be a local one: export there, and copy it"):
-            tf_reg.export(classifier(), folder)
+            tf_reg.export(small(), folder)
     assert list(tmp_path.iterdir()) == []
     assert versions.local("a:b") == Path("a:b")
-
-
-def test_everybody_may_read_a_version(tmp_path):
-    before = os.umask(0o077)
-    try:
-        path = tf_reg.export(classifier(), tmp_path / "models" / "m")
-    finally:
-        os.umask(before)
-    made = [path.parents[1], *path.parents[1].rglob("*")]
-    assert len(made) > 12
-    assert [file for file in made if file.stat().st_mode & 0o777 != (0o755 if file.is_dir() else 0o644)] == []
-
-
-def test_a_link_has_a_name_of_its_own(tmp_path):
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "flowers").symlink_to(tmp_path / "disk")
-    path = tf_reg.export(classifier(), tmp_path / "flowers")
-    assert json.loads((path / "assets.extra" / "tf_reg.json").read_text())["name"] == "flowers"
-    assert b"disk" not in (path / warmup.FILE).read_bytes()
-
-
-def test_next_versions(tmp_path):
-    assert versions.next_version(tmp_path) == 1
-    for name in ("2", "07", ".withdrawn-9", ".withdrawn-x", ".writing-50", "60x", "\u0667", str(2**63)):
-        (tmp_path / name).mkdir()
-    assert versions.versions(tmp_path) == [2, 7]
-    assert versions.next_version(tmp_path) == 10
-    (tmp_path / str(2**63 - 1)).mkdir()
-    with pytest.raises(ValueError, match=r"up to 9223372036854775807.*Received: 9223372036854775808"):
-        versions.next_version(tmp_path)
-
-
-def test_new_files_without_hard_links(tmp_path, monkeypatch):
-    def refuse(*args):
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
-    assert versions.write_new(tmp_path / "a", "one")
-    assert not versions.write_new(tmp_path / "a", "two")
-    assert versions.write_new(tmp_path / "a", "three", replace=True)
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a": "three"}
-    monkeypatch.setattr(versions, "_make_readable", lambda path: path.name == "b" and refuse())
-    with pytest.raises(PermissionError):
-        versions.write_new(tmp_path / "b", "one")
-    assert [file.name for file in tmp_path.iterdir()] == ["a"]
 
 
 class Failing(layers.Layer):

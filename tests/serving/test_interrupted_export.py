@@ -19,17 +19,18 @@ from tests.exports import classifier, published
 from tests.tools import ROOT, missing
 from tf_reg.serving.write import versions
 
-KILLS = 50
 NOBODY = 65534
 
 # Imports TensorFlow once, uses nothing of it, and forks: that saves each child the seconds of the import.
 SERVER = """
     import os, resource, signal, sys
     import tf_reg
+    from tests import loader
     from tests.exports import classifier, pixels
+    from tf_reg.serving.verify import c_api
 
     def export(folder, report, count, limit, user):
-        model = classifier()
+        model, c_api.run_apart = classifier(), loader.run_here  # a second less each
         if limit:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -124,17 +125,17 @@ def check(base, before):
     assert {path: after[path] for path in before} == before
 
 
-@pytest.mark.slow
-def test_killed_at_random_moments(start, tmp_path):
+@pytest.mark.parametrize("kills", [pytest.param(10, marks=pytest.mark.slow), pytest.param(200, marks=pytest.mark.long)])
+def test_killed_at_random_moments(start, tmp_path, kills):
     base, generator = tmp_path / "m", random.Random(0)
     clock = time.perf_counter()
     assert start(base).wait() == "ready\ndone\n"
     duration, before, reports = time.perf_counter() - clock, contents(base), []
-    for _ in range(KILLS):
+    for _ in range(kills):
         child = start(base)
         time.sleep(generator.uniform(0, duration))
         reports.append(child.kill())
-    assert reports.count("ready\n") > 10, "most of them were done before they were killed"
+    assert reports.count("ready\n") > kills / 5, "most of them were done before they were killed"
     assert reports.count("ready\ndone\n") <= len(versions.versions(base)) - 1
     check(base, before)
     others = [name for name in published(base) if not name.isdecimal()]
@@ -143,15 +144,15 @@ def test_killed_at_random_moments(start, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", [64, 512, 2048, 4096, 16384])
-def test_a_file_that_can_not_grow(start, tmp_path, limit):
+def test_a_file_that_can_not_grow(start, tmp_path):
     base = tmp_path / "m"
     tf_reg.export(classifier(), base)
     before = contents(base)
-    said = start(base, limit=limit).wait()
-    assert "Error: " in said
-    assert "done" not in said
-    assert published(base) == ["1"]
+    for limit in (64, 512, 2048, 4096, 16384):
+        said = start(base, limit=limit).wait()
+        assert "Error: " in said
+        assert "done" not in said
+        assert published(base) == ["1"]
     check(base, before)
 
 
@@ -178,7 +179,7 @@ def test_a_full_disk(start, small_disk):
         (small_disk / "filler").unlink()
         assert "Error: " in said, f"{left} bytes were enough"
         assert published(base) == ["1"]
-        check(base, before)
+    check(base, before)
 
 
 @pytest.mark.slow
@@ -201,8 +202,8 @@ def test_a_folder_that_can_not_be_written(start):
 
 @pytest.mark.slow
 def test_two_at_once(start, tmp_path):
-    children = [start(tmp_path / "m", count=4) for _ in range(2)]
+    children = [start(tmp_path / "m", count=3) for _ in range(2)]
     assert [child.wait() for child in children] == ["ready\ndone\n"] * 2
-    assert versions.versions(tmp_path / "m") == list(range(1, 9))
+    assert versions.versions(tmp_path / "m") == list(range(1, 7))
     check(tmp_path / "m", {})
-    assert published(tmp_path / "m") == [str(version) for version in range(1, 9)]
+    assert published(tmp_path / "m") == [str(version) for version in range(1, 7)]

@@ -1,6 +1,7 @@
 """A client and a server: the real TensorFlow Serving where there is one, a stand-in over the C API everywhere."""
 
 import contextlib
+import functools
 import json
 import shutil
 import threading
@@ -14,14 +15,16 @@ import tensorflow as tf
 from keras import layers
 
 import tf_reg
-from tests.exports import pixels
+from tests.exports import pixels, predicted
 from tests.servers import real, stand_in
 from tests.tools import require_module
 from tf_reg._checks import UserError
 from tf_reg.serving.write import versions
 
 
+@functools.cache
 def network(seed):
+    """The same model for the same seed."""
     keras.utils.set_random_seed(seed)
     return keras.Sequential(
         [
@@ -71,7 +74,7 @@ def test_outputs_are_those_of_the_model(client, examples):
     outputs = client.predict("serving_default", {"inputs": x})
     assert list(outputs) == ["probabilities"]
     assert outputs["probabilities"].dtype == np.float32
-    np.testing.assert_allclose(outputs["probabilities"], network(1).predict(x, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(outputs["probabilities"], predicted(network(1), x), atol=1e-5)
 
 
 def test_metadata_are_what_the_manifest_says(client, served):
@@ -89,7 +92,7 @@ def test_metadata_are_what_the_manifest_says(client, served):
 
 def test_files_and_bytes(client):
     x = np.rint(pixels(3)).astype("uint8")
-    expected = network(1).predict(x.astype("float32"), verbose=0)
+    expected = predicted(network(1), x.astype("float32"))
     files = np.array([tf.io.encode_png(image).numpy() for image in x], object)
     given = client.predict("serving_bytes", {"inputs": files})["probabilities"]
     np.testing.assert_allclose(given, expected, atol=1e-5)
@@ -141,7 +144,7 @@ def test_a_bad_request_of_a_stranger(served):
 def test_many_at_once(served, kind):
     """With batching on, requests of several connections become one batch, and each gets its own answer."""
     x = np.rint(pixels(16))
-    expected = network(1).predict(x, verbose=0)
+    expected = predicted(network(1), x)
     failures = []
 
     def ask(number):
@@ -173,7 +176,7 @@ def test_a_new_version_takes_over_without_a_failed_request(served, kind):
                     errors.append(error)
 
     before = max(versions.versions(served.folder / "flowers"))
-    old = [network(seed).predict(x, verbose=0) for seed in (1, before)]
+    old = [predicted(network(seed), x) for seed in (1, before)]
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -182,7 +185,7 @@ def test_a_new_version_takes_over_without_a_failed_request(served, kind):
         tf_reg.export(
             new, served.folder / "flowers", examples=np.rint(pixels(4)), signatures=["serving_uint8", "serving_bytes"]
         )
-        expected, deadline = new.predict(x, verbose=0), time.monotonic() + 30
+        expected, deadline = predicted(new, x), time.monotonic() + 30
         while not (answers and np.allclose(answers[-1], expected, atol=1e-5)):
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -212,7 +215,7 @@ def test_labels(served, kind):
             served.label(labels)
             for label, seed in seeds.items():
                 with contextlib.closing(served.client(kind, label=label)) as client:
-                    expected, deadline = network(seed).predict(x, verbose=0), time.monotonic() + 30
+                    expected, deadline = predicted(network(seed), x), time.monotonic() + 30
                     given = None
                     while given is None or not np.allclose(given, expected, atol=1e-5):
                         assert time.monotonic() < deadline
