@@ -122,6 +122,8 @@ def _said(outputs: Arrays, classes: Sequence[str] | None, top: int) -> list[str]
     row = outputs.get("probabilities")
     if row is None or row.ndim != 1:
         return [f"{key} {np.array2string(array, precision=4)}" for key, array in outputs.items()]
+    if not np.isfinite(row).all():
+        return ["no answer: the model gives NaN or an infinite number"]
     if len(row) == 1:  # a sigmoid: how probable the second of two classes is
         row = np.array([1 - row[0], row[0]])
         classes = classes if classes and len(classes) == 2 else None
