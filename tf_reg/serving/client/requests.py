@@ -31,8 +31,10 @@ class Request(NamedTuple):
 def prepare(client: Client, files: Sequence[Path], signature: str | None) -> Request:
     """Make one request of all files, for the signature that fits them best.
 
-    Images go as they are to `serving_bytes`, where the model has it; elsewhere they are decoded and resized as in
-    training, to floats from 0 to 255 or to bytes.
+    Images go as files to `serving_bytes`, where the model has it; elsewhere they are decoded and resized as in
+    training, to floats from 0 to 255 or to bytes. A file that the server's decoder would not show as a person sees it
+    (turned by EXIF, transparent, with 16 bits a channel, of a format that TensorFlow doesn't know) goes as a PNG file
+    of what a person sees.
 
     Args:
         client: Whom to ask what the model takes.
