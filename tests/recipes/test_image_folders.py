@@ -83,7 +83,7 @@ def folder_with_a_broken_image(path):
         (folder_with_an_empty_class, "No image .* in the class folder .*newt"),
         (folder_with_other_classes_to_test, "same class folders; only one of them has emu, owl"),
         (folder_with_val_twice, "both val and validation"),
-        (folder_with_a_broken_image, "dog.004.png can't be read as an image: Unknown image file format"),
+        (folder_with_a_broken_image, "dog.004.png can't be read as an image: it is damaged"),
     ],
 )
 def test_a_bad_folder_gets_one_sentence(tmp_path, prepare, message):

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -81,6 +82,8 @@ def run(config: Config) -> Result:
         InterruptedRunError: On Ctrl-C, after what there is has been written.
     """
     model, images = training.prepare(config)
+    for note in images.notes:
+        print(f"Note: {note}", file=sys.stderr)
     folder = _make_folder(config)
     try:
         config.save(folder / "config.json")

@@ -125,9 +125,10 @@ def verify_saved_model(
     """Check that a SavedModel can be served and computes what it should.
 
     - Files: each is there and has the checksum that the manifest of `tf_reg.export` says.
-    - Run: TensorFlow's C++ loader, in a process without Python's TensorFlow, loads it and answers requests. The same
-      request twice gives the same bits, an example gives the same whatever else is in its batch, and the outputs are
-      those of the model within 1e-5 (bfloat16 1e-2, float16 2e-3), and those stored with the warm-up requests.
+    - Run: TensorFlow's C++ loader, in a process without Python's TensorFlow, loads it and answers requests. Finite
+      inputs give finite outputs. The same request twice gives the same bits, an example gives the same whatever else is
+      in its batch, and the outputs are those of the model within 1e-5 (bfloat16 1e-2, float16 2e-3), and those stored
+      with the warm-up requests.
     - Graph: no random operation, no write to a variable, nothing that needs XLA; batch sizes are free; every operation
       that `serving_default` reaches has a GPU kernel, where the installed TensorFlow is built for CUDA.
     - Size: the variables take at most 1.05 times the weights' bytes, and 16 KiB.

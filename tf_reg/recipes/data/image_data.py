@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tf_reg._checks import UserError
-from tf_reg.recipes.data import pipelines, sources, tfds_source
+from tf_reg.recipes.data import cut, folders, pipelines, sources, tfds_source
 
 MEMORY_LIMIT = 2**30  # bytes of pixels; while they are read, they are there twice
-HOLD_OUT = 0.2  # of the training examples, for a data set that has no test split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,7 @@ class ImageData:
         variance: Of each channel of the training pixels (the mean squared distance to `mean`).
         flippable: Whether a mirrored image keeps its class. False for characters, and for a folder of images,
             of which nobody knows.
+        notes: What is to be said to the user: files left out, classes without examples, equal files; a sentence each.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ImageData:
     mean: tuple[float, ...]
     variance: tuple[float, ...]
     flippable: bool
+    notes: tuple[str, ...] = ()
 
 
 def load(
@@ -61,6 +63,7 @@ def load(
     batch_size: int = 128,
     data_dir: str | None = None,
     image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
     train_size: int | None = None,
     validation_split: float = 0.1,
     seed: int = 0,
@@ -68,7 +71,8 @@ def load(
     """Load an image-classification data set and cut it into training, validation and test examples.
 
     The test examples are the owner's `test` split, else the owner's `validation` split, else 20 % of the
-    training examples (360 of `digits`), the same ones for every `seed`.
+    training examples (360 of `digits`), the same ones for every `seed`. Whatever is set aside or kept has each class
+    in proportion, and at least one example of it where that can be.
 
     A set whose decoded pixels fit in `MEMORY_LIMIT` (1 GiB) is decoded once and held in memory. A bigger one
     is decoded anew every epoch. Its training images are still all read once beforehand, for `mean` and
@@ -77,12 +81,13 @@ def load(
     Args:
         dataset: `"digits"` (scikit-learn's, no download), the name of an image-classification set of TensorFlow
             Datasets (`"fashion_mnist"`, `"emnist/letters"`), or `"folder:PATH"`: one sub-folder a class, or
-            `train/` and `test/` or `val/` (or both) that hold these.
+            `train/` and `test/` or `val/` (or both) that hold these, in any usual spelling.
         batch_size: Examples a batch.
         data_dir: Where TensorFlow Datasets keeps its sets. Defaults to the environment variable
             `TFDS_DATA_DIR`, then to its own default. A set that isn't there is downloaded to it.
         image_size: `(height, width)` in pixels, or one number for both, that every image is resized to.
             Needed where images vary in size, as in a folder.
+        channels: Of a folder's images: 1 for grey ones, 3 for coloured ones. By default 1 where all are grey.
         train_size: How many training examples to keep after validation examples were set aside; a smaller
             number keeps a subset of what a larger one keeps. Defaults to all.
         validation_split: The share, between 0 and 1, of the training examples that is set aside for
@@ -102,9 +107,9 @@ def load(
     >>> data.train_size, data.validation_size, data.test_size, data.image_shape
     (1293, 144, 360, (8, 8, 1))
     """
-    _check(dataset, batch_size, train_size, validation_split, seed)
-    source = _open(dataset, data_dir, _height_and_width(image_size))
-    splits = _cut(source, train_size, validation_split, seed)
+    _check(dataset, batch_size, channels, train_size, validation_split, seed)
+    source = _open(dataset, data_dir, _height_and_width(image_size), channels)
+    splits = cut.cut(source, train_size, validation_split, seed)
     bytes_needed = sum(split.size for split in splits) * int(np.prod(source.image_shape))
     build = pipelines.in_memory if bytes_needed <= MEMORY_LIMIT else pipelines.streamed
     (train, train_eval, validation, test), counts = build(splits, len(source.class_names), batch_size, seed)
@@ -123,14 +128,19 @@ def load(
         mean=mean,
         variance=variance,
         flippable=source.flippable,
+        notes=(*source.notes, *cut.missing_classes(splits, source.class_names), *_equal_files(splits)),
     )
 
 
-def _check(dataset: Any, batch_size: Any, train_size: Any, validation_split: Any, seed: Any) -> None:
+def _check(dataset: Any, batch_size: Any, channels: Any, train_size: Any, validation_split: Any, seed: Any) -> None:
     if not isinstance(dataset, str) or not dataset:
         raise UserError(f"dataset must be digits, folder:PATH or a name of TensorFlow Datasets; got {dataset!r}.")
     if not _is_integer(batch_size, minimum=1):
         raise UserError(f"batch_size must be a whole number of at least 1; got {batch_size!r}.")
+    if channels not in (None, 1, 3):
+        raise UserError(f"channels must be 1 for grey images or 3 for coloured ones; got {channels!r}.")
+    if channels and not dataset.startswith("folder:"):
+        raise UserError(f"channels is for a folder of images; {dataset} has its own.")
     if train_size is not None and not _is_integer(train_size, minimum=1):
         raise UserError(f"train_size must be a whole number of at least 1, or None for all; got {train_size!r}.")
     if not isinstance(validation_split, numbers.Real) or not 0 < float(validation_split) < 1:
@@ -154,46 +164,19 @@ def _height_and_width(image_size: Any) -> tuple[int, int] | None:
     return int(pair[0]), int(pair[1])
 
 
-def _open(dataset: str, data_dir: str | None, image_size: tuple[int, int] | None) -> sources.Source:
+def _open(
+    dataset: str, data_dir: str | None, image_size: tuple[int, int] | None, channels: int | None
+) -> sources.Source:
     if dataset == "digits":
         return sources.open_digits(image_size)
     if dataset.startswith("folder:"):
-        return sources.open_folder(dataset.removeprefix("folder:"), image_size)
+        return folders.open_folder(dataset.removeprefix("folder:"), image_size, channels)
     return tfds_source.open_tfds(dataset, data_dir, image_size)
 
 
-def _cut(
-    source: sources.Source, train_size: int | None, validation_split: float, seed: int
-) -> tuple[sources.Split, sources.Split, sources.Split]:
-    """The training, validation and test splits, which share no example."""
-    train, validation, test = source.train, source.validation, source.test
-    if test is None:
-        test, validation = validation, None
-    if test is None:
-        train, test = _set_aside(train, round(HOLD_OUT * train.size), seed=0)
-    if validation is None:
-        train, validation = _set_aside(train, round(validation_split * train.size), seed)
-    if train_size is None:
-        return train, validation, test
-    classes = len(source.class_names)
-    if not classes <= train_size <= train.size:
-        raise UserError(
-            f"train_size must lie between {classes} (the classes of {source.name}) and {train.size} "
-            f"(what is left for training); got {train_size}."
-        )
-    return train.take(_permutation(train, seed)[:train_size]), validation, test
-
-
-def _set_aside(split: sources.Split, count: int, seed: int) -> tuple[sources.Split, sources.Split]:
-    """The rest of a split, and `count` examples picked at random; a `UserError` where either is empty."""
-    if not 0 < count < split.size:
-        raise UserError(
-            f"The {split.size} training examples of {split.origin} can't be cut in two parts of "
-            f"{split.size - count} and {count}: provide more examples, or another validation_split."
-        )
-    order = _permutation(split, seed)
-    return split.take(order[count:]), split.take(order[:count])
-
-
-def _permutation(split: sources.Split, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).permutation(split.size)
+def _equal_files(splits: tuple[sources.Split, sources.Split, sources.Split]) -> Iterator[str]:
+    """What to say of images that were trained on and are to be judged by."""
+    for name, split in (("validation", splits[1]), ("test", splits[2])):
+        count = folders.equal_files(splits[0], split)
+        if count:
+            yield f"{count} of the {split.size} {name} images have the same content as a training image."

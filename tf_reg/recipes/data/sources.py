@@ -1,15 +1,12 @@
-"""Where images come from: splits that can be cut before one image is read; the digits; folders of images."""
+"""Where images come from: splits that can be cut before one image is read; the digits."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import pathlib
 import re
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -17,7 +14,6 @@ from tf_reg._checks import UserError
 
 Shape = tuple[int | None, int | None, int]
 DIGITS_TEST_SIZE = 360
-SPLIT_FOLDERS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,22 +26,31 @@ class Split:
         origin: What an error calls it, for example `"the folder pets"`.
         indices: Ascending int64 numbers, shape `(size,)`, of the stored examples that belong to the split.
         read: Maps such numbers to a `tf.data.Dataset` of those `(record, label)`, in that order.
+        read_labels: Maps such numbers to the labels of those examples, int64 `(size,)`.
         decode: Maps a record to an image, uint8 `(height, width, channels)`.
         describe: Maps one number to what an error calls that example, for example its file.
         shuffle_buffer: How many records may be held to shuffle the split when it is streamed.
+        paths: The paths of all stored examples, where each is a file.
     """
 
     origin: str
     indices: np.ndarray
     read: Callable[[np.ndarray], tf.data.Dataset]
+    read_labels: Callable[[np.ndarray], np.ndarray]
     decode: Callable[[Any], Any]
     describe: Callable[[int], str]
     shuffle_buffer: int
+    paths: np.ndarray | None = None
 
     @property
     def size(self) -> int:
         """The number of examples."""
         return len(self.indices)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The examples' labels, int64 `(size,)`."""
+        return self.read_labels(self.indices)
 
     def take(self, positions: np.ndarray) -> Split:
         """The split that holds only the examples at these positions, in stored order."""
@@ -54,7 +59,18 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What a data set's owner provides; `validation` and `test` are None where there is no such split."""
+    """What a data set's owner provides.
+
+    Args:
+        name: The name of the data set.
+        train: The training split.
+        validation: The validation split; None where there is none.
+        test: The test split; None where there is none.
+        class_names: The names of the classes, in the order of the labels.
+        image_shape: `(height, width, channels)`.
+        flippable: Whether a mirrored image keeps its class.
+        notes: What is to be said to the user, a sentence each.
+    """
 
     name: str
     train: Split
@@ -63,6 +79,7 @@ class Source:
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     flippable: bool
+    notes: tuple[str, ...] = ()
 
 
 def final_shape(name: str, shape: Shape, image_size: tuple[int, int] | None) -> tuple[int, int, int]:
@@ -97,17 +114,19 @@ def reason(error: BaseException) -> str:
 
 def array_split(
     origin: str,
-    records: np.ndarray,
+    records: Any,
     labels: np.ndarray,
     decode: Callable[[Any], Any],
     describe: Callable[[int], str],
+    paths: np.ndarray | None = None,
 ) -> Split:
-    """A split whose records, shape `(size, ...)`, and int labels, shape `(size,)`, are in memory."""
+    """A split in memory: an array of records, `(size, ...)`, or a dictionary of some, and int labels, `(size,)`."""
 
     def read(indices: np.ndarray) -> tf.data.Dataset:
-        return tf.data.Dataset.from_tensor_slices((records[indices], labels[indices].astype("int64")))
+        picked = tf.nest.map_structure(lambda array: array[indices], records)
+        return tf.data.Dataset.from_tensor_slices((picked, labels[indices].astype("int64")))
 
-    return Split(origin, np.arange(len(records)), read, decode, describe, shuffle_buffer=len(records))
+    return Split(origin, np.arange(len(labels)), read, labels.__getitem__, decode, describe, len(labels), paths)
 
 
 def open_digits(image_size: tuple[int, int] | None) -> Source:
@@ -124,79 +143,3 @@ def open_digits(image_size: tuple[int, int] | None) -> Source:
     train, test = train_test_split(whole.indices, test_size=DIGITS_TEST_SIZE, random_state=0, stratify=bunch.target)
     names = tuple(str(name) for name in bunch.target_names)
     return Source("digits", whole.take(train), None, whole.take(test), names, shape, flippable=False)
-
-
-def open_folder(folder: str, image_size: tuple[int, int] | None) -> Source:
-    """A folder with one sub-folder a class, or with `train/` and `test/` or `val/` that each have these."""
-    path = pathlib.Path(os.path.expanduser(folder))
-    if not folder or not path.is_dir():
-        problem = "is not a folder" if path.exists() else "does not exist"
-        raise UserError(f"folder:PATH needs a folder of images, one sub-folder a class; {folder!r} {problem}.")
-    shape = final_shape(f"folder:{folder}", (None, None, 3), image_size)
-    paths = _split_folders(path)
-    listed = {split: _list_images(where) for split, where in paths.items()}
-    names = listed["train"][2]
-    for split, (_, _, other_names) in listed.items():
-        if other_names != names:
-            differing = ", ".join(sorted(set(names) ^ set(other_names)))
-            raise UserError(
-                f"{paths['train']} and {paths[split]} must hold the same class folders; "
-                f"only one of them has {differing}."
-            )
-    splits = {key: _folder_split(paths[key], files, labels, shape) for key, (files, labels, _) in listed.items()}
-    return Source(
-        f"folder:{folder}",
-        splits["train"],
-        splits.get("validation"),
-        splits.get("test"),
-        names,
-        shape,
-        flippable=False,
-    )
-
-
-def _split_folders(path: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Which folder holds which split: `path` itself is the training split unless laid out as ImageNet is."""
-    found = _sub_folders(path)
-    splits = [name for name in found if name in SPLIT_FOLDERS]
-    if "train" not in splits or (len(splits) == 1 and len(found) > 1):
-        return {"train": path}
-    if "val" in splits and "validation" in splits:
-        raise UserError(f"{path} has both val and validation: keep one of the two.")
-    return {SPLIT_FOLDERS[name]: path / name for name in splits}
-
-
-def _sub_folders(path: pathlib.Path) -> list[str]:
-    try:
-        return sorted(item.name for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
-    except OSError as error:
-        raise UserError(f"The folder {path} can't be read: {reason(error)}.") from error
-
-
-def _list_images(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """The image files below `path`, their labels and the class names, as Keras finds and sorts them."""
-    classes = _sub_folders(path)
-    if len(classes) < 2:
-        found = f"only one ({classes[0]})" if classes else "no sub-folder"
-        raise UserError(f"{path} must hold at least two sub-folders, one a class; it has {found}.")
-    try:
-        listed = keras.utils.image_dataset_from_directory(
-            str(path), label_mode="int", image_size=(1, 1), batch_size=None, shuffle=False, verbose=False
-        )
-    except ValueError:
-        raise UserError(f"{path} holds no image (jpg, png, gif or bmp) in its class folders.") from None
-    files = listed.file_paths
-    numbers = {name: label for label, name in enumerate(classes)}
-    labels = np.array([numbers[file[len(str(path)) :].strip(os.sep).split(os.sep)[0]] for file in files])
-    empty = sorted(set(numbers.values()) - set(labels.tolist()))
-    if empty:
-        raise UserError(f"No image (jpg, png, gif or bmp) in the class folder {path / classes[empty[0]]}.")
-    return np.array(files, dtype=object), labels, tuple(classes)
-
-
-def _folder_split(path: pathlib.Path, files: np.ndarray, labels: np.ndarray, shape: tuple[int, int, int]) -> Split:
-    def decode(file: Any) -> Any:
-        return tf.io.decode_image(tf.io.read_file(file), channels=3, expand_animations=False)
-
-    decode_image = decode_to(shape, decode, resize=True)
-    return array_split(f"the folder {path}", files, labels, decode_image, lambda index: str(files[index]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import logging
 import os
 import queue
@@ -199,7 +200,19 @@ def _split(name: str, builder: Any, split: str, image_key: str, decode: Any) -> 
         records = _records(builder, split, image_key, origin)
         return records if len(indices) == size else _pick(records, indices, size)
 
-    return Split(origin, np.arange(size), read, decode, f"example {{}} of {origin}".format, SHUFFLE_BUFFER)
+    @functools.cache
+    def all_labels() -> np.ndarray:
+        labels = _records(builder, split, image_key, origin).map(lambda _, label: label).batch(4096)
+        try:
+            return np.concatenate([part.numpy() for part in labels])
+        except tf.errors.OpError as error:
+            raise UserError(f"{origin} can't be read, so it is damaged: {reason(error)}.") from error
+
+    def read_labels(indices: np.ndarray) -> np.ndarray:
+        return all_labels()[indices]
+
+    describe = f"example {{}} of {origin}".format
+    return Split(origin, np.arange(size), read, read_labels, decode, describe, SHUFFLE_BUFFER)
 
 
 def _records(builder: Any, split: str, image_key: str, origin: str) -> tf.data.Dataset:

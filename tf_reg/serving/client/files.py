@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_reg import _images
 from tf_reg._checks import UserError
 from tf_reg.serving.client.server import Tensor
 
@@ -49,18 +50,22 @@ def _array(file: Path, tensor: Tensor) -> np.ndarray:
 
 def _image(file: Path, tensor: Tensor) -> np.ndarray:
     content = file.read_bytes()
-    if tensor.dtype == "string":
-        return np.array([content], object)
+    header = _images.header(content)
+    if tensor.dtype == "string":  # for the server's decoder, which is TensorFlow's
+        return np.array([content if header is None or header.plain else _images.as_png(content, 3)], object)
     if len(tensor.shape) != 4 or None in tensor.shape[1:] or tensor.shape[3] not in (1, 3, 4):
         raise UserError(f"{file} is no .npy file, and the model takes no images: {tensor.dtype} {_show(tensor.shape)}.")
     import tensorflow as tf
 
     height, width, channels = tensor.shape[1:]
     try:
-        image = tf.io.decode_image(content, channels=channels, expand_animations=False)
-    except tf.errors.InvalidArgumentError as error:
+        if header is None or header.plain or channels == 4:
+            image = tf.io.decode_image(content, channels=channels, expand_animations=False)
+        else:
+            image = _images.decode(content, int(channels or 3))
+    except (tf.errors.InvalidArgumentError, ValueError) as error:
         raise UserError(
-            f"{file} can't be decoded as an image: it is damaged, or of a kind that TensorFlow can't decode for "
+            f"{file} can't be decoded as an image: it is damaged, or of a kind that can't be decoded for "
             f"{_show(tensor.shape)}."
         ) from error
     image = tf.round(tf.image.resize(image, (height, width), antialias=True))

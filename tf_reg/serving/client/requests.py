@@ -31,8 +31,10 @@ class Request(NamedTuple):
 def prepare(client: Client, files: Sequence[Path], signature: str | None) -> Request:
     """Make one request of all files, for the signature that fits them best.
 
-    Images go as they are to `serving_bytes`, where the model has it; elsewhere they are decoded and resized as in
-    training, to floats from 0 to 255 or to bytes.
+    Images go as files to `serving_bytes`, where the model has it; elsewhere they are decoded and resized as in
+    training, to floats from 0 to 255 or to bytes. A file that the server's decoder would not show as a person sees it
+    (turned by EXIF, transparent, with 16 bits a channel, of a format that TensorFlow doesn't know) goes as a PNG file
+    of what a person sees.
 
     Args:
         client: Whom to ask what the model takes.
@@ -122,6 +124,8 @@ def _said(outputs: Arrays, classes: Sequence[str] | None, top: int) -> list[str]
     row = outputs.get("probabilities")
     if row is None or row.ndim != 1:
         return [f"{key} {np.array2string(array, precision=4)}" for key, array in outputs.items()]
+    if not np.isfinite(row).all():
+        return ["no answer: the model gives NaN or an infinite number"]
     if len(row) == 1:  # a sigmoid: how probable the second of two classes is
         row = np.array([1 - row[0], row[0]])
         classes = classes if classes and len(classes) == 2 else None

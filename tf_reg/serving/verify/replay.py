@@ -85,6 +85,8 @@ def judge(case: Case, answers: Sequence[Sequence[np.ndarray]], tolerance: float)
         if first.shape[:1] != (size,) or among.shape[:1] != (2 * size,):
             problems.append(f"the output {name} has no batch axis: {first.shape} for {size} examples")
             continue
+        if _is_broken(case, first):
+            problems.append(f"the output {name} is NaN or infinite, although the inputs are finite")
         if not _identical(first, second):
             problems.append(f"the output {name} differs when the same request is repeated")
         together = np.concatenate([among[size:], among[size - 1 :: -1] if size else among, *alone])
@@ -136,6 +138,21 @@ def random_inputs(signature: Signature, examples: int = 3) -> dict[str, np.ndarr
         high = 255 if "float" in tensor.dtype or tensor.dtype == "uint8" else 2
         made[name] = generator.uniform(0, high, shape).astype(tensor.dtype)
     return made
+
+
+def _is_broken(case: Case, outputs: np.ndarray) -> bool:
+    """Whether an output of an example is not finite although all of the example's inputs are."""
+    fine = np.ones(case.size, bool)
+    for array in case.inputs.values():
+        fine &= _finite(array)
+    return bool(np.any(fine & ~_finite(outputs)))
+
+
+def _finite(array: np.ndarray) -> np.ndarray:
+    """Which examples hold finite numbers alone, `(examples,)`."""
+    if array.dtype.kind != "f":
+        return np.ones(len(array), bool)
+    return np.isfinite(array.reshape(len(array), -1)).all(axis=1)
 
 
 def _identical(first: np.ndarray, second: np.ndarray) -> bool:
