@@ -1,4 +1,4 @@
-"""The README's page for people who come from elsewhere: every row against the other library."""
+"""The page for people who come from another library: every row of its tables against that library."""
 
 import re
 
@@ -12,7 +12,7 @@ import tf_reg
 from tests.tools import ROOT, require_module
 
 v1 = tf.compat.v1
-PAGE = (ROOT / "README.md").read_text().partition("## You have it in")[2].partition("\n## ")[0]
+PAGE = (ROOT / "docs/migration.md").read_text().partition("\n## PyTorch")[2].partition("\n## Old names")[0]
 ROWS = {}
 
 RANDOM = np.random.default_rng(0)
