@@ -1,8 +1,10 @@
 """Every shell command of the pages has flags that exist and files that exist."""
 
+import functools
 import re
 import runpy
 import sys
+import tempfile
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +17,8 @@ from tf_reg.recipes import comparison, run
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TOOLS = {"pytest", "ruff", "mypy", "lint-imports", "sphinx-build"}
-VERBS = {"train", "compare", "export", "predict", "verify"}
+VERBS = {"train", "compare", "export", "predict", "verify", "serving-config"}
+SUFFIXES = {".png", ".npy", ".h5", ".json", ".keras", ".py"}
 ALL = [(page, words) for page in PAGES for words in commands(page)]
 
 
@@ -61,24 +64,36 @@ def test_our_programs_have_these_flags(page, words, monkeypatch, capsys):
         with pytest.raises(SystemExit):
             start([*words[: len(words) - len(arguments)], *subcommand, "--help"], monkeypatch)
         known = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
-        assert flags <= known | {flag.replace("--no-", "--") for flag in known}
+        assert flags <= known
+
+
+def paths(arguments):
+    """Which of a command's arguments are the paths of files, or the folders of data sets."""
+    values = [word for word in arguments if not word.startswith("-")]
+    named = [word for word in values if "/" in word or Path(word).suffix in SUFFIXES or word.startswith("folder:")]
+    return [word.removeprefix("folder:") for word in named]
 
 
 class Stop(SystemExit):
     """Raised in the place of a training, with its configuration."""
 
 
-def configuration(words, monkeypatch, folder):
+@functools.cache
+def configuration(*words):
     """The configuration that a command of train.py or compare.py asks for."""
 
     def stop(config, *_):
         raise Stop(config)
 
-    monkeypatch.setattr(run, "run", stop)
-    monkeypatch.setattr(comparison, "compare", stop)
-    monkeypatch.chdir(folder)
-    with pytest.raises(Stop) as stopped:
-        start(words, monkeypatch)
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(run, "run", stop)
+        patch.setattr(comparison, "compare", stop)
+        patch.chdir(folder)
+        for name in paths(words[2:]):  # what the training would read
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_text('{"reg": "l1l2"}' if name.endswith(".json") else "")
+        with pytest.raises(Stop) as stopped:
+            start(list(words), patch)
     return stopped.value.code
 
 
@@ -90,25 +105,20 @@ TRAINING = [
 
 
 @pytest.mark.parametrize(("page", "words"), identified(TRAINING))
-def test_trainings_are_possible(page, words, monkeypatch, tmp_path):
+def test_trainings_are_possible(page, words):
     """All values are allowed, and no flag is without effect."""
-    (tmp_path / "runs/digits-mlp-l1l2").mkdir(parents=True)
-    (tmp_path / "runs/digits-mlp-l1l2/config.json").write_text('{"reg": "l1l2"}')
-    config = configuration(words, monkeypatch, tmp_path)
+    config = configuration(*words)
     assert config.name == (words[words.index("--name") + 1] if "--name" in words else None)
 
 
-FILE = re.compile(r"(?:folder:)?([\w./-]+(?:\.(?:png|npy|h5|json|keras|py|toml|cff|md)|/[\w.-]+|photos))$")
-
-
-def written_before(page, words, monkeypatch, folder):
+def written_before(page, words):
     """The folders that the trainings of a page write before a command."""
     made = set()
     for other in commands(page):
         if other == words:
             return made
         if (page, other) in TRAINING:
-            config = configuration(other, monkeypatch, folder)
+            config = configuration(*other)
             made |= {f"{parent}/{name}" for name in run_names(config) for parent in ("runs", "saved_models")}
     return made
 
@@ -118,15 +128,12 @@ def run_names(config):
 
 
 @pytest.mark.parametrize(("page", "words"), identified(OURS))
-def test_files_exist_or_are_written_before_or_are_the_readers(page, words, monkeypatch, tmp_path):
-    (_, _), arguments = program(words)
-    named = {match[1] for word in arguments if (match := FILE.match(word)) and not word.startswith("-")}
+def test_files_exist_or_are_written_before_or_are_the_readers(page, words):
+    _, arguments = program(words)
     sentences = re.findall(r"[^.\n]*`[^\n]*(?:your files|Keras publishes)", outside_code(page))
     readers = set(re.findall(r"`([\w./-]+)`", " ".join(sentences)))
-    (tmp_path / "runs/digits-mlp-l1l2").mkdir(parents=True)
-    (tmp_path / "runs/digits-mlp-l1l2/config.json").write_text('{"reg": "l1l2"}')
-    made = written_before(page, words, monkeypatch, tmp_path)
-    for name in named - readers:
+    made = written_before(page, words)
+    for name in set(paths(arguments)) - readers:
         assert (ROOT / name).exists() or "/".join(Path(name).parts[:2]) in made, f"{name} doesn't exist"
 
 
