@@ -56,3 +56,14 @@ html_theme_options = {
     "footer_start": [],
     "footer_end": [],
 }
+
+
+def plain_property(app, what, name, obj, options, lines):
+    """Keep napoleon from reading "a: b" at the start of a property's docstring as a type and a text."""
+    if what == "property":
+        lines.insert(0, "")
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", plain_property, priority=400)

@@ -109,7 +109,7 @@ class Proximal(OptimizerWrapper):
 
     @property
     def strength(self) -> Any:
-        """A variable that multiplies all penalties, or a schedule's value at the next step."""
+        """The multiplier of all penalties: a variable, or a schedule's value at the next step."""
         if isinstance(self._strength, LearningRateSchedule):
             return self._strength(self.calls)
         return self._strength
