@@ -59,9 +59,9 @@ html_theme_options = {
 
 
 def plain_property(app, what, name, obj, options, lines):
-    """Keep napoleon from reading "a: b" at the start of a property's docstring as a type and a text."""
+    """Keep napoleon from reading "a: b" in a property's first line as a type and a text: an empty comment comes first."""
     if what == "property":
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]
 
 
 def setup(app):
