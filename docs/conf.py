@@ -59,7 +59,7 @@ html_theme_options = {
 
 
 def plain_property(app, what, name, obj, options, lines):
-    """Keep napoleon from reading "a: b" in a property's first line as a type and a text: an empty comment comes first."""
+    """Put an empty comment first: napoleon reads "a: b" in a property's first line as a type and a text."""
     if what == "property":
         lines[:0] = ["..", ""]
 
