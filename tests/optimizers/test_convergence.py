@@ -79,7 +79,7 @@ def data(tasks=None):
     return x, y if tasks else y[:, 0]
 
 
-# What scikit-learn solves, as a penalty in Keras' terms beside the mean squared error: 2 alpha, see the README.
+# What scikit-learn solves, as a penalty in Keras' terms beside the mean squared error: 2 alpha, see docs/migration.md.
 def lasso():
     x, y = data()
     found = Lasso(alpha=ALPHA, fit_intercept=False, tol=1e-14, max_iter=100_000).fit(x, y).coef_

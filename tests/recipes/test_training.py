@@ -418,7 +418,7 @@ def test_a_folder_is_named_after_its_last_part(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_articles_network_on_fashion_mnist_becomes_sparse(train, fashion_mnist_dir):
-    """The README's command, of which three seeds had 91.5 to 92.0 %; then 80 % zeros, within a point."""
+    """The command of docs/results.md, of which three seeds had 91.5 to 92.0 %; then 80 % zeros, within a point."""
     data = ("--dataset", "fashion_mnist", "--data-dir", fashion_mnist_dir)
     flags = (*data, "--model", "cnn", "--dropout", 0.5, "--quiet")
     penalty = ("--reg", "l2", "--l2", 1e-4)

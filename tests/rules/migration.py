@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_reg
 from tests.tools import ROOT
 
-PAGE = (ROOT / "README.md").read_text().partition("## You have it in")[2].partition("\n## ")[0]
+PAGE = (ROOT / "docs/migration.md").read_text().partition("\n## PyTorch")[2].partition("\n## Old names")[0]
 
 RANDOM = np.random.default_rng(0)
 N, D = 60, 6
