@@ -111,7 +111,7 @@ class Proximal(OptimizerWrapper):
 
     def _claim(self, variables: Sequence[keras.Variable]) -> None:
         self._ledger.claim(variables)
-        warn_of_clipping(self.inner_optimizer, self._ledger.claims(variables), self._state.first_strength)
+        warn_of_clipping(self.inner_optimizer, self._ledger.claimed(variables), self._state.first_strength)
 
     @property
     def scheduled(self) -> bool:

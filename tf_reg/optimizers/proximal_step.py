@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from tf_reg._backend import Tensor, branches_on_values
+from tf_reg._backend import Tensor, is_known
 from tf_reg._xla import update
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.ownership import Claim
@@ -26,7 +26,7 @@ def zeros_to_keep(claims: Sequence[Claim], frozen: keras.Variable) -> list[Mask]
     if not claims:
         return []
     values = [ops.stop_gradient(claim.variable) for claim in claims]
-    if branches_on_values():
+    if is_known(frozen.value):
         return [ops.equal(value, 0) for value in values] if bool(frozen.value) else [None] * len(values)
     return ops.cond(
         frozen.value,
