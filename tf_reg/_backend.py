@@ -73,6 +73,15 @@ def is_known(value: Tensor) -> bool:
     return not in_a_graph()
 
 
+def without_gradients() -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which torch records no operation for a backward pass. Other backends record none anyway."""
+    if keras.backend.backend() != "torch":
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.no_grad()
+
+
 def loop(times: int, body: Callable[[Any, Any], Any], carry: Any) -> Any:
     """Return `carry` after `times` calls `carry = body(number, carry)`, one after the other, compiled or not.
 

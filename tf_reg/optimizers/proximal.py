@@ -201,7 +201,7 @@ class Proximal(OptimizerWrapper):
             strength = ops.zeros_like(strength)
         self._late = False
         self.inner_optimizer.apply(grads, variables)
-        new = preconditioner.number(self.inner_optimizer, rate)
+        new = preconditioner.step_size(self.inner_optimizer, rate)
         amount, due = self._state.advance(self.inner_optimizer, new, strength, self.calls, self._calls_per_map)
         apply_maps(self.inner_optimizer, claims, zeros, amount, due, self._ledger.compiled())
         before = ops.floor_divide(self.calls - 1, self.calls_per_update)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
-from tf_reg._backend import Tensor, is_known
+from tf_reg._backend import Tensor, is_known, without_gradients
 from tf_reg._xla import update
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.ownership import Claim
@@ -25,9 +26,9 @@ def zeros_to_keep(claims: Sequence[Claim], frozen: keras.Variable) -> list[Mask]
     """
     if not claims:
         return []
+    if is_known(frozen.value) and not bool(frozen.value):
+        return [None] * len(claims)
     values = [ops.stop_gradient(claim.variable) for claim in claims]
-    if is_known(frozen.value):
-        return [ops.equal(value, 0) for value in values] if bool(frozen.value) else [None] * len(values)
     return ops.cond(
         frozen.value,
         lambda: [ops.equal(value, 0) for value in values],
@@ -62,19 +63,25 @@ def apply_maps(
     def mapped() -> list[Tensor]:
         return [_mapped(optimizer, claim, zero, amount) for claim, zero in zip(claims, zeros, strict=True)]
 
-    update([claim.variable for claim in claims], mapped, due)
+    with without_gradients():
+        update([claim.variable for claim in claims], mapped, due)
 
 
 def _mapped(optimizer: keras.optimizers.Optimizer, claim: Claim, zero: Mask, amount: Tensor) -> Tensor:
-    value = ops.stop_gradient(claim.variable)
+    value = ops.convert_to_tensor(claim.variable)
     if zero is not None:
         value = ops.where(zero, ops.zeros_like(value), value)
     factor = preconditioner.factor(optimizer, claim.variable)
-    mapped = claim.map(value, amount if factor is None else ops.cast(amount, factor.dtype) * factor)
+    mapped = claim.map(value, amount if factor is None else _as(amount, factor.dtype) * factor)
     if mapped is None:
         raise ValueError(
             f"A proximal map returns the new weights. Received None from that of {claim.stand_in.regularizer!r}: "
             "look at the function that was given to tf_reg.register_prox."
         )
-    value = ops.cast(mapped, value.dtype)
+    value = _as(mapped, value.dtype)
     return value if claim.variable.constraint is None else claim.variable.constraint(value)
+
+
+def _as(value: Tensor, dtype: Any) -> Tensor:
+    """Return a tensor in a dtype. `ops.cast` takes time on torch even if there is nothing to do."""
+    return value if value.dtype == dtype else ops.cast(value, dtype)
