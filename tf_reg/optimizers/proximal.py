@@ -16,7 +16,7 @@ from tf_reg.optimizers.clipping import warn_of_clipping
 from tf_reg.optimizers.ownership import Ledger
 from tf_reg.optimizers.proximal_step import apply_maps, zeros_to_keep
 from tf_reg.optimizers.state import State
-from tf_reg.optimizers.wrapper import OptimizerWrapper
+from tf_reg.optimizers.wrapper import OptimizerWrapper, variables_of
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")
@@ -99,7 +99,7 @@ class Proximal(OptimizerWrapper):
         """
         model = variables if isinstance(variables, keras.Layer) else None
         if not self.built:
-            variables = _variables_of(model) if model is not None else variables
+            variables = variables_of(model) if model is not None else variables
             super().build(variables)
             self._state.build(self)
             self._late = in_apply()
@@ -249,12 +249,3 @@ class Proximal(OptimizerWrapper):
             for name in ("inner_optimizer", "strength")
         }
         return cls(**{**config, **made})
-
-
-def _variables_of(model: keras.Layer) -> list[keras.Variable]:
-    if not model.built:
-        raise ValueError(
-            f"build expects a model that has its variables. Received: {model.name!r}, which isn't built. Call it on a "
-            "batch of data, or call its build, before optimizer.build(model)."
-        )
-    return model.trainable_variables
