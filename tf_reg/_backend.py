@@ -60,9 +60,26 @@ def in_a_graph() -> bool:
     return not tf.executing_eagerly()
 
 
-def branches_on_values() -> bool:
-    """Return whether Python can branch on the value of a tensor now: operations run at once, and none is traced."""
-    return keras.backend.backend() == "torch" or (keras.backend.backend() == "tensorflow" and not in_a_graph())
+def is_known(value: Tensor) -> bool:
+    """Return whether Python can branch on the value of a tensor: it isn't a placeholder in a function that is traced.
+
+    Args:
+        value: A tensor of the backend.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return not isinstance(value, jax.core.Tracer)
+    return not in_a_graph()
+
+
+def without_gradients() -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which torch records no operation for a backward pass. Other backends record none anyway."""
+    if keras.backend.backend() != "torch":
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.no_grad()
 
 
 def loop(times: int, body: Callable[[Any, Any], Any], carry: Any) -> Any:

@@ -10,11 +10,7 @@ from tests.optimizers.test_saving import script
 pytestmark = pytest.mark.contract
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="MirroredStrategy is TensorFlow's")
-def test_two_mirrored_devices_equal_one():
-    """20 steps in float64 on two logical devices, then frozen ones: SGD, Adam, groups, `every`, moving averages."""
-    code = """
+CODE = """
     import contextlib
     import keras, numpy as np, tensorflow as tf
     from tf_reg import GroupLasso, Proximal
@@ -48,5 +44,11 @@ def test_two_mirrored_devices_equal_one():
                 np.testing.assert_allclose(a, b, atol=1e-10)
     print("equal")
     """
-    result = script(code)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="MirroredStrategy is TensorFlow's")
+def test_two_mirrored_devices_equal_one():
+    """20 steps in float64 on two logical devices, then frozen ones: SGD, Adam, groups, `every`, moving averages."""
+    result = script(CODE)
     assert result.stdout.endswith("equal\n"), result.stderr

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from tf_reg._backend import Tensor, branches_on_values
+from tf_reg._backend import Tensor, is_known
 from tf_reg._trainer import model_in_train_step, model_with, trainer, trains_with
 from tf_reg.penalties.registry import ProximalMap, proximal_map
 from tf_reg.penalties.stand_in import OutOfGradient, unwrapped
@@ -79,6 +79,7 @@ class Ledger:
                 continue
             if isinstance(present, OutOfGradient):
                 present.holders.append(self.held)
+                present.reset()
             else:
                 variable.regularizer = OutOfGradient(present, self.held)
             self._claims[id(variable)] = Claim(variable, variable.regularizer, to_zero)
@@ -117,7 +118,7 @@ class Ledger:
         Raises:
             ValueError: A variable got another regularizer since it was claimed.
         """
-        found = [self._claims[id(variable)] for variable in variables if id(variable) in self._claims]
+        found = self.claimed(variables)
         for claim in found:
             if claim.variable.regularizer is not claim.stand_in:
                 raise ValueError(
@@ -126,17 +127,29 @@ class Ledger:
                 )
         free = [claim for claim in found if not claim.stand_in.in_gradient()]
         if found and not free:
-            self._learn()
+            self._learn(compiled=not is_known(found[0].variable.value))
         return free
 
-    def _learn(self) -> None:
-        """Remember the training that is running: it calls the optimizer, which was not known when it took the loss."""
+    def claimed(self, variables: Sequence[Any]) -> list[Claim]:
+        """Return all claims on variables.
+
+        Args:
+            variables: Keras variables.
+        """
+        return [self._claims[id(variable)] for variable in variables if id(variable) in self._claims]
+
+    def _learn(self, compiled: bool) -> None:
+        """Remember that the training that is running calls the optimizer. It was not known when the loss was computed.
+
+        Args:
+            compiled: Whether the step is compiled, so that it keeps what was known when it was traced.
+        """
         model = model_in_train_step()
         if model is not None:
             self.note(model)
         elif trainer() is None:
             self._latest = None
-        if not branches_on_values():
+        if compiled:
             warnings.warn(
                 "The gradients that this compiled step gives to tf_reg.Proximal have the penalties in them already: "
                 "nothing said that this training uses the optimizer. No weight will become exactly zero. Call "

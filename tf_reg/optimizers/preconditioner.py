@@ -1,18 +1,19 @@
-"""The step that a Keras optimizer takes in its own metric: a number, times a factor per weight where it adapts.
+"""The step size of a Keras optimizer and its preconditioner, which a proximal step must use as well.
 
-A penalty that is paid by a proximal step must be paid at the rate at which the optimizer follows the gradient, or the
-two meet at the wrong weights. Keras' rules, with g the gradient and t the count of updates, from 1:
+A proximal operator must move the weights at the same rate at which the optimizer follows the gradient. Otherwise the
+penalty and the data balance at the wrong weights. Keras' rules, with g the gradient and t the number of updates, from
+1:
 
-| optimizer | number | factor per weight |
+| optimizer | step size | preconditioner, per weight |
 |---|---|---|
 | SGD | `lr` | 1 |
 | Adam, AdamW | `lr * sqrt(1 - beta_2^t)` | `1 / (sqrt(v) + epsilon)`; amsgrad: of its largest v |
 | RMSprop | `lr` | `1 / sqrt(v + epsilon)`; centered: of `v - mean(g)^2 + epsilon` |
 | Adagrad | `lr` | `1 / sqrt(sum(g^2) + epsilon)` |
 
-Adam's `1 - beta_1^t` isn't there, because it makes an average of gradients out of their sum. With momentum m a
-gradient goes on working for many steps: the number n becomes `tau <- m * tau + n`, and with Nesterov's
-`m * tau + n`. Yun, Lozano & Yang 2021, "Adaptive proximal gradient methods for structured neural networks".
+Adam's factor `1 - beta_1^t` is missing on purpose: it turns a sum of gradients into an average. With momentum m, a
+gradient contributes to many updates. The step size s then becomes `tau <- m * tau + s`, and with Nesterov's momentum
+`m * tau + s`. Yun, Lozano & Yang 2021, "Adaptive proximal gradient methods for structured neural networks".
 """
 
 from __future__ import annotations
@@ -30,9 +31,13 @@ SUPPORTED = "SGD (plain, momentum, Nesterov), Adam, AdamW, RMSprop and Adagrad"
 
 
 def check(optimizer: Any) -> None:
-    """Raise `ValueError` for an optimizer whose metric isn't known.
+    """Check that the step of an optimizer is known.
 
-    A subclass that has its own `update_step` isn't known either.
+    Args:
+        optimizer: A Keras optimizer.
+
+    Raises:
+        ValueError: Another optimizer than those of the table, or a subclass with an `update_step` of its own.
     """
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         raise ValueError(
@@ -54,12 +59,12 @@ def _family(optimizer: Any) -> type | None:
     return None
 
 
-def number(optimizer: keras.optimizers.Optimizer, learning_rate: Tensor) -> Tensor:
-    """The number of the table, just after the optimizer has made its update.
+def step_size(optimizer: keras.optimizers.Optimizer, learning_rate: Tensor) -> Tensor:
+    """Return the step size of the table, just after the optimizer has made its update. A scalar.
 
     Args:
         optimizer: A supported optimizer.
-        learning_rate: The learning rate of that update, a scalar.
+        learning_rate: The learning rate of that update. A scalar.
     """
     if _family(optimizer) is not keras.optimizers.Adam:
         return learning_rate
@@ -68,12 +73,12 @@ def number(optimizer: keras.optimizers.Optimizer, learning_rate: Tensor) -> Tens
 
 
 def with_momentum(optimizer: keras.optimizers.Optimizer, tau: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
-    """The next `tau` and the number in effect; both are `new` without momentum.
+    """Return the next `tau` and the step size with momentum. Without momentum both are `new`.
 
     Args:
         optimizer: A supported optimizer.
-        tau: The `tau` of the update before, a scalar; 0 before the first.
-        new: The number of this update, a scalar.
+        tau: The `tau` of the update before; 0 before the first update. A scalar.
+        new: The step size of this update. A scalar.
     """
     momentum = getattr(optimizer, "momentum", 0.0)
     tau = tau * momentum + new
@@ -92,13 +97,13 @@ def reach(optimizer: keras.optimizers.Optimizer, learning_rate: Tensor, tau: Ten
 
     Args:
         optimizer: A supported optimizer.
-        learning_rate: The learning rate of the update, a scalar.
-        tau: The number in effect of `with_momentum`, a scalar.
+        learning_rate: The learning rate of the update. A scalar.
+        tau: The step size with momentum, as `with_momentum` returns it. A scalar.
     """
     if not has_reach(optimizer):
         return None
-    number = learning_rate if _family(optimizer) is keras.optimizers.Adam else tau
-    return number * (_largest_ratio(optimizer) or 3.0)
+    usual = learning_rate if _family(optimizer) is keras.optimizers.Adam else tau
+    return usual * (_largest_ratio(optimizer) or 3.0)
 
 
 def has_reach(optimizer: keras.optimizers.Optimizer) -> bool:
@@ -123,7 +128,9 @@ def _largest_ratio(optimizer: Any) -> float | None:
 
 
 def factor(optimizer: keras.optimizers.Optimizer, variable: Any) -> Tensor | None:
-    """The factor per weight, just after an update, in float32 or float64; None where it is 1 for all.
+    """Return the preconditioner of a variable, just after an update; None if it is 1 for all weights.
+
+    It has the variable's shape, and is in float32 or float64.
 
     Args:
         optimizer: A supported optimizer.
@@ -163,4 +170,5 @@ def _squares(optimizer: Any, variable: Any) -> Tensor:
 
 
 def _wide(slot: Any) -> Tensor:
-    return ops.cast(slot, "float64" if slot.dtype == "float64" else "float32")
+    value = ops.convert_to_tensor(slot)
+    return value if slot.dtype in ("float32", "float64") else ops.cast(value, "float32")

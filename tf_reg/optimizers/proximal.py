@@ -16,7 +16,7 @@ from tf_reg.optimizers.clipping import warn_of_clipping
 from tf_reg.optimizers.ownership import Ledger
 from tf_reg.optimizers.proximal_step import Step, before_update, make_step
 from tf_reg.optimizers.state import State
-from tf_reg.optimizers.wrapper import OptimizerWrapper
+from tf_reg.optimizers.wrapper import OptimizerWrapper, variables_of
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")
@@ -102,7 +102,7 @@ class Proximal(OptimizerWrapper):
         """
         model = variables if isinstance(variables, keras.Layer) else None
         if not self.built:
-            variables = _variables_of(model) if model is not None else variables
+            variables = variables_of(model) if model is not None else variables
             super().build(variables)
             self._state.build(self)
             self._late = in_apply()
@@ -114,7 +114,7 @@ class Proximal(OptimizerWrapper):
 
     def _claim(self, variables: Sequence[keras.Variable]) -> None:
         self._ledger.claim(variables)
-        warn_of_clipping(self.inner_optimizer, self._ledger.claims(variables), self._state.first_strength)
+        warn_of_clipping(self.inner_optimizer, self._ledger.claimed(variables), self._state.first_strength)
 
     @property
     def scheduled(self) -> bool:
@@ -222,7 +222,7 @@ class Proximal(OptimizerWrapper):
         pending = state.pending.value
         rate = ops.cast(inner.learning_rate, pending.dtype)
         step = Step(pending, state.reach(inner, rate, self.every), pending > 0)
-        make_step(inner, claims, before_update(inner, claims, state.frozen), step, self._ledger.compiled())
+        make_step(inner, claims, before_update(inner, claims, state.frozen.value), step, self._ledger.compiled())
         state.pending.assign(ops.zeros_like(pending))
         self.moving_average.zero([claim.variable for claim in claims])
 
@@ -249,12 +249,3 @@ class Proximal(OptimizerWrapper):
             for name in ("inner_optimizer", "strength")
         }
         return cls(**{**config, **made})
-
-
-def _variables_of(model: keras.Layer) -> list[keras.Variable]:
-    if not model.built:
-        raise ValueError(
-            f"build expects a model that has its variables. Received: {model.name!r}, which isn't built. Call it on a "
-            "batch of data, or call its build, before optimizer.build(model)."
-        )
-    return model.trainable_variables

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from tf_reg._backend import Tensor, branches_on_values
+from tf_reg._backend import Tensor, is_known, without_gradients
 from tf_reg._xla import update
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.ownership import Claim
@@ -49,17 +49,17 @@ def before_update(optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim]
         claims: The penalties of the step.
         keep: Whether zeros stay zero. A boolean scalar.
     """
-    values = [ops.stop_gradient(claim.variable) for claim in claims]
-    wanted = preconditioner.has_reach(optimizer) and not preconditioner.is_bounded(optimizer)
-    copies = [ops.copy(value) if wanted else None for value in values]
-    return [Before(zero, copy) for zero, copy in zip(_zeros(values, keep), copies, strict=True)]
-
-
-def _zeros(values: Sequence[Tensor], keep: Tensor) -> Sequence[Tensor | None]:
-    if not values:
+    if not claims:
         return []
-    if branches_on_values():
-        return [ops.equal(value, 0) for value in values] if bool(keep) else [None] * len(values)
+    wanted = preconditioner.has_reach(optimizer) and not preconditioner.is_bounded(optimizer)
+    copies = [ops.copy(ops.stop_gradient(claim.variable)) if wanted else None for claim in claims]
+    return [Before(zero, copy) for zero, copy in zip(_zeros(claims, keep), copies, strict=True)]
+
+
+def _zeros(claims: Sequence[Claim], keep: Tensor) -> Sequence[Tensor | None]:
+    if is_known(keep) and not bool(keep):
+        return [None] * len(claims)
+    values = [ops.stop_gradient(claim.variable) for claim in claims]
     return ops.cond(
         keep,
         lambda: [ops.equal(value, 0) for value in values],
@@ -89,11 +89,12 @@ def make_step(
     def mapped() -> list[Tensor]:
         return [_mapped(optimizer, claim, old, step) for claim, old in zip(claims, before, strict=True)]
 
-    update([claim.variable for claim in claims], mapped, due)
+    with without_gradients():
+        update([claim.variable for claim in claims], mapped, due)
 
 
 def _mapped(optimizer: keras.optimizers.Optimizer, claim: Claim, before: Before, step: Step) -> Tensor:
-    value = ops.stop_gradient(claim.variable)
+    value = ops.convert_to_tensor(claim.variable)
     if before.zero is not None:
         value = ops.where(before.zero, ops.zeros_like(value), value)
     mapped = claim.map(value, _step_size(optimizer, claim, step.amount))
@@ -102,9 +103,9 @@ def _mapped(optimizer: keras.optimizers.Optimizer, claim: Claim, before: Before,
             f"A proximal map returns the new weights. Received None from that of {claim.stand_in.regularizer!r}: "
             "look at the function that was given to tf_reg.register_prox."
         )
-    mapped = ops.cast(mapped, value.dtype)
+    mapped = _as(mapped, value.dtype)
     if step.reach is not None and claim.stand_in.penalty.is_finite:
-        mapped = _within_reach(value, mapped, before.value, ops.cast(step.reach, value.dtype))
+        mapped = _within_reach(value, mapped, before.value, _as(step.reach, value.dtype))
     return mapped if claim.variable.constraint is None else claim.variable.constraint(mapped)
 
 
@@ -117,7 +118,7 @@ def _step_size(optimizer: keras.optimizers.Optimizer, claim: Claim, amount: Tens
     factor = preconditioner.factor(optimizer, claim.variable)
     if factor is None:
         return amount
-    size = ops.cast(amount, factor.dtype) * factor
+    size = _as(amount, factor.dtype) * factor
     if claim.stand_in.penalty.is_finite:
         return size
     return ops.where(preconditioner.had_gradient(optimizer, claim.variable), size, ops.zeros_like(size))
@@ -133,3 +134,8 @@ def _within_reach(value: Tensor, mapped: Tensor, before: Tensor | None, reach: T
         reach = ops.maximum(reach, 2 * ops.abs(value - before))
     move = mapped - value
     return ops.where(ops.abs(move) <= reach, mapped, value + ops.sign(move) * reach)
+
+
+def _as(value: Tensor, dtype: Any) -> Tensor:
+    """Return a tensor in a dtype. `ops.cast` takes time on torch even if there is nothing to do."""
+    return value if value.dtype == dtype else ops.cast(value, dtype)

@@ -132,7 +132,7 @@ class State:
             keep: Whether zeros stay zero. A boolean scalar.
         """
         calls_per_update = inner.gradient_accumulation_steps or 1
-        tau, amount = preconditioner.with_momentum(inner, self.tau, preconditioner.number(inner, rate))
+        tau, amount = preconditioner.with_momentum(inner, self.tau, preconditioner.step_size(inner, rate))
         amount = amount * strength
         if calls_per_update * every == 1:
             self.tau.assign(tau)

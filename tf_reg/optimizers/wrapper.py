@@ -91,3 +91,20 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         config = keras.saving.serialize_keras_object(self.inner_optimizer)
         config["config"]["use_ema"] = self.moving_average.used
         return config
+
+
+def variables_of(model: keras.Layer) -> list[keras.Variable]:
+    """Return the trainable variables of a model that has its variables.
+
+    Args:
+        model: A built Keras model or layer.
+
+    Raises:
+        ValueError: A model that isn't built.
+    """
+    if not model.built:
+        raise ValueError(
+            f"build expects a model that has its variables. Received: {model.name!r}, which isn't built. Call it on a "
+            "batch of data, or call its build, before optimizer.build(model)."
+        )
+    return model.trainable_variables
