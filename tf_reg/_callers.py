@@ -1,4 +1,4 @@
-"""Which objects have a method running at this moment."""
+"""The objects whose methods are running."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import Any
 
 
 def callers(methods: Set[str] | None = None) -> Iterator[Any]:
-    """Yield the objects whose methods are running, innermost first.
+    """Yield the objects whose methods are running, the innermost first.
 
-    Keras hands an optimizer its variables and a callback its model, but neither the model that trains nor the list of
-    callbacks. They are found on Python's call stack. This function is the only one that looks at it.
+    Keras gives an optimizer no model, and a callback no neighbours. They can be found among the callers only.
 
     Args:
-        methods: The names of the methods to look for; all methods if not given.
+        methods: The names of the methods that count. All methods count if it is not given.
     """
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
-        is_method = frame.f_code.co_varnames[:1] == ("self",)
-        name = frame.f_code.co_name.removeprefix("tf__")  # AutoGraph adds this prefix
-        if is_method and (methods is None or name in methods):
-            yield frame.f_locals.get("self")  # reading f_locals takes time, and keeps a frame's locals alive
+        code = frame.f_code
+        name = code.co_name.removeprefix("tf__")  # AutoGraph adds this prefix
+        if (methods is None or name in methods) and code.co_varnames[:1] == ("self",):
+            yield frame.f_locals.get("self")
         frame = frame.f_back

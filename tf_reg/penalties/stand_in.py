@@ -1,4 +1,4 @@
-"""The regularizer of a variable whose penalty a proximal step applies."""
+"""What stands in for a variable's regularizer while a proximal step pays its penalty."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg.penalties.registry import penalty_of
+from tf_reg.penalties.registry import required_penalty_of
 
 Holder = Callable[[keras.Model | None], bool]
 
@@ -17,17 +17,14 @@ Holder = Callable[[keras.Model | None], bool]
 class OutOfGradient(keras.regularizers.Regularizer):
     """A penalty that is reported in the loss and left out of its gradient, for as long as it is held.
 
-    It takes the place of a variable's regularizer while a proximal step applies the penalty. Its value is that of the
-    regularizer. Once no optimizer holds it, its gradient is that of the regularizer too, so a penalty is never lost.
-    Two models that share a variable, each with a proximal optimizer of its own, share the object.
+    It stands in for a variable's regularizer while a proximal step pays the penalty. Its value is the regularizer's.
+    Once nobody holds it the gradient flows again, so a penalty is never lost. Models that share a variable and are
+    trained in turn, each with a proximal optimizer of its own, share its stand-in.
 
     Args:
-        regularizer: The regularizer that it stands in for, one that has a proximal operator.
+        regularizer: The regularizer that it stands in for.
         holder: Says whether a proximal step pays the penalty, in the training of the given model or, for None, in the
             one that goes on now.
-
-    Raises:
-        ValueError: A regularizer without a proximal operator.
 
     Example:
 
@@ -37,14 +34,8 @@ class OutOfGradient(keras.regularizers.Regularizer):
     """
 
     def __init__(self, regularizer: Callable[[Tensor], Tensor], holder: Holder):
-        penalty = penalty_of(regularizer)
-        if penalty is None:
-            raise ValueError(
-                f"A proximal step needs a proximal operator. Received: {regularizer!r}, for whose class none is "
-                "registered. Register one with tf_reg.register_prox."
-            )
         self.regularizer = regularizer
-        self.penalty = penalty
+        self.penalty = required_penalty_of(regularizer)
         self.holders = [holder]
 
     def held(self, model: keras.Model | None = None) -> bool:
