@@ -59,7 +59,7 @@ def test_statistics_against_numpy(build, report):
     assert (total.count, total.zeros, total.groups) == (values.size, (values == 0).sum(), 0)
     assert total.near_zeros == (np.abs(values) < 1e-3).sum()
     assert total.square_sum == pytest.approx((values**2).sum(), rel=1e-5)
-    assert total.penalty == pytest.approx(sum(map(float, model.losses)), rel=1e-5)
+    assert total.penalty == pytest.approx(sum(float(ops.convert_to_numpy(loss)) for loss in model.losses), rel=1e-5)
     assert measured.report.layers == (sparsity(model).layers if report else {})
 
 

@@ -112,9 +112,9 @@ def test_the_groups_are_those_that_become_zero_together(name):
     plan = penalty.grouping(SHAPE)
     matrix = array(plan.matrix(np.arange(36).reshape(SHAPE))).astype(int)
     assert matrix.shape == (plan.number, plan.size)
-    zero = np.ones(SHAPE, bool)
-    zero.reshape(-1)[matrix[0, -1]] = False  # one entry of the first group is alive
-    assert array(plan.every(ops.convert_to_tensor(zero))).tolist() == [False] + [True] * (plan.number - 1)
+    alive = np.zeros(SHAPE, bool)
+    alive.reshape(-1)[matrix[0, -1]] = True  # one entry of the first group
+    assert array(plan.some(ops.convert_to_tensor(alive))).tolist() == [True] + [False] * (plan.number - 1)
     value = np.ones(SHAPE, "float32")
     value.reshape(-1)[matrix[0]] = 1e-3
     result = array(penalty.prox(tensor(value), 0.1))

@@ -11,15 +11,15 @@ from tf_reg.callbacks.strength import StrengthCallback, require, strength_of
 class GapController(StrengthCallback):
     """Raise the strength while the gap between training and validation grows, lower it when validation suffers.
 
-    At the end of each epoch, gap = validation loss - training loss. A gap above its recent average multiplies the
-    strength by `factor`: the model overfits. If the gap doesn't grow and the validation loss is above its recent
-    average, the strength is divided by `factor`: the model is held back. Else it stays. (The averages are exponential.)
+    At the end of each epoch the gap is the validation loss minus the training loss. If the gap is above its moving
+    average, the model overfits, and the strength is multiplied by `factor`. Otherwise, if the validation loss is above
+    its moving average, the penalty is too strong, and the strength is divided by `factor`. Otherwise it stays.
 
-    `data_loss` and `val_data_loss` are compared where both are in the `logs`, else `loss` and `val_loss`. Those contain
-    the same penalty, which falls out of the gap. `gap` and `strength` join the `logs`.
+    `data_loss` and `val_data_loss` are compared where both are in the `logs`, else `loss` and `val_loss`. Both of these
+    contain the same penalty, so the gap doesn't. `gap` and `strength` join the `logs`.
 
-    Use it where no good strength is known and there is no time for a search. It follows the epochs' noise, and doesn't
-    replace a validation of the result on other data.
+    Use it where no good strength is known and there is no time for a search. It reacts to the noise of the epochs, and
+    doesn't replace a validation of the result on other data.
 
     Args:
         factor: By how much to change the strength, a number above 1.

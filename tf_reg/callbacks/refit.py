@@ -10,9 +10,9 @@ from tf_reg.callbacks.strength import StrengthCallback, require, strength_of
 class Refit(StrengthCallback):
     """In the last epochs of a training keep the zeros and fit the other weights without penalty: the relaxed lasso.
 
-    A penalty does two things: it chooses weights, and it shrinks those that it has chosen. From the first of the last
-    epochs on the zeros are frozen and the strength is 0, so only the choice remains. `refit` (1 then, before 0) and
-    `strength` join the `logs`.
+    A penalty does two things: it selects weights, and it shrinks the selected ones. In the last epochs the zeros are
+    frozen and the strength is 0, so only the selection remains. `refit` (1 in these epochs, 0 before) and `strength`
+    join the `logs`.
 
     Use it after a constant strength; `tf_reg.TargetSparsity` brings its own refit.
 

@@ -6,7 +6,7 @@ import math
 
 
 class StrengthSearch:
-    """Steers a share along its plan by the logarithm of the strength, in units of the whole search.
+    """Changes the logarithm of the strength so that a share follows its plan. Times are parts of the whole search.
 
     Args:
         target: Where the plan ends.
@@ -14,12 +14,12 @@ class StrengthSearch:
         strength: The strength that it starts with.
     """
 
-    PLAN = 0.9  # the part of the search after which the plan is at the target
+    PLAN = 0.9  # when the plan reaches the target
     AHEAD = 0.05  # how far to look ahead
-    MEMORY = 0.025  # of the averages that trends are taken against
-    GAIN, SPEED = 400.0, 60.0  # of the strength's logarithm: change per search and share, and per search at most
-    JUMP = 1.0  # at most at once
-    RANGE = math.log(1e9)  # at most in all
+    MEMORY = 0.025  # how far back the moving averages look from which trends are taken
+    GAIN, SPEED = 400.0, 60.0  # change of the logarithm per unit of time: for a share of 1, and at most
+    JUMP = 1.0  # largest change of the logarithm at once
+    RANGE = math.log(1e9)  # largest rise of the logarithm in all
 
     def __init__(self, target: float, batches: float, strength: float) -> None:
         self.target = target
@@ -28,7 +28,7 @@ class StrengthSearch:
         self._batch = 0
         self._log = math.log(strength)
         self._highest = self._log + self.RANGE
-        self._share = 0.0  # these two: averages
+        self._share = 0.0  # a moving average, as are the norms
         self._norms: dict[str, float] = {}
 
     def steer(self, batch: int, share: float, norms: dict[str, float]) -> float:
@@ -37,7 +37,7 @@ class StrengthSearch:
         Args:
             batch: How many batches there were.
             share: The share now.
-            norms: The Euclidean norms of the layers that aren't zero yet.
+            norms: The Euclidean norms of the layers that have a weight that isn't zero.
         """
         passed, time = (batch - self._batch) / self.batches, batch / self.batches
         self._batch = batch
@@ -54,7 +54,7 @@ class StrengthSearch:
         return math.exp(self._log)
 
     def _haste(self, norms: dict[str, float], new: float) -> float:
-        """How many times over the fastest layer would shrink to nothing within the search, at its present speed."""
+        """How often the layer that shrinks fastest would shrink to zero within the search, at its present speed."""
         haste = 0.0
         for path, norm in norms.items():
             average = self._norms.get(path, norm)

@@ -17,25 +17,27 @@ from tf_reg.penalties.registry import penalty_of
 class TargetSparsity(StrengthCallback):
     """Move the strength until a wanted share of the model is exactly zero, then refit the rest without penalty.
 
-    The share follows a plan, `target * (1 - (1 - t)^3)` with t from 0 to 1 over nine tenths of the epochs before the
-    refit: fast first, slow when the target is near. The logarithm of the strength rises in proportion to how far the
-    share, with its present trend, is going to be below the plan, and falls where it is above. It starts low, at
-    `initial`. Weights under one penalty shrink together and may die together, so the strength doesn't rise either where
-    a layer's norm shrinks too fast to last until the plan's end. As soon as the share is at the target (within a
-    quarter of `tolerance`, later within all of it), `Proximal.freeze()` keeps the zeros, and the strength becomes 0:
-    from then on the survivors are fitted without the penalty's bias.
+    The training has two parts. In the search the strength starts at `initial` and changes until the share is at the
+    target. In the refit the zeros are frozen (`Proximal.freeze()`), the strength is 0, and the other weights are fitted
+    without the bias of the penalty. The refit starts as soon as the share is within a quarter of `tolerance` of the
+    target, and once the time of the search is over as soon as it is within `tolerance`.
 
-    With `keep_zeros` a zero stays zero from the first step on, unless there are too many. A much lower strength
-    then reaches the target, and the zeros are spread over all units: the best accuracy for a share of single weights.
-    Without it weights revive, and under the high strength that this takes whole units die: fewer live parameters for
-    the same share of zeros.
+    During the search the share follows a plan: `target * (1 - (1 - t)^3)`, with t from 0 to 1 over nine tenths of the
+    search. The logarithm of the strength rises where the share falls behind the plan, and falls where the share is
+    ahead. It doesn't rise while the norm of a layer shrinks so fast that the layer would be zero before the search
+    ends.
 
-    Use it when the size of the model is given and the strength is not. Groups die one by one, so `of="groups"` lands
-    on the nearest multiple of one group, and `of="parameters"` on what cutting one more input or output leaves. A
-    target that only a dead layer can reach is reached with a dead layer: look at `tf_reg.sparsity(model)`.
+    With `keep_zeros` a zero stays zero from the first step on, unless there are too many. The target is then reached
+    with a much lower strength, and the zeros are spread over all units. This gives the best accuracy for a share of
+    single weights. Without it weights leave zero again, the strength becomes higher, and whole units become zero:
+    fewer parameters remain for the same share of zeros.
 
-    Per epoch `logs` get `strength`, `zero_share` (the share measured last) and `refit` (1 once frozen, else 0). Of
-    callbacks like `EarlyStopping(restore_best_weights=True)` take care that they don't bring back older weights.
+    Use it when the size of the model is given and the strength is not. Groups become zero one by one, so `of="groups"`
+    ends at the nearest multiple of one group, and `of="parameters"` at what one more input or output makes. If only a
+    layer of zeros can reach the target, a layer becomes zero: look at `tf_reg.sparsity(model)`.
+
+    `strength`, `zero_share` (the share that was measured last) and `refit` (1 in the refit, else 0) join the `logs`.
+    A callback that brings back older weights, such as `EarlyStopping(restore_best_weights=True)`, undoes the work.
 
     Zhu & Gupta 2017, "To prune, or not to prune" (the plan); Han et al. 2015, "Learning both weights and connections
     for efficient neural networks" (the refit).

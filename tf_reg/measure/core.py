@@ -21,12 +21,13 @@ EXACT = 2**24  # integers up to this one are exact in float32
 
 
 class Question(NamedTuple):
-    """What to measure of a weight; its exact zeros are always counted.
+    """What to measure of a weight.
 
     Args:
         weight: The weight.
-        penalty: Whether to measure its penalty, near zeros, sum of squares and dead groups; it has a regularizer then.
-        units: Whether to find its dead inputs and outputs, if its layout is known.
+        penalty: Whether to measure its zeros, near zeros, sum of squares, penalty and dead groups; it has a regularizer
+            then.
+        units: Whether to measure its zeros, and, if its layout is known, to find its dead inputs and outputs.
     """
 
     weight: Weight
@@ -38,15 +39,23 @@ class Question(NamedTuple):
         """How many entries the weight has."""
         return math.prod(self.weight.variable.shape)
 
-    def groups(self) -> Grouping | None:
-        """The groups of its regularizer; None where it has none."""
-        penalty = group_penalty_of(unwrapped(self.weight.variable.regularizer)) if self.penalty else None
-        return None if penalty is None else penalty.grouping(tuple(self.weight.variable.shape))
 
-    def unit_groups(self) -> list[Grouping]:
-        """Its inputs and its outputs as groups; none where they aren't asked for or known."""
-        layout, shape = self.weight.layout if self.units else None, tuple(self.weight.variable.shape)
-        return [] if layout is None else [grouping(shape, which, layout) for which in ("inputs", "outputs")]
+class _Plan(NamedTuple):
+    """A question with all that doesn't change from one answer to the next."""
+
+    size: int
+    regularizer: keras.Regularizer | None
+    groups: Grouping | None  # of the regularizer
+    units: list[Grouping]  # the inputs and the outputs, or nothing
+
+    @classmethod
+    def of(cls, question: Question) -> _Plan:
+        variable, layout = question.weight.variable, question.weight.layout if question.units else None
+        shape = tuple(variable.shape)
+        regularizer = variable.regularizer if question.penalty else None
+        penalty = group_penalty_of(unwrapped(regularizer))
+        units = [] if layout is None else [grouping(shape, which, layout) for which in ("inputs", "outputs")]
+        return cls(question.size, regularizer, None if penalty is None else penalty.grouping(shape), units)
 
 
 class Answer(NamedTuple):
@@ -86,41 +95,72 @@ class Core:
     def __init__(
         self, model: keras.Layer, questions: Sequence[Question], near_zero: float = 0.0, compiled: bool = True
     ) -> None:
-        self._questions = questions
-        regularizers = [question.weight.variable.regularizer if question.penalty else None for question in questions]
+        self._asked = [question.penalty or question.units for question in questions]
+        asked = [question for question in questions if question.penalty or question.units]
+        self._variables = [question.weight.variable for question in asked]
+        plans = self._plans = [_Plan.of(question) for question in asked]
 
         def function(values: Sequence[Tensor]) -> Tensor:
-            triples = zip(values, questions, regularizers, strict=True)
-            parts = [part for triple in triples for part in _parts(*triple, near_zero)]
-            dtype = keras.backend.result_type("float32", *(part.dtype for part in parts))
-            return ops.concatenate([ops.reshape(ops.cast(part, dtype), (-1,)) for part in parts])
+            return _numbers(values, plans, near_zero)
 
         # A regularizer may have its strength in a variable of the model.
         self._function = _backend.compile(function, reads=model.variables) if compiled else function
 
     def measure(self) -> list[Answer]:
         """Return the answer to every question, in order."""
-        if not self._questions:
+        answers = iter(self._answers())
+        return [next(answers) if asked else _NOTHING for asked in self._asked]
+
+    def _answers(self) -> list[Answer]:
+        if not self._plans:
             return []
-        values = [ops.convert_to_tensor(question.weight.variable) for question in self._questions]
+        values = [ops.convert_to_tensor(variable) for variable in self._variables]
         numbers = _Reader(ops.convert_to_numpy(self._function(values)))
-        return [_answer(question, numbers) for question in self._questions]
+        scalars = [_read_scalars(plan, numbers) for plan in self._plans]
+        units = [[numbers.vector(groups.number) > 0 for groups in plan.units] for plan in self._plans]
+        return [Answer(*one, *(both or _NO_UNITS)) for one, both in zip(scalars, units, strict=True)]
 
 
-def _parts(value: Tensor, question: Question, regularizer: keras.Regularizer | None, near_zero: float) -> list[Tensor]:
-    """The numbers of one weight, scalars and vectors, in the order in which `_answer` reads them."""
-    zero = ops.equal(value, 0)
-    parts = _count(zero, question.size)
-    if regularizer is not None:
-        wide = ops.cast(value, keras.backend.result_type("float32", value.dtype))
-        groups = question.groups()
-        parts += [
-            ops.sum(regularizer(value)),  # Keras adds up whatever a regularizer returns
-            *_count(ops.less(ops.abs(wide), near_zero), question.size),
-            ops.sum(ops.square(wide)),
-            *([] if groups is None else _count(groups.every(zero), groups.number)),
-        ]
-    return [*parts, *(ops.logical_not(groups.every(zero)) for groups in question.unit_groups())]
+_NO_UNITS = np.zeros(0, bool), np.zeros(0, bool)
+_NOTHING = Answer(0, 0.0, 0, 0.0, 0, 0, *_NO_UNITS)
+
+
+def _numbers(values: Sequence[Tensor], plans: Sequence[_Plan], near_zero: float) -> Tensor:
+    """All numbers in one vector: the scalars of every weight, then the inputs and outputs of every weight."""
+    scalars: list[Tensor] = []
+    vectors: list[Tensor] = []
+    for value, plan in zip(values, plans, strict=True):
+        alive = ops.not_equal(value, 0)
+        scalars += _scalars(value, alive, plan, near_zero)
+        vectors += [groups.some(alive) for groups in plan.units]
+    dtype = keras.backend.result_type("float32", *(scalar.dtype for scalar in scalars))
+    first = ops.stack([ops.cast(scalar, dtype) for scalar in scalars])
+    return ops.concatenate([first, ops.cast(ops.concatenate(vectors), dtype)]) if vectors else first
+
+
+def _scalars(value: Tensor, alive: Tensor, plan: _Plan, near_zero: float) -> list[Tensor]:
+    """The scalars of one weight, in the order in which `_read_scalars` takes them."""
+    found = _count(alive, plan.size)
+    if plan.regularizer is None:
+        return found
+    wide = ops.cast(value, keras.backend.result_type("float32", value.dtype))
+    return [
+        *found,
+        ops.sum(plan.regularizer(value)),  # Keras adds up whatever a regularizer returns
+        *_count(ops.less(ops.abs(wide), near_zero), plan.size),
+        ops.sum(ops.square(wide)),
+        *([] if plan.groups is None else _count(plan.groups.some(alive), plan.groups.number)),
+    ]
+
+
+def _read_scalars(plan: _Plan, numbers: _Reader) -> tuple[int, float, int, float, int, int]:
+    """The fields of `Answer` from `zeros` to `dead_groups`."""
+    zeros = plan.size - numbers.count(plan.size)
+    if plan.regularizer is None:
+        return zeros, 0.0, 0, 0.0, 0, 0
+    penalty, near_zeros, square_sum = numbers.number(), numbers.count(plan.size), numbers.number()
+    groups = 0 if plan.groups is None else plan.groups.number
+    return zeros, penalty, near_zeros, square_sum, groups, groups - (numbers.count(groups) if groups else 0)
 
 
 def _count(truth: Tensor, at_most: int) -> list[Tensor]:
@@ -148,16 +188,3 @@ class _Reader:
     def count(self, at_most: int) -> int:
         """The next count, as `_count` writes it."""
         return int(self.number()) if at_most <= EXACT else int(self.number()) * EXACT + int(self.number())
-
-
-def _answer(question: Question, numbers: _Reader) -> Answer:
-    zeros = numbers.count(question.size)
-    penalty, near_zeros, square_sum, number, dead = 0.0, 0, 0.0, 0, 0
-    if question.penalty:
-        penalty, near_zeros, square_sum = numbers.number(), numbers.count(question.size), numbers.number()
-        groups = question.groups()
-        if groups is not None:
-            number, dead = groups.number, numbers.count(groups.number)
-    units = [numbers.vector(groups.number) > 0 for groups in question.unit_groups()]
-    inputs, outputs = units or (np.zeros(0, bool), np.zeros(0, bool))
-    return Answer(zeros, penalty, near_zeros, square_sum, number, dead, inputs, outputs)

@@ -28,8 +28,8 @@ class LayerSparsity:
         dead_inputs: Inputs whose weights are all zero.
         outputs: How many outputs it has, as for `inputs`.
         dead_outputs: Outputs whose weights are all zero, whatever their bias.
-        parameters: How many trainable weights it has, biases included.
-        live: How many of them are left when its own dead inputs and outputs are cut out.
+        parameters: How many weights it has that are or could be trained, biases included, or their quantized form.
+        live: How many of them remain when its own dead inputs and outputs are cut out.
     """
 
     weights: int = 0
@@ -94,12 +94,12 @@ def sparsity(model: keras.Layer) -> SparsityReport:
     """Count the exact zeros of a model, layer by layer, and what they would save.
 
     An input or an output of a layer is dead when all of its weights are exactly zero. The live parameters of a layer
-    are those left when its own dead inputs and outputs are cut out of its kernels and biases. This looks at each layer
-    alone: that an input can go as well because the layer before it has a dead output isn't counted, nor that the bias
-    of a dead output still adds a constant. Weights in no kernel (normalisations, biases of other layers), and kernels
-    whose inputs and outputs aren't known (EinsumDense), are all live.
+    are the ones that remain when its own dead inputs and outputs are cut out of its kernels and biases. Each layer is
+    looked at alone: an input isn't counted as dead because the layer before it has a dead output, and the bias of a
+    dead output counts as dead although it still adds a constant. Weights of normalisations, biases of other layers,
+    and kernels whose inputs and outputs aren't known (EinsumDense) are all live.
 
-    Use it after training, with or without regularizers, to see what training left.
+    Use it after training, with or without regularizers. After `model.quantize("int8")` it counts the integer kernels.
 
     Args:
         model: A built Keras model or layer.

@@ -60,12 +60,13 @@ class Grouping(NamedTuple):
 
     def view(self, x: Tensor) -> Tensor:
         """A tensor of the kernel's shape, reshaped to `shape`; a scalar as it is."""
-        return ops.reshape(x, self.shape) if len(getattr(x, "shape", ())) > 0 else x
+        shape = tuple(getattr(x, "shape", ()))
+        return ops.reshape(x, self.shape) if shape and shape != self.shape else x
 
-    def every(self, truth: Tensor) -> Tensor:
-        """Whether a boolean of the kernel's shape is true for all members of a group: shape `(groups,)`."""
+    def some(self, truth: Tensor) -> Tensor:
+        """Whether a boolean of the kernel's shape is true for some member of a group: shape `(groups,)`."""
         view = self.view(truth)
-        return ops.reshape(ops.all(view, axis=self.axes, keepdims=True) if self.axes else view, (self.number,))
+        return ops.reshape(ops.any(view, axis=self.axes, keepdims=True) if self.axes else view, (self.number,))
 
     def matrix(self, kernel: Tensor) -> Tensor:
         """A kernel as a matrix of the shape (groups, members)."""

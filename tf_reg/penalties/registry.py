@@ -45,6 +45,24 @@ def penalty_of(regularizer: Any) -> Penalty | None:
     return None if make is None else make(regularizer)
 
 
+def required_penalty_of(regularizer: Any) -> Penalty:
+    """The penalty of a regularizer that must have a proximal operator.
+
+    Args:
+        regularizer: A regularizer of a layer.
+
+    Raises:
+        ValueError: Its class isn't known.
+    """
+    penalty = penalty_of(regularizer)
+    if penalty is None:
+        raise ValueError(
+            f"A proximal step needs a proximal operator. Received: {regularizer!r}, for whose class none is "
+            "registered. Register one with tf_reg.register_prox."
+        )
+    return penalty
+
+
 def group_penalty_of(regularizer: Any) -> Penalty | None:
     """The penalty that says what a regularizer's groups are; None where it has none.
 

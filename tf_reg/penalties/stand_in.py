@@ -11,7 +11,7 @@ from keras import ops
 
 from tf_reg._backend import Tensor
 from tf_reg._trainer import trainer
-from tf_reg.penalties.registry import penalty_of
+from tf_reg.penalties.registry import required_penalty_of
 
 Holder = Callable[[keras.Layer | None], bool]
 
@@ -28,9 +28,6 @@ class OutOfGradient(keras.regularizers.Regularizer):
         holder: A function of the model that is trained, or of None in a training loop of your own. It returns whether
             its optimizer applies the penalty there.
 
-    Raises:
-        ValueError: A regularizer without a proximal operator.
-
     Example:
 
     >>> penalty = OutOfGradient(keras.regularizers.L1(1.0), lambda model: True)
@@ -39,14 +36,8 @@ class OutOfGradient(keras.regularizers.Regularizer):
     """
 
     def __init__(self, regularizer: Callable[[Tensor], Tensor], holder: Holder):
-        penalty = penalty_of(regularizer)
-        if penalty is None:
-            raise ValueError(
-                f"A proximal step needs a proximal operator. Received: {regularizer!r}, for whose class none is "
-                "registered. Register one with tf_reg.register_prox."
-            )
         self.regularizer = regularizer
-        self.penalty = penalty
+        self.penalty = required_penalty_of(regularizer)
         self.holders = [holder]
         self._in_gradient: tuple[weakref.ref[keras.Model] | None] | None = None  # where the last call let it flow
 
