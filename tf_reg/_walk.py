@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import keras
 
+from tf_reg import _keras
+
 Place = tuple[tuple[str, keras.Layer], ...]
 
 
@@ -32,7 +34,7 @@ def layer_places(model: keras.Layer) -> dict[int, tuple[Place, ...]]:
 
     def visit(around: Place) -> None:
         path, parent = around[0]
-        for layer in parent._flatten_layers(include_self=False, recursive=False):
+        for layer in _keras.direct_sublayers(parent):
             if any(layer is outer for _, outer in around):
                 continue
             places = found.setdefault(id(layer), [])
@@ -62,7 +64,7 @@ def regularized_variables(model: keras.Layer) -> list[tuple[str, keras.Variable]
 
 
 def _walk(parent: keras.Layer, prefix: str, seen: set[int], taken: set[str]) -> Iterator[tuple[str, keras.Layer]]:
-    for layer in parent._flatten_layers(include_self=False, recursive=False):
+    for layer in _keras.direct_sublayers(parent):
         if id(layer) in seen:
             continue
         seen.add(id(layer))

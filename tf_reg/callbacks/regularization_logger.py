@@ -12,15 +12,16 @@ import keras
 from tf_reg.callbacks.strength import proximal_of, strength_of
 from tf_reg.measure import statistics
 
-_READERS = (
+_READERS: tuple[type[keras.callbacks.Callback], ...] = (
     keras.callbacks.CSVLogger,
     keras.callbacks.EarlyStopping,
     keras.callbacks.ModelCheckpoint,
-    keras.callbacks.OrbaxCheckpoint,
     keras.callbacks.ReduceLROnPlateau,
     keras.callbacks.RemoteMonitor,
     keras.callbacks.TensorBoard,
 )
+if hasattr(keras.callbacks, "OrbaxCheckpoint"):  # Keras 3.10 has none
+    _READERS += (keras.callbacks.OrbaxCheckpoint,)
 
 
 class RegularizationLogger(keras.callbacks.Callback):

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_reg import _backend, _walk
+from tf_reg import _backend, _keras, _walk
 from tf_reg._backend import Tensor
 from tf_reg._text_table import aligned
 from tf_reg.penalties import groups
@@ -173,7 +173,9 @@ def _owners(model: keras.Layer) -> dict[str, tuple[list[_Kernel], list[keras.Var
     walk = [*_walk.layer_paths(model), (model.name, model)]
     around = {id(layer.cell): layer for _, layer in walk if hasattr(layer, "cell")}  # a cell has the layer's weights
     for path, layer in walk:
-        own = [variable for variable in layer._trainable_variables if id(variable) not in seen]  # a frozen layer's too
+        own = [
+            variable for variable in _keras.own_trainable_variables(layer) if id(variable) not in seen
+        ]  # a frozen layer's too
         seen.update(map(id, own))
         wide = [len(variable.shape) > 1 and variable.name != "bias" for variable in own]  # a GRU's bias has two axes
         if own:

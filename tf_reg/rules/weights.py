@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from tf_reg import _keras
 from tf_reg._walk import Place, layer_paths, layer_places
 
 VECTORS = {"bias", "beta", "gamma", "alpha", "scale"}
@@ -94,7 +95,7 @@ def weights_of(model: keras.Layer) -> list[Weight]:
     found = []
     for path, layer in walk:
         around = places[id(layer)]
-        for variable in layer._trainable_variables:
+        for variable in _keras.own_trainable_variables(layer):
             if id(variable) not in seen:
                 seen.add(id(variable))
                 name = _unique(path, variable.name, taken)
