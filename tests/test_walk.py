@@ -44,8 +44,8 @@ def test_every_layer_is_walked_once_inner_layers_first():
 def test_the_first_place_of_a_layer_is_its_path():
     model = models.nested_and_shared()
     inner = model.get_layer("a").get_layer("dense")
-    outer = keras.Sequential([model.get_layer("shared")], name="again")
-    model.extra = [outer, keras.Sequential([inner], name="again")]
+    model.extra = keras.Sequential([model.get_layer("shared")], name="again")
+    model.more = keras.Sequential([inner], name="again")
     places = _walk.layer_places(model)
     for path, layer in _walk.layer_paths(model):
         assert places[id(layer)][0][0] == (path, layer)

@@ -158,7 +158,8 @@ def test_every_n_batches(steps_per_execution):
     reader = BatchLogs()
     fit(model, tf_reg.RegularizationLogger(update_freq=2), reader, batch_size=3)  # 7 batches an epoch
     logged = [batch for batch, penalty in reader.seen if penalty is not None]
-    assert logged == ([1, 3, 5] if steps_per_execution == 1 else [2, 5, 8]) * 2
+    first = reader.seen[0][0]  # of several batches at once, Keras 3.10 names the first, newer Keras the last
+    assert logged == ([1, 3, 5] if steps_per_execution == 1 else {0: [3, 6], 2: [2, 5, 8]}[first]) * 2
     assert len({penalty for _, penalty in reader.seen if penalty is not None}) == len(logged)
 
 

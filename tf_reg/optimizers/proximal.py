@@ -89,7 +89,8 @@ class Proximal(OptimizerWrapper):
         self._ledger = Ledger(self)
 
     def _scalar(self, name: str, value: float, dtype: str | None = None) -> keras.Variable:
-        initializer = keras.initializers.Constant(value)
+        # `Constant` multiplies. TensorFlow 2.18 can't multiply booleans.
+        initializer = keras.initializers.Constant(value) if value else "zeros"
         return self.add_variable((), initializer, dtype, aggregation="only_first_replica", name=name)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
