@@ -2,7 +2,7 @@ import keras
 import pytest
 
 from tests import models_under_test as models
-from tf_reg import _walk
+from tf_reg import _keras, _walk
 
 pytestmark = pytest.mark.contract
 
@@ -44,8 +44,10 @@ def test_every_layer_is_walked_once_inner_layers_first():
 def test_the_first_place_of_a_layer_is_its_path():
     model = models.nested_and_shared()
     inner = model.get_layer("a").get_layer("dense")
-    model.extra = keras.Sequential([model.get_layer("shared")], name="again")
-    model.more = keras.Sequential([inner], name="again")
+    outer = keras.Sequential([model.get_layer("shared")], name="again")
+    model.extra = [outer, keras.Sequential([inner], name="again")]
+    if all(layer is not outer for layer in _keras.direct_sublayers(model)):
+        pytest.skip(f"Keras {keras.__version__} doesn't list the layers that are attached to a functional model")
     places = _walk.layer_places(model)
     for path, layer in _walk.layer_paths(model):
         assert places[id(layer)][0][0] == (path, layer)
