@@ -1,10 +1,11 @@
 """The paths of layers and weights in a model."""
 
 import keras
+import pytest
 
 import tf_reg
 from tests import models_under_test as models
-from tf_reg import _walk
+from tf_reg import _keras, _walk
 
 
 def found(model):
@@ -46,6 +47,8 @@ def test_the_first_place_of_a_layer_is_its_path():
     inner = model.get_layer("a").get_layer("dense")
     outer = keras.Sequential([model.get_layer("shared")], name="again")
     model.extra = [outer, keras.Sequential([inner], name="again")]
+    if all(layer is not outer for layer in _keras.direct_sublayers(model)):
+        pytest.skip(f"Keras {keras.__version__} doesn't list the layers that are attached to a functional model")
     places = _walk.layer_places(model)
     for path, layer in _walk.layer_paths(model):
         assert places[id(layer)][0][0] == (path, layer)

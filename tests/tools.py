@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import operator
 import os
 from pathlib import Path
 
@@ -23,3 +24,14 @@ def require_module(name: str, extra: str = "backends") -> None:
     """Skip a test that needs a module which isn't installed."""
     if importlib.util.find_spec(name) is None:
         missing(name, f'{name} is not installed: pip install -e ".[{extra}]"')
+
+
+def needs_keras(name: str) -> pytest.MarkDecorator:
+    """Skip a test on a Keras that is too old for what it tests: `name` is a name within `keras`."""
+    import keras
+
+    try:
+        operator.attrgetter(name)(keras)
+    except AttributeError:
+        return pytest.mark.skip(reason=f"Keras {keras.__version__} has no keras.{name}")
+    return pytest.mark.skipif(False, reason="")

@@ -1,4 +1,4 @@
-"""What differs between Keras' backends: how functions are compiled and run, how they loop, how dropout is seeded."""
+"""What differs between the backends of Keras: compiling a function, loops, and the seed of dropout."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from typing import Any
 
 import keras
 
-Tensor = Any  # a tensor of the backend at hand: a TensorFlow, JAX or torch tensor
+Tensor = Any  # a tensor of the current backend: a TensorFlow, JAX or torch tensor
 
 
 def compile(function: Callable[..., Any], reads: Sequence[keras.Variable] = ()) -> Callable[..., Any]:
-    """Compile a function of tensors with what the backend at hand offers.
+    """Compile a function of tensors for the current backend.
 
-    That is `tf.function` on TensorFlow and `jax.jit` on JAX. On torch the function runs eagerly, without gradients.
-    It is traced again for every new set of shapes and dtypes, and for nothing else.
+    TensorFlow uses `tf.function`, JAX uses `jax.jit`. On torch the function runs eagerly, without gradients. The
+    function is traced again for each new set of shapes and dtypes, and for nothing else.
 
     Args:
-        function: Takes tensors of the backend (and lists of them), returns tensors, assigns no variable.
-        reads: Keras variables that it reads besides, each call with the values of that moment. What else it reads,
-            such as attributes of objects, is frozen at its first call.
+        function: A function that takes tensors of the backend, or lists of them, returns tensors, and assigns no
+            variable.
+        reads: The Keras variables that the function reads. Each call reads their current values. Everything else that
+            it reads, such as attributes of objects, keeps the value of the first call.
+
+    Returns:
+        The compiled function.
+
+    Raises:
+        ValueError: The backend is neither TensorFlow, JAX nor torch.
     """
     name = keras.backend.backend()
     if name == "tensorflow":
@@ -40,7 +47,7 @@ def compile(function: Callable[..., Any], reads: Sequence[keras.Variable] = ()) 
 
 
 def _jitted(function: Callable[..., Any], reads: Sequence[keras.Variable]) -> Callable[..., Any]:
-    """JAX compiles a variable's value into the function unless the value is an argument."""
+    """Compile for JAX. The values of variables are arguments: JAX would compile them in as constants otherwise."""
     import jax
 
     @jax.jit
@@ -52,7 +59,7 @@ def _jitted(function: Callable[..., Any], reads: Sequence[keras.Variable]) -> Ca
 
 
 def in_a_graph() -> bool:
-    """Whether operations of this moment become part of a TensorFlow graph, instead of running."""
+    """Return whether operations are now added to a TensorFlow graph instead of being run."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
@@ -83,9 +90,14 @@ def without_gradients() -> contextlib.AbstractContextManager[Any]:
 
 
 def loop(times: int, body: Callable[[Any, Any], Any], carry: Any) -> Any:
-    """Return `carry` after `times` calls `carry = body(number, carry)`, one after the other, compiled or not.
+    """Call `carry = body(number, carry)` for the numbers from 0 to `times - 1`, and return the last `carry`.
 
-    TensorFlow would run ten of them at once if it could, and hold the memory of ten.
+    The calls run one after the other. TensorFlow's own default runs up to ten at once, which takes the memory of ten.
+
+    Args:
+        times: The number of calls.
+        body: A function of the number and `carry` that returns a new `carry` of the same structure.
+        carry: The first value: a tensor, or a structure of tensors.
     """
     if keras.backend.backend() != "tensorflow":
         return keras.ops.fori_loop(0, times, body, carry)
@@ -101,9 +113,13 @@ def loop(times: int, body: Callable[[Any, Any], Any], carry: Any) -> Any:
 
 @contextlib.contextmanager
 def global_seed(seed: int) -> Iterator[None]:
-    """Seed, for a while, the generator that Keras' dropout draws from on torch; afterwards it goes on as if unused.
+    """Seed the generator of torch within a `with` block. Afterwards the generator has its old state.
 
-    On TensorFlow and JAX all draws of Keras come from the states of its seed generators, and this does nothing.
+    Keras' dropout draws from this generator on torch. On TensorFlow and JAX it draws from the states of Keras' seed
+    generators, and this function does nothing.
+
+    Args:
+        seed: The seed, a non-negative integer.
     """
     if keras.backend.backend() != "torch":
         yield

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from tf_reg import _keras
 from tf_reg.penalties.groups import grouping, layout_of
 
 Place = tuple[tuple[str, keras.Layer], ...]
@@ -166,7 +167,7 @@ def layer_places(model: keras.Layer) -> dict[int, tuple[Place, ...]]:
 
     def visit(around: Place) -> None:
         path, parent = around[0]
-        for layer in _children(parent):
+        for layer in _keras.direct_sublayers(parent):
             if any(layer is outer for _, outer in around):
                 continue
             places = found.setdefault(id(layer), [])
@@ -180,7 +181,7 @@ def layer_places(model: keras.Layer) -> dict[int, tuple[Place, ...]]:
 
 def _first_places(around: Place, seen: set[int], taken: set[str]) -> Iterator[Place]:
     path, parent = around[0]
-    for layer in _children(parent):
+    for layer in _keras.direct_sublayers(parent):
         if id(layer) in seen:
             continue
         seen.add(id(layer))
@@ -189,14 +190,10 @@ def _first_places(around: Place, seen: set[int], taken: set[str]) -> Iterator[Pl
         yield place
 
 
-def _children(layer: keras.Layer) -> list[keras.Layer]:
-    return list(layer._flatten_layers(include_self=False, recursive=False))
-
-
 def _own(layer: keras.Layer) -> list[Any]:
     """The weights that a layer holds itself, those of a frozen layer too."""
-    quantized = [variable for variable in layer._non_trainable_variables if _is_quantized(layer, variable)]
-    return [*layer._trainable_variables, *quantized]
+    quantized = [variable for variable in _keras.own_non_trainable_variables(layer) if _is_quantized(layer, variable)]
+    return [*_keras.own_trainable_variables(layer), *quantized]
 
 
 def _is_quantized(layer: keras.Layer, variable: Any) -> bool:

@@ -197,8 +197,15 @@ def test_a_regularizer_that_changes_after_build_is_refused():
         step(model)
 
 
+class Sum(keras.regularizers.Regularizer):
+    """A penalty that has no proximal map."""
+
+    def __call__(self, w):
+        return L1 * ops.sum(w)
+
+
 def test_penalties_without_a_map_stay_in_the_gradient():
-    layer = layers.Dense(1, use_bias=False, kernel_regularizer=lambda w: L1 * ops.sum(w))
+    layer = layers.Dense(1, use_bias=False, kernel_regularizer=Sum())
     model = keras.Sequential([keras.Input((2,)), layer])
     compile(model, Proximal(sgd()))
     paid_once(model)

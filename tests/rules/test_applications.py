@@ -14,6 +14,7 @@ import pytest
 from keras import applications, layers, ops
 
 import tf_reg
+from tf_reg import _keras
 from tf_reg._text_table import aligned
 
 SMALLEST = [  # of every family
@@ -36,7 +37,7 @@ def build(name: str) -> keras.Model:
 def kernels_by_hand(model: keras.Model) -> list[keras.Variable]:
     """The kernels of convolutions and dense layers, from Keras' own attributes."""
     found = []
-    for layer in model._flatten_layers():
+    for layer in _keras.sublayers(model):
         if isinstance(layer, (layers.SeparableConv2D, layers.SeparableConv1D)):
             found += [layer.depthwise_kernel, layer.pointwise_kernel]
         elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)):

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from tf_reg import _keras
 from tf_reg._walk import layer_paths
 from tf_reg.layers.dropout_rate import MovableRate, checked_rate
 from tf_reg.uncertainty.dropout_layers import RATED
@@ -89,9 +90,9 @@ class DropoutSchedule(keras.callbacks.Callback):
     def _find(self) -> list[keras.Layer]:
         owned = {
             id(inner)
-            for layer in self.model._flatten_layers()
+            for layer in _keras.sublayers(self.model)
             if isinstance(layer, _OWNERS)
-            for inner in layer._flatten_layers()
+            for inner in _keras.sublayers(layer)
         }
         known = {
             path: layer
@@ -115,8 +116,5 @@ def _let_draw(layer: keras.Layer) -> None:
     """Give a layer of Keras that was made with rate 0, or loaded with it, the seed generator that it lacks."""
     if hasattr(layer, "seed_generator"):
         return
-    locked = layer._tracker.locked
-    layer._tracker.unlock()
-    layer.seed_generator = keras.random.SeedGenerator(layer.seed)
-    if locked:
-        layer._tracker.lock()
+    with _keras.open_for_state(layer):
+        layer.seed_generator = keras.random.SeedGenerator(layer.seed)

@@ -164,7 +164,8 @@ class State:
 
 
 def _scalar(optimizer: keras.optimizers.Optimizer, name: str, value: float, dtype: str | None = None) -> keras.Variable:
-    initializer = keras.initializers.Constant(value)
+    # `Constant` multiplies. TensorFlow 2.18 can't multiply booleans.
+    initializer = keras.initializers.Constant(value) if value else "zeros"
     return optimizer.add_variable((), initializer, dtype, aggregation="only_first_replica", name=name)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
-from keras.src.backend import compute_output_spec
 
+from tf_reg import _keras
 from tf_reg._trainer import optimizers_of
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.penalties.registry import penalty_of
@@ -132,10 +132,22 @@ def _check_calls(changes: Sequence[Change]) -> None:
 def _has_spec(regularizer: Any, variable: Any) -> bool:
     """Whether the penalty's shape can be had without its value, which may take long."""
     try:
-        compute_output_spec(regularizer, keras.KerasTensor(variable.shape, dtype=variable.dtype))
+        _Penalty(regularizer).symbolic_call(keras.KerasTensor(variable.shape, dtype=variable.dtype))
     except Exception:  # the call says more
         return False
     return True
+
+
+class _Penalty(keras.Operation):
+    """A regularizer as an operation: Keras can compute the shape of its value without the value."""
+
+    def __init__(self, regularizer: Any) -> None:
+        super().__init__()
+        self._regularizer = regularizer
+
+    def call(self, weight: Any) -> Any:
+        """Return the penalty of a weight."""
+        return self._regularizer(weight)
 
 
 def _check_owners(model: keras.Layer, changes: Sequence[Change], optimizers: Sequence[Proximal]) -> None:
@@ -157,7 +169,7 @@ def _proximals(model: keras.Layer) -> Iterator[Proximal]:
 
 def _retrace(model: keras.Layer) -> None:
     """Make the compiled functions anew: on TensorFlow and JAX they have the old penalties in them."""
-    for layer in (model, *model._flatten_layers(include_self=False)):
+    for layer in _keras.sublayers(model):
         if getattr(layer, "train_function", None) is not None:
             layer.make_train_function(force=True)
         if getattr(layer, "test_function", None) is not None:

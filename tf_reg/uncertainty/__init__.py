@@ -1,1 +1,1 @@
-"""How far a prediction can be trusted."""
+"""How sure a model is: Monte-Carlo dropout and calibration."""

@@ -1,4 +1,4 @@
-"""How far a classifier's probabilities can be trusted: the negative log-likelihood of one pass and of many."""
+"""The calibration of a classifier: its negative log-likelihood with dropout off and with Monte-Carlo dropout."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from tf_reg.uncertainty.monte_carlo import mc_predict
 
 
 def measure(model: keras.Model, dataset: Any, samples: int, seed: int) -> dict[str, float]:
-    """Return the negative log-likelihood (nats an example) and the accuracy, of one pass and of many.
+    """Return the negative log-likelihood and the accuracy of two predictions: with dropout off, and of `mc_predict`.
 
     Args:
-        model: A classifier with dropout layers, whose output is probabilities.
-        dataset: Batches of images and one-hot labels.
-        samples: How many draws of `tf_reg.mc_predict`.
-        seed: Of the draws.
+        model: A classifier with dropout layers whose outputs are probabilities, of shape `(batch, classes)`.
+        dataset: Batches of images and one-hot labels of shape `(batch, classes)`.
+        samples: The number of samples of `tf_reg.mc_predict`.
+        seed: The seed of the first batch, a non-negative integer. Each later batch adds 1.
+
+    Returns:
+        `test_nll_one_pass` and `test_nll_mc` (nats per example), `test_accuracy_one_pass` and `test_accuracy_mc` (from
+        0 to 1), and `mc_samples`.
     """
     ways: dict[str, list[np.ndarray]] = {"one_pass": [], "mc": []}
     labels = []

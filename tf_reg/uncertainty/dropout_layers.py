@@ -1,15 +1,17 @@
-"""Which layers of a model drop at random in training, and how to make these, and nothing else, drop in inference."""
+"""Which layers of a model drop values at random in training, and how to make them do so in inference."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 from keras import layers
 
+from tf_reg import _keras
 from tf_reg.layers.drop_block import DropBlock2D
 from tf_reg.layers.drop_connect import DropConnect
 from tf_reg.layers.stochastic_depth import StochasticDepth
@@ -22,18 +24,25 @@ _RECURRENT = (layers.LSTM, layers.GRU, layers.SimpleRNN, layers.ConvLSTM1D, laye
 
 
 def dropout_layers(model: keras.Layer) -> list[keras.Layer]:
-    """List the layers of a model that drop something in training, at rates that aren't zero.
+    """List the layers of a model that drop values in training. A layer whose rates are zero isn't one of them.
 
-    These are Keras' dropout layers and attention layers, recurrent layers (or recurrent cells in a plain `RNN`) with
-    `dropout` or `recurrent_dropout`, tf_reg's layers, and what is made of these by subclassing.
+    They are Keras' dropout layers and attention layers, recurrent layers with `dropout` or `recurrent_dropout`,
+    recurrent cells with them in a plain `RNN`, tf_reg's dropout layers, and subclasses of all these.
+
+    Args:
+        model: A model or a layer.
     """
-    every = model._flatten_layers()
+    every = _keras.sublayers(model)
     cells = {id(layer.cell) for layer in every if isinstance(layer, _RECURRENT)}
     return [layer for layer in every if id(layer) not in cells and any(rate > 0 for rate in rates(layer))]
 
 
 def rates(layer: keras.Layer) -> tuple[float, ...]:
-    """The rates at which a layer drops something; empty where it isn't of a kind that does."""
+    """Return the dropout rates of a layer. The result is empty for a layer of a kind that drops nothing.
+
+    Args:
+        layer: Any layer.
+    """
     if isinstance(layer, RATED):
         return (layer.rate,)
     if isinstance(layer, ATTENTION):
@@ -43,13 +52,30 @@ def rates(layer: keras.Layer) -> tuple[float, ...]:
     return ()
 
 
+def takes_training(layer: keras.Layer) -> bool:
+    """Return whether the `call` of a layer has an argument `training`.
+
+    Args:
+        layer: Any layer.
+    """
+    return "training" in inspect.signature(layer.call).parameters
+
+
 def can_draw(layer: keras.Layer) -> bool:
-    """Whether a layer or one inside of it draws at a rate above zero, as far as its seed generators and rates say."""
-    return any(part._seed_generators and (not rates(part) or any(rates(part))) for part in layer._flatten_layers())
+    """Return whether a layer, or a layer inside it, has a seed generator and no rates, or a rate above zero.
+
+    Args:
+        layer: Any layer.
+    """
+    return any(_own_seed_states(part) and (not rates(part) or any(rates(part))) for part in _keras.sublayers(layer))
 
 
 def draws_for_each_example(layer: keras.Layer) -> bool:
-    """Whether it is known that a layer draws for each example of a batch anew."""
+    """Return whether a layer is known to draw separately for each example of a batch.
+
+    Args:
+        layer: Any layer.
+    """
     if isinstance(layer, (layers.Dropout, layers.AlphaDropout)) and type(layer) in _PER_EXAMPLE:
         return not layer.noise_shape or layer.noise_shape[0] is None
     return type(layer) in (*_PER_EXAMPLE, *_RECURRENT)
@@ -57,13 +83,20 @@ def draws_for_each_example(layer: keras.Layer) -> bool:
 
 @contextlib.contextmanager
 def drawing(chosen: Sequence[keras.Layer]) -> Iterator[set[int]]:
-    """Make these layers and those inside of them behave as in training, whatever `training` they are called with.
+    """Make layers, and the layers inside them, run as in training, whatever `training` they are called with.
 
-    To be used while a function is traced. Yields the ids of the layers that have been called so far.
+    Use it while a function is traced. The layers get `training=True` in their `call`, not in their `__call__`: Keras
+    hands a `training` given to `__call__` on to the layers that are called next and that take none of their own.
+
+    Args:
+        chosen: The layers.
+
+    Yields:
+        The ids of the layers that have been called so far.
     """
     called: set[int] = set()
-    inner = {id(part): part for layer in chosen for part in layer._flatten_layers()}
-    forced = [part for part in inner.values() if part._call_has_training_arg]
+    inner = {id(part): part for layer in chosen for part in _keras.sublayers(layer)}
+    forced = [part for part in inner.values() if takes_training(part)]
     for layer in forced:
         layer.__dict__["call"] = functools.partial(_call_in_training, layer, called)
     try:
@@ -78,7 +111,19 @@ def _call_in_training(layer: keras.Layer, called: set[int], *args: Any, **kwargs
     return type(layer).call(layer, *args, **{**kwargs, "training": True})
 
 
-def seed_states(model: keras.Layer) -> list[keras.Variable]:
-    """The states of all seed generators of a model's layers, each once."""
-    states = [generator.state for layer in model._flatten_layers() for generator in layer._seed_generators]
-    return list({id(state): state for state in states}.values())
+def seed_states(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the states of all seed generators of a layer and of the layers inside it, each once.
+
+    `variables` contains them and `weights` doesn't.
+
+    Args:
+        layer: A layer or a model.
+    """
+    others = {id(variable) for variable in (*layer.weights, *layer.metrics_variables)}
+    return list({id(variable): variable for variable in layer.variables if id(variable) not in others}.values())
+
+
+def _own_seed_states(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the states of the seed generators that are attributes of a layer itself."""
+    inner = {id(state) for part in _keras.direct_sublayers(layer) for state in seed_states(part)}
+    return [state for state in seed_states(layer) if id(state) not in inner]

@@ -1,4 +1,4 @@
-"""Monte-Carlo dropout: the mean and the spread of what a model predicts while its dropout layers drop."""
+"""Monte-Carlo dropout: the mean and the standard deviation of predictions with dropout switched on."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from tf_reg import _backend
+from tf_reg import _backend, _keras
 from tf_reg._backend import Tensor
 from tf_reg.layers.dropout_rate import MovableRate, is_integer
 from tf_reg.uncertainty import dropout_layers, two_stages
 
-DRAWS = 1 << 16  # that a seed generator may make in one pass
-VALUES = 1 << 23  # of the largest tensor, for all samples that go through the model together
-UNKNOWN_ROWS = 64  # of samples and examples together, where the largest tensor isn't known
+DRAWS = 1 << 16  # how many draws a seed generator may make in one pass
+VALUES = 1 << 23  # how many values the largest tensor may have, for all samples that go through the model together
+UNKNOWN_ROWS = 64  # how many rows (samples times examples) go through together where the largest tensor isn't known
 
 
 class Prediction(NamedTuple):
     """What `mc_predict` returns.
 
     Attributes:
-        mean: The mean of the draws, as NumPy arrays in the structure of the model's output.
-        spread: Their standard deviation (the root of the mean square deviation), likewise.
+        mean: The mean of the samples, as NumPy arrays in the structure of the model's output.
+        spread: Their standard deviation (divided by `samples`, not by `samples - 1`), in the same structure.
     """
 
     mean: Any
@@ -40,40 +40,41 @@ def mc_predict(
     seed: int | None = None,
     layers: keras.Layer | Sequence[keras.Layer] | None = None,
 ) -> Prediction:
-    """Predict with dropout switched on, many times: the mean and the spread of the predictions.
+    """Predict many times with dropout switched on. Return the mean and the standard deviation of the predictions.
 
-    `mean = sum_s f(x, masks_s) / samples` and `spread = sqrt(sum_s (f(x, masks_s) - mean)^2 / samples)`: an average
-    over the networks that dropout trains, and how far they are apart. Use it where a model must say how sure it is: a
-    mean of probabilities is less over-confident than one pass. Gal & Ghahramani 2016, "Dropout as a Bayesian
-    approximation".
+    `mean = sum_s f(x, masks_s) / samples` and `spread = sqrt(sum_s (f(x, masks_s) - mean)^2 / samples)`. The mean
+    averages over the networks that dropout trains. The spread says how far apart these networks are. Use it where a
+    model must say how sure it is: a mean of probabilities is less over-confident than one pass. Gal & Ghahramani 2016,
+    "Dropout as a Bayesian approximation".
 
-    Dropout layers behave as in training, all other layers as in inference: batch normalisation uses its moving
-    averages, random augmentation is off. Nothing of the model changes, its seed generators included. The model,
-    functional, sequential, nested or subclassed, is run by one compiled function; it is compiled once for a shape of
-    the input, and again when a rate of Keras' own layers has changed. Where the model is a graph of layers, what stands
-    before its first dropout layer is computed once, not `samples` times.
+    Dropout layers run as in training. All other layers run as in inference: batch normalisation uses its moving
+    averages, random augmentation is off. No weight and no seed generator of the model changes. The model can be
+    functional, sequential, nested or subclassed. One compiled function runs it. It is compiled once for each shape of
+    the input, and again when a rate of Keras' own layers has changed. In a functional or sequential model, what comes
+    before the first dropout layer is computed once, not `samples` times.
 
     Dropout layers are Keras' `Dropout`, `SpatialDropout`, `GaussianDropout`, `AlphaDropout`, attention layers with
-    `dropout`, recurrent layers with `dropout` or `recurrent_dropout`, and tf_reg's. A layer that draws once for a
-    whole batch (`DropConnect`, a `noise_shape` that starts with 1) does so in each of the samples.
+    `dropout`, recurrent layers with `dropout` or `recurrent_dropout`, and tf_reg's dropout layers. A layer that draws
+    one mask for a whole batch (`DropConnect`, a `noise_shape` that starts with 1) draws one in each sample.
 
     Args:
         model: A Keras model; it needn't be compiled.
-        x: Arrays or tensors of shape `(examples, ...)`, in a list or dict if the model takes several. Examples are
-            expected to have no influence on each other, as in `predict`.
-        samples: How many draws, a positive integer.
-        batch_size: How many examples at once, a positive integer.
-        seed: A non-negative integer for the same draws in each call (with the same shapes and batch size), or None.
-        layers: The layers that draw, instead of all dropout layers: of your own, or some of them; one or several. Each
-            has a `call` that takes `training`, and it or a layer inside of it has a `keras.random.SeedGenerator` to
-            draw from. They run as in training, with all that is inside of them.
+        x: Arrays or tensors of shape `(examples, ...)`, in a list or dict if the model takes several. The prediction
+            for one example must not depend on the other examples, as in `predict`.
+        samples: The number of predictions, a positive integer.
+        batch_size: The number of examples in a batch, a positive integer.
+        seed: A non-negative integer for the same random draws in each call (with the same shapes and batch size), or
+            None.
+        layers: One layer or several that run as in training instead of all dropout layers: some of these, or layers of
+            your own. The `call` of each takes `training`. Each, or a layer inside it, has a
+            `keras.random.SeedGenerator` and draws from it. The layers inside run as in training too.
 
     Returns:
         `mean` and `spread`, each as NumPy arrays in the structure of the model's output, of shape `(examples, ...)`.
 
     Raises:
-        ValueError: Arguments out of their ranges, a model without dropout layers, or with dropout layers that it
-            doesn't call in inference; `layers` that can't draw.
+        ValueError: An argument is out of its range. The model has no dropout layers, or has some that it doesn't call
+            in inference. `layers` has a layer that can't draw.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dense(3)])
@@ -98,7 +99,7 @@ def mc_predict(
 
 
 def _examples(x: Any) -> int:
-    """How many examples there are."""
+    """Return the number of examples."""
     shapes = [getattr(array, "shape", None) for array in tree.flatten(x)]
     counts = {shape[0] if shape else 0 for shape in shapes}
     if len(counts) != 1 or 0 in counts:
@@ -111,7 +112,7 @@ def _examples(x: Any) -> int:
 
 
 def _batches(x: Any, examples: int, size: int) -> Iterator[Any]:
-    """Batches of one size; the last one starts again from the first example, rather than being smaller."""
+    """Yield batches of one size. The last batch is filled up with the first examples."""
     if examples <= size:
         yield x
         return
@@ -133,9 +134,9 @@ def _joined(parts: Sequence[Tensor]) -> np.ndarray:
 
 
 def _predictor(model: keras.Model, chosen: list[keras.Layer], samples: int) -> _Predictor:
-    """The compiled function, kept at the model until a layer, a variable or a fixed rate changes."""
+    """Return the compiled function. The model keeps it until a layer, a variable or a rate of Keras' layers changes."""
     fixed = [dropout_layers.rates(layer) for layer in chosen if not isinstance(layer, MovableRate)]
-    state = ([*map(id, model._flatten_layers())], [*map(id, model.variables)], fixed)
+    state = ([*map(id, _keras.sublayers(model))], [*map(id, model.variables)], fixed)
     kept = model.__dict__.get("_tf_reg_predictors")
     if kept is None or kept[0] != state:
         kept = model.__dict__["_tf_reg_predictors"] = (state, {})
@@ -156,7 +157,7 @@ class _Predictor:
         self._function = _backend.compile(self._moments, reads=model.variables)
 
     def __call__(self, x: Any, generator: np.random.Generator) -> Any:
-        """Mean and spread of the model's output for a batch."""
+        """Return the mean and the standard deviation of the model's output for a batch."""
         seeds = generator.integers(1, 1 << 31, size=len(self._states)).astype("int32")
         with _backend.global_seed(int(generator.integers(1 << 31))):
             moments = self._function(tree.map_structure(ops.convert_to_tensor, x), ops.convert_to_tensor(seeds))
@@ -170,10 +171,10 @@ class _Predictor:
         return moments
 
     def _moments(self, x: Any, seeds: Tensor) -> tuple[Any, Any]:
+        """Return the mean and the standard deviation, each in the structure of the model's output."""
         with dropout_layers.drawing(self._chosen) as self._called:
-            values = [
-                (v, ops.convert_to_tensor(v.value)) for v in self._model.variables
-            ]  # of the scope around this one
+            # The values come from the scope around this one, where there is one.
+            values = [(v, ops.convert_to_tensor(v.value)) for v in self._model.variables]
             with keras.StatelessScope(values):
                 tensors = self._stages.before(x)
                 if two_stages.masked(tensors):
@@ -185,7 +186,7 @@ class _Predictor:
             first = self._samples - loops * at_once
 
             def draw(number: Any, times: int) -> list[Tensor]:
-                """The outputs of some samples, each of shape `(times, batch, ...)`."""
+                """Return the outputs of `times` samples, each of shape `(times, batch, ...)`."""
                 with keras.StatelessScope(values + self._seeded(seeds, number)):
                     outputs = self._stages.after(two_stages.repeated(tensors, times))
                 self._structure = outputs
@@ -202,12 +203,12 @@ class _Predictor:
         return tree.pack_sequence_as(self._structure, means), tree.pack_sequence_as(self._structure, spreads)
 
     def _seeded(self, seeds: Tensor, number: Any) -> list[tuple[keras.Variable, Tensor]]:
-        """What the seed generators have in the pass of this number: never twice the same."""
+        """Return a state for each seed generator in the pass of this number. No two passes have the same states."""
         count = ops.cast(number * DRAWS, seeds.dtype)
         return [(state, ops.cast(ops.stack([seeds[i], count]), state.dtype)) for i, state in enumerate(self._states)]
 
     def _at_once(self, batch: int) -> int:
-        """How many samples of a batch go through the second stage together."""
+        """Return how many samples of a batch go through the second stage together."""
         stages = self._stages
         if not (stages.batch_is_free and all(map(dropout_layers.draws_for_each_example, self._chosen))):
             return 1
@@ -216,13 +217,13 @@ class _Predictor:
 
 
 def _moments_of(outputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Over the samples, the mean and the sum of the squared distances from it."""
+    """Return the mean over the samples and the sum of the squared distances from it."""
     means = [ops.mean(y, axis=0) for y in outputs]
     return means, [ops.sum(ops.square(y - mean), axis=0) for y, mean in zip(outputs, means, strict=True)]
 
 
 def _merged(old: Any, done: Tensor, new: Any, count: int) -> Any:
-    """The moments of `done` samples and of `count` more (Chan, Golub & LeVeque 1979)."""
+    """Return the moments of `done` old samples and `count` new ones together (Chan, Golub & LeVeque 1979)."""
     means, squares = [], []
     for mean, square, other_mean, other_square in zip(*old, *new, strict=True):
         n, gap = ops.cast(done, mean.dtype), other_mean - mean
@@ -236,8 +237,8 @@ def _wide(y: Tensor) -> Tensor:
 
 
 def _checked(model: keras.Model, layers: keras.Layer | Sequence[keras.Layer] | None) -> list[keras.Layer]:
-    """The layers that draw."""
-    every = model._flatten_layers()
+    """Return the layers that run as in training, or raise `ValueError`."""
+    every = _keras.sublayers(model)
     if layers is None:
         found = dropout_layers.dropout_layers(model)
         if not found:
@@ -252,7 +253,7 @@ def _checked(model: keras.Model, layers: keras.Layer | Sequence[keras.Layer] | N
     if not layers:
         raise ValueError("layers must be one layer or several, or None for all dropout layers. Received: none.")
     for layer in layers:
-        if not any(layer is known for known in every) or not getattr(layer, "_call_has_training_arg", False):
+        if not any(layer is known for known in every) or not dropout_layers.takes_training(layer):
             raise ValueError(f"layers must be layers of the model whose call takes `training`. Received: {layer!r}.")
         if not dropout_layers.can_draw(layer):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""A model in two stages: what comes before the first of some layers, and the rest."""
+"""A model in two stages: what comes before the first dropout layer, and the rest."""
 
 from __future__ import annotations
 
@@ -8,18 +8,24 @@ from typing import Any
 
 import keras
 from keras import ops, tree
-from keras.src.backend import get_keras_mask
-from keras.src.models.functional import Functional
 
+from tf_reg import _keras
 from tf_reg._backend import Tensor
+from tf_reg.uncertainty.graph_walk import GraphWalk, as_graph
 
 
 class Whole:
-    """All of a model in the second stage: for models that aren't a graph of layers.
+    """A model whose second stage is the whole model.
+
+    It serves models that aren't a graph of layers, and models whose masks would be lost between two stages.
+
+    Args:
+        model: The model.
 
     Attributes:
         batch_is_free: Whether the model takes any number of examples.
-        widest: The number of values in the largest tensor of the second stage, for one example; None if it isn't known.
+        widest: The number of values in the largest tensor of the second stage for one example, or None where it isn't
+            known.
     """
 
     batch_is_free = True
@@ -28,62 +34,76 @@ class Whole:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
 
-    def before(self, x: Any) -> list[Any]:
-        """The tensors that the second stage starts from; a tensor that the model can do without may be None."""
+    def before(self, x: Any) -> list[Tensor]:
+        """Return the tensors that the second stage starts from."""
         self._structure = x
         return tree.flatten(x)
 
-    def after(self, tensors: Sequence[Any]) -> Any:
-        """The model's output, in inference mode."""
+    def after(self, tensors: Sequence[Tensor]) -> Any:
+        """Return the output of the model, in inference mode."""
         return self._model(tree.pack_sequence_as(self._structure, list(tensors)), training=False)
 
 
 class Graph:
-    """A functional model in two stages; a model within it is one layer.
+    """A functional model in two stages. A model within it belongs to one stage as a whole.
+
+    The first stage computes the tensors of the frontier. No chosen layer is needed for them. The second stage computes
+    the outputs from them.
 
     Args:
-        model: The functional model.
-        chosen: The layers that start the second stage, with all that depends on them.
+        walk: The walk through the model. At least one of its tensors is late.
+
+    Attributes:
+        batch_is_free: Whether the model takes any number of examples.
+        widest: The number of values in the largest tensor of the second stage for one example, or None where it isn't
+            known.
     """
 
-    def __init__(self, model: Functional, chosen: Sequence[keras.Layer]) -> None:
-        self._model = model
-        depths = sorted(model._nodes_by_depth, reverse=True)
-        nodes = [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]
-        self._first, self._second = _split(nodes, {id(layer) for layer in chosen})
-        made = {id(tensor) for node in self._second for tensor in node.output_tensors}
-        needed = [tensor for node in self._second for tensor in node.input_tensors] + model.outputs
-        self._frontier = list({id(tensor): tensor for tensor in needed if id(tensor) not in made}.values())
-        inner = [tensor for node in self._second for tensor in _tensors_within(node)]
-        self.widest = _largest([*self._frontier, *inner])
-        self.batch_is_free = all(tensor.shape[:1] == (None,) for tensor in [*self._frontier, *inner, *model.outputs])
+    def __init__(self, walk: GraphWalk) -> None:
+        self._structure = walk.model.output
+        outputs = {id(tensor): tensor for tensor in tree.flatten(self._structure)}
+        self._late = {key: tensor for key, tensor in outputs.items() if key in walk.late}
+        self._starts = list(walk.frontier)
+        self._frontier = walk.frontier | {key: tensor for key, tensor in outputs.items() if key not in walk.late}
+        self._first = keras.Model(walk.model.input, list(self._frontier.values()))
+        self._second = keras.Model(list(walk.frontier.values()), list(self._late.values()))
+        tensors = [*self._frontier.values(), *walk.second]
+        self.widest = _largest(tensors)
+        self.batch_is_free = all(tensor.shape[:1] == (None,) for tensor in tensors)
 
-    def before(self, x: Any) -> list[Any]:
-        """The tensors that the second stage starts from; a tensor that the model can do without may be None."""
-        tensors = {id(key): value for key, value in zip(self._model.inputs, _inputs(self._model, x), strict=True)}
-        _run(self._first, tensors)
-        return [tensors.get(id(tensor)) for tensor in self._frontier]
+    def before(self, x: Any) -> list[Tensor]:
+        """Return the tensors that the second stage starts from."""
+        return _listed(self._first(x, training=False), len(self._frontier))
 
-    def after(self, tensors: Sequence[Any]) -> Any:
-        """The model's output, in inference mode."""
-        known = {id(key): value for key, value in zip(self._frontier, tensors, strict=True)}
-        _run(self._second, known)
-        return tree.map_structure(lambda tensor: known[id(tensor)], self._model._outputs_struct)
+    def after(self, tensors: Sequence[Tensor]) -> Any:
+        """Return the output of the model, in inference mode."""
+        known = dict(zip(self._frontier, tensors, strict=True))
+        made = _listed(self._second([known[key] for key in self._starts], training=False), len(self._late))
+        known.update(zip(self._late, made, strict=True))
+        return tree.map_structure(lambda tensor: known[id(tensor)], self._structure)
 
 
 def staged(model: keras.Model, chosen: Sequence[keras.Layer]) -> Graph | Whole:
-    """Split a built model in two stages, the second of which starts with the chosen layers."""
-    graph = model._functional if type(model) is keras.Sequential else model
-    if isinstance(graph, Functional) and type(graph).call is Functional.call:
-        return Graph(graph, chosen)
-    return Whole(model)
+    """Split a built model in two stages. The second stage starts with the chosen layers.
+
+    Args:
+        model: The model.
+        chosen: The layers that run as in training.
+    """
+    graph = as_graph(model)
+    walk = None if graph is None else GraphWalk(graph, {id(layer) for layer in chosen})
+    return Graph(walk) if walk is not None and walk.late else Whole(model)
 
 
 def check_inputs(model: keras.Model, x: Any) -> None:
-    """Raise `ValueError` for another number of inputs than a graph of layers has."""
-    structure = getattr(getattr(model, "_functional", None) or model, "_inputs_struct", None)
-    names = [tensor.name for tensor in tree.flatten(structure)] if structure is not None else []
-    by_name = isinstance(x, dict) and not isinstance(structure, dict)
+    """Raise `ValueError` for another number of inputs than a graph of layers has.
+
+    Args:
+        model: Any model. A model that isn't a graph of layers isn't checked.
+        x: What `mc_predict` received.
+    """
+    names = [tensor.name for tensor in getattr(model, "inputs", None) or []]
+    by_name = isinstance(x, dict) and not (isinstance(model, keras.Function) and isinstance(model.input, dict))
     count = sum(name in x for name in names) if by_name else len(tree.flatten(x))
     if names and count != len(names):
         received = f"a dict of {', '.join(x)}" if isinstance(x, dict) else f"{count} arrays"
@@ -92,52 +112,29 @@ def check_inputs(model: keras.Model, x: Any) -> None:
         )
 
 
-def repeated(tensors: Sequence[Any], times: int) -> list[Any]:
-    """Each tensor `times` times one after the other, `(times * batch, ...)`."""
+def repeated(tensors: Sequence[Tensor], times: int) -> list[Tensor]:
+    """Repeat tensors along their first axis: `(batch, ...)` becomes `(times * batch, ...)`.
+
+    Args:
+        tensors: The tensors.
+        times: How many times.
+    """
     if times == 1:
         return list(tensors)
-    return [None if t is None else ops.tile(t, (times, *[1] * (len(t.shape) - 1))) for t in tensors]
+    return [ops.tile(tensor, (times, *[1] * (len(tensor.shape) - 1))) for tensor in tensors]
 
 
-def masked(tensors: Sequence[Any]) -> bool:
-    """Whether one of the tensors has a mask of Keras', which would be lost on the way."""
-    return any(tensor is not None and get_keras_mask(tensor) is not None for tensor in tensors)
+def masked(tensors: Sequence[Tensor]) -> bool:
+    """Return whether one of the tensors has a Keras mask. `repeated` would lose it."""
+    return any(_keras.mask_of(tensor) is not None for tensor in tensors)
 
 
-def _inputs(model: Functional, x: Any) -> list[Tensor]:
-    return tree.flatten(model._standardize_inputs(x))
+def _listed(outputs: Any, count: int) -> list[Tensor]:
+    """Return the outputs of a model as a list. Keras returns a single output without its list."""
+    return [outputs] if count == 1 and not isinstance(outputs, list) else list(outputs)
 
 
-def _split(nodes: Sequence[Any], chosen: set[int]) -> tuple[list[Any], list[Any]]:
-    """The nodes that no chosen layer has a part in, and the others: each list in an order that can be run."""
-    first, second, late = [], [], set()
-    for node in nodes:
-        layers = node.operation._flatten_layers() if isinstance(node.operation, keras.Layer) else []
-        if not chosen.isdisjoint(map(id, layers)) or any(id(tensor) in late for tensor in node.input_tensors):
-            second.append(node)
-            late |= {id(tensor) for tensor in node.output_tensors}
-        else:
-            first.append(node)
-    return first, second
-
-
-def _run(nodes: Sequence[Any], tensors: dict[int, Any]) -> None:
-    for node in nodes:
-        if all(id(tensor) in tensors for tensor in node.input_tensors):
-            args, kwargs = node.arguments.fill_in(tensors)
-            if getattr(node.operation, "_call_has_training_arg", False):
-                kwargs["training"] = False
-            outputs = tree.flatten(node.operation(*args, **kwargs))
-            tensors.update(zip(map(id, node.output_tensors), outputs, strict=True))
-
-
-def _tensors_within(node: Any) -> list[Any]:
-    """The outputs of a node and, where it is a model, of the nodes in it."""
-    graph = getattr(node.operation, "_functional", None) or node.operation
-    nodes = [inner for level in getattr(graph, "_nodes_by_depth", {}).values() for inner in level]
-    return [*node.output_tensors, *(tensor for inner in nodes for tensor in _tensors_within(inner))]
-
-
-def _largest(tensors: Sequence[Any]) -> int | None:
+def _largest(tensors: Sequence[keras.KerasTensor]) -> int | None:
+    """Return the number of values in the largest tensor for one example, or None where a size isn't known."""
     shapes = [tensor.shape[1:] for tensor in tensors]
     return None if any(None in shape for shape in shapes) else max(map(math.prod, shapes))

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_reg import _keras
 from tf_reg._walk import layer_paths
 from tf_reg.serving.saved_graph import Tensor
 from tf_reg.serving.write.options import (
@@ -207,8 +208,7 @@ class _Head:
     """A classifier's last layer in two steps: the logits, and the probabilities that it makes of them."""
 
     def __init__(self, model: keras.Model) -> None:
-        made = model.outputs[0]._keras_history
-        self._layer: Any = made.operation
+        self._layer, inputs = _keras.call_that_made(model.outputs[0])
         if not isinstance(self._layer, keras.layers.Softmax) and not (
             isinstance(self._layer, _ACTIVATED) and self._layer.activation in _PROBABILITIES
         ):
@@ -216,8 +216,7 @@ class _Head:
                 "`logits` needs a model that ends in a softmax or a sigmoid, in a layer of its own or as the last "
                 f"layer's activation. Received: {model.name!r}, which ends in the layer {self._layer.name!r}."
             )
-        call = self._layer._inbound_nodes[made.node_index]  # the layer may be shared
-        self._body = keras.Model(model.inputs, call.input_tensors[0])
+        self._body = keras.Model(model.inputs, inputs[0])
 
     def __call__(self, flat: Sequence[Any]) -> tuple[Any, Any]:
         x = _run(self._body, flat)[0]

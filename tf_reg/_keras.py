@@ -1,0 +1,104 @@
+"""The parts of Keras that have no public name: everything in tf_reg that reads a private attribute of Keras is here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+from tf_reg._backend import Tensor
+
+
+def sublayers(layer: keras.Layer) -> list[keras.Layer]:
+    """Return a layer and all layers inside it, each once.
+
+    Keras has a public list for the layers of a model (`model.layers`), but none for the layers inside a layer.
+
+    Args:
+        layer: A layer or a model.
+    """
+    return _private(layer, "_flatten_layers")()
+
+
+def direct_sublayers(layer: keras.Layer) -> list[keras.Layer]:
+    """Return the layers that are attributes of a layer, without the layers inside those, each once.
+
+    Args:
+        layer: A layer or a model.
+    """
+    return _private(layer, "_flatten_layers")(include_self=False, recursive=False)
+
+
+def own_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the variables that a layer itself trains, without those of the layers inside it.
+
+    A frozen layer (`trainable=False`) has them too. `layer.trainable_variables` is empty for a frozen layer, and
+    contains the variables of the layers inside.
+
+    Args:
+        layer: A layer or a model.
+    """
+    return list(_private(layer, "_trainable_variables"))
+
+
+def own_non_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the variables that a layer itself holds and never trains, without those of the layers inside it.
+
+    Args:
+        layer: A layer or a model.
+    """
+    return list(_private(layer, "_non_trainable_variables"))
+
+
+def mask_of(tensor: Tensor) -> Tensor | None:
+    """Return the mask that Keras keeps with a tensor, or None.
+
+    Keras keeps it in an attribute of the tensor. It has no public function that returns it.
+
+    Args:
+        tensor: A tensor of the backend or a `keras.KerasTensor`.
+    """
+    return getattr(tensor, "_keras_mask", None)
+
+
+def call_that_made(tensor: keras.KerasTensor) -> tuple[Any, list[keras.KerasTensor]]:
+    """Return the layer or operation whose call made a symbolic tensor, and the tensors that this call took.
+
+    Args:
+        tensor: A symbolic tensor of a functional model.
+    """
+    operation, node_index, _ = _private(tensor, "_keras_history")
+    return operation, list(_private(operation, "_inbound_nodes")[node_index].input_tensors)
+
+
+@contextmanager
+def open_for_state(layer: keras.Layer) -> Iterator[None]:
+    """Let a built layer take new variables and seed generators within a `with` block.
+
+    Keras forbids it for a built layer, and has no public way to allow it.
+
+    Args:
+        layer: A layer, built or not.
+    """
+    tracker = _private(layer, "_tracker")
+    locked = tracker.locked
+    tracker.unlock()
+    try:
+        yield
+    finally:
+        if locked:
+            tracker.lock()
+
+
+def _private(thing: Any, name: str) -> Any:
+    """Return a private attribute of a Keras object, or say that this Keras is too new."""
+    try:
+        return getattr(thing, name)
+    except AttributeError:
+        raise RuntimeError(
+            f"tf_reg needs the attribute `{name}` of {type(thing).__name__}. Keras 3.15, which tf_reg is tested on, "
+            f"has it. Received: Keras {keras.__version__}, which doesn't. Install an older Keras, `pip install "
+            "'keras<3.16'`, or a newer tf_reg."
+        ) from None

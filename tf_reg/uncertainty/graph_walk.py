@@ -1,0 +1,76 @@
+"""Which symbolic tensors of a functional model depend on some of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any
+
+import keras
+from keras import tree
+
+from tf_reg import _keras
+
+
+def as_graph(model: Any) -> keras.Model | None:
+    """Return a model as a plain functional model over the same layers, or None where that isn't possible.
+
+    It is possible for functional and sequential models that are built, unless their class has a `call` of its own.
+
+    Args:
+        model: A model, or any layer or operation.
+    """
+    if isinstance(model, keras.Sequential):
+        if type(model).call is not keras.Sequential.call or not getattr(model, "inputs", None):
+            return None
+        structure = model.compute_output_spec(model.inputs[0])
+        return keras.Model(model.inputs[0], tree.pack_sequence_as(structure, model.outputs), name=model.name)
+    if not (isinstance(model, keras.Model) and isinstance(model, keras.Function)):
+        return None
+    functional: Any = next(kind for kind in type(model).__mro__ if keras.Function in kind.__bases__)
+    if type(model).call is not functional.call:
+        return None
+    return keras.Model(model.input, model.output, name=model.name)
+
+
+class GraphWalk:
+    """What a walk through a functional model finds out about chosen layers.
+
+    `keras.models.clone_model` walks through the graph. It calls the same layers on symbolic tensors, in an order in
+    which each call has its inputs. A model within the model is one layer.
+
+    Args:
+        graph: A functional model, as `as_graph` returns it.
+        chosen: The ids of the chosen layers.
+
+    Attributes:
+        model: A functional model over the same layers, whose symbolic tensors are those below.
+        tensors: The outputs of all calls, and those of the calls in models within the model.
+        late: The outputs of the calls that depend on a chosen layer, by their ids.
+        frontier: The tensors that late ones are computed from and that aren't late, by their ids.
+        second: All tensors that are computed on the way from the frontier to late outputs.
+    """
+
+    def __init__(self, graph: keras.Model, chosen: Container[int]) -> None:
+        self.tensors: list[keras.KerasTensor] = []
+        self.late: dict[int, keras.KerasTensor] = {}
+        self.frontier: dict[int, keras.KerasTensor] = {}
+        self.second: list[keras.KerasTensor] = []
+        self._chosen = chosen
+        self.model = keras.models.clone_model(
+            graph, input_tensors=graph.input, clone_function=lambda layer: layer, call_function=self._call
+        )
+
+    def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a layer or an operation on symbolic tensors, and sort its inputs and outputs."""
+        outputs = layer(*args, **kwargs)
+        made = tree.flatten(outputs)
+        inner = as_graph(layer)
+        within = [*made, *(GraphWalk(inner, ()).tensors if inner is not None else [])]
+        inputs = [tensor for tensor in tree.flatten((args, kwargs)) if isinstance(tensor, keras.KerasTensor)]
+        parts = _keras.sublayers(layer) if isinstance(layer, keras.Layer) else []
+        self.tensors += within
+        if any(id(part) in self._chosen for part in parts) or any(id(tensor) in self.late for tensor in inputs):
+            self.frontier.update({id(tensor): tensor for tensor in inputs if id(tensor) not in self.late})
+            self.late.update({id(tensor): tensor for tensor in made})
+            self.second += within
+        return outputs
