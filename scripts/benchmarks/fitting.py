@@ -31,7 +31,7 @@ def recipe_epoch(subject: Subject, steps: int) -> float:
     clock = EpochClock()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(_Terminal()):
         readers = [*run.writers(Path(folder)), clock]
-        training.fit(subject.model, dataclasses.replace(subject.config, epochs=2), images, readers, verbose=1)
+        training.fit(subject.model, dataclasses.replace(subject.config, epochs=2), images, readers)
     return clock.seconds
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tf_reg.recipes import comparison
 from tf_reg.recipes.comparison import STUDIES, Study, Trials
-from tf_reg.recipes.config import Config
+from tf_reg_cli.config import Config
 
 
 def study(**methods):

@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from tf_reg._checks import UserError
 from tf_reg.recipes import config
-from tf_reg.recipes.config import Config
+from tf_reg_cli.config import Config
+from tf_reg_cli.errors import UserError
 
 
 def parsed(*arguments):

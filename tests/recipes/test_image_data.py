@@ -17,8 +17,8 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from tf_reg._checks import UserError
 from tf_reg.recipes.data import image_data, tfds_source
+from tf_reg_cli.errors import UserError
 
 CLASSES = ("cat", "dog", "owl")
 

@@ -16,9 +16,9 @@ import tf_reg
 from tests.exports import pixels
 from tests.servers import stand_in
 from tests.tools import require_module
-from tf_reg._checks import UserError
 from tf_reg.serving.client import bench, files, requests
 from tf_reg.serving.client.server import Signature, Tensor
+from tf_reg_cli.errors import UserError
 
 CLASSES = ["rose", "lily", "iris"]
 QUOTED = "my \u00e9t\u00e9: 100%"

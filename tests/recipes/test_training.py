@@ -17,9 +17,9 @@ import tf_reg
 from tests.tools import ROOT, require_module
 from tf_reg.recipes import run as runs
 from tf_reg.recipes import training
-from tf_reg.recipes.config import Config
 from tf_reg.recipes.data import image_data as data
 from tf_reg.serving.verify.verification import VerificationError
+from tf_reg_cli.config import Config
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from tf_reg._checks import UserError
 from tf_reg.recipes import training
-from tf_reg.recipes.config import Config
+from tf_reg_cli.config import Config
+from tf_reg_cli.errors import UserError
 
 Overrides = dict[str, Any]
 
@@ -151,7 +151,7 @@ def compare(base: Config, seeds: int, trials: Trials, study: Study) -> Iterable[
         UserError: If `base` has methods switched on, which would be part of every row.
     """
     if base.methods:
-        raise UserError(f"compare.py switches the methods on itself. Leave out the flags of {', '.join(base.methods)}.")
+        raise UserError(f"compare switches the methods on itself. Leave out the flags of {', '.join(base.methods)}.")
     for method, candidates in study.methods.items():
         chosen = candidates[0]
         if len(candidates) > 1:
@@ -202,7 +202,7 @@ def _results(base: Config, overrides: Overrides, seeds: int, trials: Trials) -> 
 def _train(config: Config) -> dict[str, Any]:
     keras.utils.clear_session()
     model, images = training.prepare(config)
-    training.fit(model, config, images, verbose=0)
+    training.fit(model, config, images, silent=True)
     return training.measure(model, images)
 
 

@@ -21,23 +21,15 @@ from keras import ops
 
 import tf_reg
 from tf_reg import _walk
-from tf_reg._checks import UserError
 from tf_reg.recipes import plots, training
-from tf_reg.recipes.config import Config
 from tf_reg.recipes.data.image_data import ImageData
 from tf_reg.serving.exporting import export
 from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.uncertainty import calibration
+from tf_reg_cli.config import Config
+from tf_reg_cli.errors import UserError
 
 EXPORT_EXAMPLES = 32
-
-
-class InterruptedRunError(Exception):
-    """Ctrl-C in the middle of a run; `folder` holds what there is."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(f"Interrupted. What there is lies in {folder}.")
-        self.folder = folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +70,7 @@ def run(config: Config) -> Result:
 
     Raises:
         UserError: If the data can't be had, the folder is taken or can't be written, or training diverges.
-        InterruptedRunError: On Ctrl-C, after what there is has been written.
+        KeyboardInterrupt: On Ctrl-C, after what there is has been written; the message names the folder.
     """
     model, images = training.prepare(config)
     folder = _make_folder(config)
@@ -86,7 +78,9 @@ def run(config: Config) -> Result:
         config.save(folder / "config.json")
         return _train_and_write(model, config, images, folder)
     except KeyboardInterrupt:
-        raise InterruptedRunError(folder) from None
+        raise KeyboardInterrupt(f"Interrupted. What there is lies in {folder}.") from None
+    except BrokenPipeError:  # nobody reads what training prints
+        raise
     except OSError as error:
         raise UserError(f"The run can't be written: {error}. What there is lies in {folder}.") from error
     except VerificationError as error:
