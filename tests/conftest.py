@@ -17,6 +17,7 @@ import keras
 import pytest
 
 from tests.tools import ROOT, missing
+from tf_reg_cli.main import main
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +41,18 @@ def script():
         return module
 
     return load
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Run `tf-reg` in this process, in an empty folder: a function of its words, to exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        code = main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(autouse=True)

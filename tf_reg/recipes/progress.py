@@ -42,7 +42,9 @@ class Progress(keras.callbacks.Callback):
         """Show how far the epoch is."""
         if self._redraw:
             steps = f"/{self.params['steps']}" if self.params.get("steps") else ""
-            self._draw(f"epoch {self._number().strip()}, step {batch + 1}{steps}, loss {(logs or {}).get('loss', 0):.4f}")
+            self._draw(
+                f"epoch {self._number().strip()}, step {batch + 1}{steps}, loss {(logs or {}).get('loss', 0):.4f}"
+            )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Print the epoch's row, and above the first one the names of the columns."""

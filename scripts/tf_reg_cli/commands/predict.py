@@ -19,9 +19,8 @@ from tf_reg_cli.start import quiet_start
 
 if TYPE_CHECKING:
     from tf_reg.serving.client.requests import Request
-    from tf_reg.serving.client.server import Client
+    from tf_reg.serving.client.server import Address, Client
 
-LONGEST = 86400  # seconds: sockets don't take any number
 HOST = re.compile(r"[A-Za-z0-9_.-]+")
 SERVER, ANSWERS, BENCH = Group("Server", sort_key=1), Group("Answers", sort_key=2), Group("Measuring", sort_key=3)
 
@@ -36,6 +35,11 @@ def _is_host(text: str) -> bool:
 
 
 POSITIVE = Must(lambda n: n >= 1, "a whole number of 1 or more")
+NOT_NEGATIVE = Must(lambda n: n >= 0, "a whole number of 0 or more")
+VERSION = Must(lambda n: 0 <= n < 2**63, f"a whole number from 0 to {2**63 - 1}")
+PORT = Must(lambda n: 1 <= n <= 65535, "a whole number from 1 to 65535")
+SECONDS = Must(lambda x: 0 < x <= 86400, "seconds, above 0 and up to 86400")  # sockets don't take any number
+HOST_NAME = Must(_is_host, "a name or an address alone; --port has the port")
 Positive = Annotated[int, Parameter(metavar="N", converter=whole, validator=POSITIVE)]
 
 
@@ -48,33 +52,19 @@ class Options:
     version: Annotated[
         int | None,
         Parameter(
-            help="(default: the newest that is served)",
-            metavar="N",
-            converter=whole,
-            group=SERVER,
-            validator=Must(lambda n: 0 <= n < 2**63, f"a whole number from 0 to {2**63 - 1}"),
+            help="(default: the newest that is served)", metavar="N", group=SERVER, converter=whole, validator=VERSION
         ),
     ] = None
     label: Annotated[
         str | None, Parameter(help="the version's label, such as stable", metavar="TEXT", group=SERVER)
     ] = None
-    host: Annotated[
-        str,
-        Parameter(
-            help="(default: localhost)",
-            metavar="TEXT",
-            group=SERVER,
-            validator=Must(_is_host, "a name or an address alone; --port has the port"),
-        ),
-    ] = "localhost"
+    host: Annotated[str, Parameter(help="(default: localhost)", metavar="TEXT", group=SERVER, validator=HOST_NAME)] = (
+        "localhost"
+    )
     port: Annotated[
         int | None,
         Parameter(
-            help="(default: 8501 for REST, 8500 for gRPC)",
-            metavar="N",
-            converter=whole,
-            group=SERVER,
-            validator=Must(lambda n: 1 <= n <= 65535, "a whole number from 1 to 65535"),
+            help="(default: 8501 for REST, 8500 for gRPC)", metavar="N", group=SERVER, converter=whole, validator=PORT
         ),
     ] = None
     grpc: Annotated[
@@ -85,21 +75,12 @@ class Options:
     ] = False
     timeout: Annotated[
         float,
-        Parameter(
-            help="seconds to wait for an answer (default: 10)",
-            metavar="X",
-            group=SERVER,
-            validator=Must(lambda x: 0 < x <= LONGEST, f"seconds, above 0 and up to {LONGEST}"),
-        ),
+        Parameter(help="seconds to wait for an answer (default: 10)", metavar="X", group=SERVER, validator=SECONDS),
     ] = 10
     retries: Annotated[
         int,
         Parameter(
-            help="further attempts (default: 3)",
-            metavar="N",
-            converter=whole,
-            group=SERVER,
-            validator=Must(lambda n: n >= 0, "a whole number of 0 or more"),
+            help="further attempts (default: 3)", metavar="N", group=SERVER, converter=whole, validator=NOT_NEGATIVE
         ),
     ] = 3
     signature: Annotated[
@@ -160,17 +141,23 @@ def _check(options: Options) -> None:
     if options.version is not None and options.label is not None:
         raise UserError("--version and --label both name the version. Leave one out.")
     if options.grpc and options.rows:
-        raise UserError("--rows is a format of REST. Leave out --grpc or --rows.")
+        raise UserError("--rows is a format of REST, which --grpc replaces. Leave one out.")
 
 
 def _connector(options: Options) -> Callable[[], Client]:
     from tf_reg.serving.client import rest, rpc
-    from tf_reg.serving.client.server import Address
+
+    where = address(options)
+    return lambda: rpc.GrpcClient(where) if options.grpc else rest.RestClient(where, options.rows)
+
+
+def address(options: Options) -> Address:
+    """Return where the model is asked."""
+    from tf_reg.serving.client import rest, rpc, server
 
     host = options.host.removeprefix("[").removesuffix("]")
     port = options.port or (rpc.PORT if options.grpc else rest.PORT)
-    address = Address(host, port, options.model, options.version, options.label, options.timeout, options.retries)
-    return lambda: rpc.GrpcClient(address) if options.grpc else rest.RestClient(address, options.rows)
+    return server.Address(host, port, options.model, options.version, options.label, options.timeout, options.retries)
 
 
 def _bench(connect: Callable[[], Client], request: Request, options: Options) -> Iterator[str]:
