@@ -31,7 +31,7 @@ NOT_NEGATIVE = Must(lambda x: 0 <= x < float("inf"), "0 or more")
 Count = Annotated[int, COUNT.in_config]
 Counts = Annotated[
     tuple[int, ...],
-    pydantic.Strict(False),  # a list in a file is a tuple here
+    pydantic.BeforeValidator(lambda sizes: tuple(sizes) if isinstance(sizes, list) else sizes),  # as JSON has them
     Must(lambda sizes: bool(sizes) and all(1 <= n <= MOST for n in sizes), f"from 1 to {MOST} each").in_config,
 ]
 Seed = Annotated[int, Must(lambda n: 0 <= n <= MOST, f"from 0 to {MOST}").in_config]

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typing_extensions
 from cyclopts import Group, Parameter, Token
 
+from tf_reg_cli.checks import flag
+
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
@@ -36,17 +38,24 @@ def flags_of(cls: Any) -> Any:
     return typing_extensions.TypedDict("Flags", flags, total=False)  # type: ignore[operator]
 
 
+def with_lone_values(cls: Any, words: Sequence[str]) -> list[str]:
+    """Return a command line in which flags that may stand alone have their values.
+
+    Args:
+        cls: The dataclass whose fields are flags.
+        words: The command line.
+    """
+    lone = {flag(field.name): field.metadata["alone"] for field in dataclasses.fields(cls)}
+    return [
+        f"{word}={lone[word]}" if lone.get(word) is not None and after.startswith("-") else word
+        for word, after in zip(words, [*words, "-"][1:], strict=True)
+    ]
+
+
 def _parameter(field: dataclasses.Field[Any], hint: Any, group: Group) -> Parameter:
-    alone = field.metadata["alone"]
-    extra: dict[str, Any] = {"converter": whole} if plain(hint) is int else {}
-    if alone is not None:
-
-        def convert(kind: Any, tokens: Sequence[Token]) -> int:
-            return whole(kind, tokens) if tokens else alone
-
-        extra = {"converter": convert, "n_tokens": -1, "consume_multiple": (0, 1)}
-    word = metavar(hint) if alone is None else f"[{metavar(hint)}]"
-    return Parameter(help=_help(field), group=group, metavar=word, **extra)
+    word = metavar(hint) if field.metadata["alone"] is None else f"[{metavar(hint)}]"
+    converter = whole if plain(hint) is int else None
+    return Parameter(help=_help(field), group=group, metavar=word, converter=converter)
 
 
 def whole(kind: Any, tokens: Sequence[Token]) -> Any:

@@ -10,25 +10,31 @@ WIDTH, LEFT = 80, 27
 
 
 class TwoColumns:
-    """A help formatter of cyclopts, without colours and boxes."""
+    """A help formatter of cyclopts, without colours and boxes.
+
+    It prints to the file, since the console of rich would end the process where nobody reads.
+    """
 
     def __call__(self, console: Any, options: Any, panel: Any) -> None:
         """Print a group of flags or commands."""
         if panel.entries:
-            console.out(f"{panel.title}:", highlight=False)
+            print(f"{panel.title}:", file=console.file)
             for entry in panel.entries:
                 for line in _lines(_names(entry), _meaning(entry)):
-                    console.out(line, highlight=False)
-            console.out("")
+                    print(line, file=console.file)
+            print(file=console.file)
 
     def render_usage(self, console: Any, options: Any, usage: Any) -> None:
         """Print how the command is called."""
-        console.out(f"Usage: {_plain(usage).removeprefix('Usage:').strip()}\n", highlight=False)
+        print(f"Usage: {_plain(usage).removeprefix('Usage:').strip()}\n", file=console.file)
 
     def render_description(self, console: Any, options: Any, description: Any) -> None:
         """Print what the command does, and its examples as they are."""
         for block in _plain(description).split("\n\n"):
-            console.out(f"{block if block[:1] == ' ' else textwrap.fill(block, WIDTH)}\n", highlight=False)
+            print(
+                f"{block if block[:1] == ' ' else textwrap.fill(block, WIDTH, break_on_hyphens=False)}\n",
+                file=console.file,
+            )
 
 
 def _plain(text: Any) -> str:

@@ -12,7 +12,9 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 from tf_reg_cli.commands import compare, export, predict, serving_config, train, verify
+from tf_reg_cli.config import Config
 from tf_reg_cli.errors import UserError
+from tf_reg_cli.fields import with_lone_values
 from tf_reg_cli.help import TwoColumns
 from tf_reg_cli.sentences import sentence
 from tf_reg_cli.start import occupy_standard_descriptors
@@ -45,7 +47,8 @@ def parse(arguments: Sequence[str]) -> tuple[Any, Any]:
         UserError: A flag, a value or the command doesn't exist.
     """
     try:
-        called, bound, _ = app().parse_args(list(arguments), print_error=False, exit_on_error=False)
+        words = with_lone_values(Config, arguments)
+        called, bound, _ = app().parse_args(words, print_error=False, exit_on_error=False)
     except CycloptsError as error:
         raise UserError(sentence(error)) from None
     return called, bound

@@ -16,7 +16,6 @@ from cyclopts import (
     UnusedCliTokensError,
     ValidationError,
 )
-from cyclopts.exceptions import ConsumeMultipleError
 
 from tf_reg_cli.checks import did_you_mean, expected
 from tf_reg_cli.fields import plain
@@ -36,8 +35,6 @@ def sentence(error: CycloptsError) -> str:
             return _no_flag((error.unused_tokens or [""])[0], [])
         case RepeatArgumentError():
             return f"{error.token.keyword} is given twice. Leave one out."
-        case ConsumeMultipleError():
-            return f"{_name(error)} takes at most {error.max_allowed} value. Received: {error.actual_count}."
         case MissingArgumentError():
             return _missing(error)
         case CoercionError():

@@ -48,7 +48,7 @@ def command(
     Takes the flags of train besides its own. Each training's result goes into a file at once: interrupted, the same
     command goes on where it stopped.
 
-    Examples:
+    For example:
 
       tf-reg compare --dataset fashion_mnist --train-size 2000 --epochs 25 --seeds 5
       tf-reg compare --study zeros --dataset fashion_mnist --hidden 300 100

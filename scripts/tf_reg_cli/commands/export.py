@@ -51,7 +51,7 @@ def command(
 ) -> int:
     """Export the model of a finished run, or of a .keras file, for TensorFlow Serving: verified, then published.
 
-    Examples:
+    For example:
 
       tf-reg export runs/digits-mlp-l1l2
       tf-reg export model.keras --name flowers --signatures uint8 bytes --top-k 5

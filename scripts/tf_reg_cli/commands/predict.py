@@ -110,11 +110,11 @@ def command(
 ) -> int:
     """Ask a running TensorFlow Serving what it sees: images or arrays in, class and probability out.
 
-    Examples:
+    For example:
 
-      tf-reg predict photo.png --model flowers --classes saved_models/flowers/1/assets.extra/tf_reg.json
+      tf-reg predict photo.png --model flowers --classes names.txt
       tf-reg predict digits.npy --model digits-mlp-l1l2 --grpc --label stable
-      tf-reg predict digits.npy --model digits-mlp-l1l2 --bench --batch-sizes 1 32 --connections 8
+      tf-reg predict digits.npy --model digits-mlp-l1l2 --bench --connections 8
     """
     _check(options)
     for file in (*files, options.classes):

@@ -32,7 +32,7 @@ def command(
 
     The server reads the file models.config again and switches.
 
-    Examples:
+    For example:
 
       tf-reg serving-config saved_models/m --label stable=1 --label canary=2
     """

@@ -27,7 +27,7 @@ def command(
     exactly zero), strength (the factor of the penalty), zero_share (what --target-sparsity counts, as it stood when
     the factor last moved) and refit (1 while zeros are kept and the rest is fitted without penalty).
 
-    Examples:
+    For example:
 
       tf-reg train --reg l1l2
       tf-reg train --dataset fashion_mnist --model cnn --dropout 0.5

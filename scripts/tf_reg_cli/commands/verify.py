@@ -20,7 +20,7 @@ def command(
 ) -> int:
     """Check versions of a model as TensorFlow Serving loads and runs them. Exit code 1 if one isn't what it should be.
 
-    Examples:
+    For example:
 
       tf-reg verify saved_models/digits-mlp-l1l2/1
     """
