@@ -8,12 +8,14 @@ import pytest
 
 import tf_reg
 from tests.tools import ROOT
-from tf_reg.recipes import config
+from tf_reg_cli.config import Config
+from tf_reg_cli.config_file import configured
+from tf_reg_cli.main import parse
 
 README = (ROOT / "README.md").read_text()
 SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)).replace("\\\n", " ")
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = sorted(set(re.findall(r"python scripts/(?:train|compare)\.py[^\n&]*", SHELL)))
+COMMANDS = sorted(set(re.findall(r"(?:python scripts/(?!benchmark)\w+\.py|(?<!\S)tf-reg) [^\n&]*", SHELL)))
 
 
 def test_the_two_commands_install_and_go_on():
@@ -60,19 +62,13 @@ def check_models_that_exist(names):
 def test_commands_have_flags_that_exist(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs/digits-mlp-l1l2").mkdir(parents=True)
-    config.Config().save(tmp_path / "runs/digits-mlp-l1l2/config.json")
-    parser = config.parser()
-    parser.add_argument("--study")
-    parser.add_argument("--seeds")
-    parser.add_argument("--results")
-    assert isinstance(config.from_flags(parser.parse_args(shlex.split(command)[2:])), config.Config)
-
-
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"python scripts/(?:export|predict)\.py[^\n&]*", SHELL))))
-def test_commands_of_export_and_predict_have_flags_that_exist(script, command):
-    words = shlex.split(command)
-    flags = script(words[1].removeprefix("scripts/").removesuffix(".py"))._parser().parse_args(words[2:])
-    assert vars(flags)
+    Config().save(tmp_path / "runs/digits-mlp-l1l2/config.json")
+    script = re.match(r"python scripts/(\w+)\.py ", command)
+    words = [script[1], *shlex.split(command[script.end() :])] if script else shlex.split(command)[1:]
+    called, bound = parse(words)
+    assert called.__module__ == f"tf_reg_cli.commands.{words[0].replace('-', '_')}"
+    if words[0] in ("train", "compare"):
+        assert configured(bound.kwargs.get("flags") or {}, bound.kwargs.get("config"))
 
 
 def test_every_script_is_shown():

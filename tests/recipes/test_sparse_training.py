@@ -41,7 +41,7 @@ def test_a_target_of_groups_is_reached_and_refitted(sparse_run):
 def test_the_strength_rises_in_half_the_epochs():
     (rise,) = training._strength(Config(reg="l1", strength_schedule="rise", epochs=4))
     assert isinstance(rise, StrengthSchedule)
-    assert [rise._schedule(epoch) for epoch in range(4)] == [0.5, 1.0, 1.0, 1.0]
+    assert [rise.schedule(epoch) for epoch in range(4)] == [0.5, 1.0, 1.0, 1.0]
 
 
 def test_what_moves_the_strength():
