@@ -57,7 +57,7 @@ def training(tmp_path):
     os.close(its_end)
     with os.fdopen(terminal, "rb", buffering=0) as stream:
         try:
-            process.shown = read_until(stream, b"\n     3/100000")
+            process.shown = read_until(stream, b"\r     3/100000")
             process.terminal = stream
             yield process
         finally:
@@ -77,7 +77,7 @@ def read_until(stream, end):
 @pytest.mark.slow
 def test_ctrl_c_is_answered_at_once_and_keeps_what_there_is(training, tmp_path):
     assert b"\x1b" not in training.shown
-    assert b"\repoch 1/100000, step 1/11, loss " in training.shown
+    assert b"\repoch 1/100000, step 1/" in training.shown
     assert b"port.cc" not in training.shown
     start = time.monotonic()
     training.send_signal(signal.SIGINT)

@@ -122,7 +122,8 @@ def _free_names(config: Config) -> Iterator[str]:
 def _train_and_write(model: keras.Model, config: Config, images: ImageData, folder: Path) -> Result:
     before, start = _weights(model), time.perf_counter()
     try:
-        training.fit(model, config, images, writers(folder))
+        with writers(folder) as readers:
+            training.fit(model, config, images, readers)
     except KeyboardInterrupt:
         _keep(model, before, folder)
         raise
@@ -168,12 +169,15 @@ def _keep(model: keras.Model, before: dict[str, np.ndarray], folder: Path) -> di
     return history
 
 
-def writers(folder: Path) -> list[keras.callbacks.Callback]:
-    """Return the callbacks that write a run's history, as a table and for TensorBoard."""
-    return [
-        keras.callbacks.CSVLogger(str(folder / "history.csv")),
-        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
-    ]
+@contextlib.contextmanager
+def writers(folder: Path) -> Iterator[list[keras.callbacks.Callback]]:
+    """Give the callbacks that write a run's history, as a table and for TensorBoard."""
+    table = keras.callbacks.CSVLogger(str(folder / "history.csv"))
+    try:
+        yield [table, keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False)]
+    finally:
+        if table.csv_file is not None:
+            table.csv_file.close()  # Keras leaves it open where an exception ends the training
 
 
 def _weights(model: keras.Model) -> dict[str, np.ndarray]:
