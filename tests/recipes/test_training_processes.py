@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -65,12 +66,13 @@ def training(tmp_path):
             process.wait()
 
 
-def read_until(stream, end):
+def read_until(stream, end, seconds=120):
     """What the stream has up to `end`, or up to its own end."""
-    text = b""
+    text, deadline = b"", time.monotonic() + seconds
     with contextlib.suppress(OSError):  # how a terminal ends whose process is gone
-        while end not in text and (more := stream.read(1000)):
-            text += more
+        while end not in text:
+            assert select.select([stream], [], [], deadline - time.monotonic())[0], f"no {end} in {text[-200:]}"
+            text += stream.read(1000)
     return text
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -18,36 +19,54 @@ FOLDER_NAME = Must(
 )
 
 
-def command(
-    source: Annotated[Path, Parameter(help="a run's folder, or a .keras file")],
-    /,
-    *,
+@Parameter("*")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """The flags of `tf-reg export`."""
+
     name: Annotated[
         str | None,
         Parameter(
             help="the model's name on the server (default: the run's or file's)", metavar="TEXT", validator=FOLDER_NAME
         ),
-    ] = None,
+    ] = None
     version: Annotated[
         int | None, Parameter(help="(default: one more than the highest there is)", metavar="N", converter=whole)
-    ] = None,
-    saved_models_dir: Annotated[Path, Parameter(help="(default: saved_models)", metavar="DIR")] = Path("saved_models"),
+    ] = None
+    saved_models_dir: Annotated[Path, Parameter(help="(default: saved_models)", metavar="DIR")] = Path("saved_models")
     signatures: Annotated[
         tuple[Literal["uint8", "bytes"], ...],
         Parameter(
             help="besides serving_default: serving_uint8 for bytes of pixels, serving_bytes for PNG or JPEG files"
         ),
-    ] = (),
-    class_id: Annotated[bool, Parameter(help="add the output class_id", negative=())] = False,
+    ] = ()
+    class_id: Annotated[bool, Parameter(help="add the output class_id", negative=())] = False
     top_k: Annotated[
         int | None, Parameter(help="add the outputs top_k_ids and top_k_probabilities", metavar="K", converter=whole)
-    ] = None,
-    logits: Annotated[bool, Parameter(help="add the output logits", negative=())] = False,
-    output_name: Annotated[str, Parameter(help="(default: probabilities)", metavar="TEXT")] = "probabilities",
+    ] = None
+    logits: Annotated[bool, Parameter(help="add the output logits", negative=())] = False
+    output_name: Annotated[str, Parameter(help="(default: probabilities)", metavar="TEXT")] = "probabilities"
     examples: Annotated[
         Path | None, Parameter(help="a .npy file with inputs (default: the run's test images)", metavar="FILE")
-    ] = None,
-    cpu: Annotated[bool, Parameter(help="allow operations without a GPU kernel", negative=())] = False,
+    ] = None
+    cpu: Annotated[bool, Parameter(help="allow operations without a GPU kernel", negative=())] = False
+
+    def of_the_export(self) -> dict[str, Any]:
+        """Return what `tf_reg.serving.write.options.Options` takes."""
+        return {
+            "signatures": [f"serving_{kind}" for kind in self.signatures],
+            "class_id": self.class_id,
+            "top_k": self.top_k,
+            "logits": self.logits,
+            "output_name": self.output_name,
+        }
+
+
+def command(
+    source: Annotated[Path, Parameter(help="a run's folder, or a .keras file")],
+    /,
+    *,
+    options: Options | None = None,
 ) -> int:
     """Export the model of a finished run, or of a .keras file, for TensorFlow Serving: verified, then published.
 
@@ -56,17 +75,11 @@ def command(
       tf-reg export runs/digits-mlp-l1l2
       tf-reg export model.keras --name flowers --signatures uint8 bytes --top-k 5
     """
+    options = options or Options()
     found = find(source)
-    folder = saved_models_dir / (name or found.name)
-    require(examples)
+    folder = options.saved_models_dir / (options.name or found.name)
+    require(options.examples)
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # whatever the model was trained on
-    wanted = {
-        "signatures": [f"serving_{kind}" for kind in signatures],
-        "class_id": class_id,
-        "top_k": top_k,
-        "logits": logits,
-        "output_name": output_name,
-    }
     try:
         with quiet_start():
             from tf_reg.recipes import export_run
@@ -74,7 +87,8 @@ def command(
         raise KeyboardInterrupt("Interrupted. Nothing was published.") from None
     before = export_run.published(folder)
     try:
-        print(export_run.export_saved(found, folder, version, examples, gpu=not cpu, **wanted))
+        more = options.of_the_export()
+        print(export_run.export_saved(found, folder, options.version, options.examples, gpu=not options.cpu, **more))
     except KeyboardInterrupt:
         new = export_run.published(folder) - before
         raise KeyboardInterrupt(

@@ -27,6 +27,8 @@ def command(
     exactly zero), strength (the factor of the penalty), zero_share (what --target-sparsity counts, as it stood when
     the factor last moved) and refit (1 while zeros are kept and the rest is fitted without penalty).
 
+    The table at the end counts live parameters: those that remain when all-zero inputs and outputs are cut out.
+
     For example:
 
       tf-reg train --reg l1l2
