@@ -130,21 +130,32 @@ def test_a_folder_is_named_after_its_last_part(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), VerificationError("No, it differs.")])
-def test_an_export_that_fails_is_one_sentence_and_keeps_the_model(train, monkeypatch, error):
+def test_a_run_that_can_not_be_written_is_one_sentence(train, monkeypatch, error):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(run, "_train_and_write", fail)
+    code, _, err = train("--model", "linear", "--name", "a")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert str(error) in err
+    assert "runs/a" in err
+
+
+@pytest.mark.slow
+def test_an_export_that_fails_keeps_the_model(train, monkeypatch):
     """The run has no penalty, so that it has no sparsity to report either."""
 
     def fail(model, folder, examples, details):
         assert details["metrics"]["penalty"] == 0
         assert "sparsity" not in details["metrics"]
-        raise error
+        raise VerificationError("No, it differs.")
 
     monkeypatch.setattr(run, "export", fail)
     code, out, err = train("--epochs", 1, "--model", "linear", "--train-size", 50, "--name", "a")
     assert code == 2
-    assert err.count("\n") == 1
-    assert str(error) in err
-    assert "runs/a" in err
     assert "nan" not in out
+    assert "No, it differs. It lies in runs/a." in err
     assert Path("runs/a/model.keras").exists()
     assert metrics_of("runs/a")["epochs"] == 1
 
