@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _benchmark(arguments: Sequence[str] | None) -> int:
     from benchmarks import cli
-    from tf_reg._checks import UserError  # takes seconds, in which Ctrl-C should end cleanly too
+    from tf_reg_cli.errors import UserError  # takes seconds, in which Ctrl-C should end cleanly too
 
     try:
         for line in cli.benchmark(arguments, __doc__):

@@ -19,6 +19,7 @@ import pytest
 from tests import loader
 from tests.tools import ROOT, missing
 from tf_reg.serving.verify import c_api
+from tf_reg_cli.main import main
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,6 +65,18 @@ def _loaded_here():
 def apart(monkeypatch):
     """SavedModels are loaded in a process of their own, as users' are."""
     monkeypatch.setattr(c_api, "run_apart", loader.run_apart)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Run `tf-reg` in this process, in an empty folder: a function of its words, to exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        code = main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -42,10 +42,18 @@ HEAVY = {"tensorflow_datasets", "matplotlib", "sklearn"}
 @pytest.mark.slow
 def test_import_is_light():
     """Keras itself imports scikit-learn and, for pictures, matplotlib where they are installed: not counted here."""
-    code = "import sys, keras; keras_alone = set(sys.modules); import tf_reg; print(*set(sys.modules) - keras_alone)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "tf_reg.callbacks" in loaded
-    assert not HEAVY & {name.partition(".")[0] for name in loaded}
+    code = """
+import os, sys, keras
+keras_alone, environment, standard_error = set(sys.modules), dict(os.environ), os.fstat(2)
+import tf_reg
+print(*set(sys.modules) - keras_alone)
+print(dict(os.environ) == environment and os.fstat(2) == standard_error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded, untouched = done.stdout.splitlines()
+    assert "tf_reg.callbacks" in loaded.split()
+    assert not HEAVY & {name.partition(".")[0] for name in loaded.split()}
+    assert untouched == "True"
 
 
 @pytest.mark.parametrize("path", FILES, ids=module)

@@ -11,7 +11,7 @@ from typing import NoReturn
 import keras
 
 from benchmarks import export_cost, logger_cost, mc_predict_speed, report, step_cost, training_speed
-from tf_reg._checks import UserError
+from tf_reg_cli.errors import UserError
 
 # Each is a module with SUMMARY (a phrase), REPEATS (a default), add_flags(parser), and run(flags), which yields
 # the report's lines as they are known.

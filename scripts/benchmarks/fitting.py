@@ -29,9 +29,12 @@ def recipe_epoch(subject: Subject, steps: int) -> float:
         subject.images, train=subject.feed(steps), validation=subject.images.validation.take(1)
     )
     clock = EpochClock()
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(_Terminal()):
-        readers = [*run.writers(Path(folder)), clock]
-        training.fit(subject.model, dataclasses.replace(subject.config, epochs=2), images, readers, verbose=1)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(_Terminal()),
+        run.writers(Path(folder)) as readers,
+    ):
+        training.fit(subject.model, dataclasses.replace(subject.config, epochs=2), images, [*readers, clock])
     return clock.seconds
 
 

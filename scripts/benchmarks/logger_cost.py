@@ -12,7 +12,7 @@ import keras
 import tf_reg
 from benchmarks import report, subjects, timing
 from benchmarks.subjects import Subject
-from tf_reg._checks import UserError
+from tf_reg_cli.errors import UserError
 
 SUMMARY = "the cost of RegularizationLogger on an epoch after the first"
 REPEATS = 20

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import tf_reg
 from benchmarks import report, subjects, timing
-from tf_reg._checks import UserError
+from tf_reg_cli.errors import UserError
 
 SUMMARY = "mean and spread under dropout: mc_predict beside a loop of model(x, training=True)"
 REPEATS = 10

@@ -13,7 +13,7 @@ import numpy as np
 
 import tf_reg
 from benchmarks import report, stepping, timing
-from tf_reg._checks import UserError
+from tf_reg_cli.errors import UserError
 
 SUMMARY = "the cost of a penalty per training step, in the loss and as a proximal map"
 REPEATS = 25

@@ -9,10 +9,10 @@ from typing import Any
 
 import keras
 
-from tf_reg._checks import UserError
 from tf_reg.recipes import training
-from tf_reg.recipes.config import Config
 from tf_reg.recipes.data.image_data import ImageData
+from tf_reg_cli.config import Config
+from tf_reg_cli.errors import UserError
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "MLP 1024-1024": {"model": "mlp", "hidden": (1024, 1024), "reg": "l1l2"},

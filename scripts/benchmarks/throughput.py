@@ -17,8 +17,8 @@ import numpy as np
 
 from benchmarks import fitting, report, timing
 from benchmarks.subjects import Subject, load
-from tf_reg._checks import UserError
 from tf_reg.recipes.data.image_data import ImageData
+from tf_reg_cli.errors import UserError
 
 IMAGES = 12800  # in what is timed at once
 ARTICLE = {"model": "cnn", "dropout": 0.5, "optimizer": "sgd", "momentum": 0.9, "learning_rate": 1e-3}

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from benchmarks import input_pipeline, subjects, throughput
-from tf_reg._checks import UserError
+from tf_reg_cli.errors import UserError
 
 SUMMARY = "what bounds a step of training, and its speed beside the articles' PyTorch loop"
 REPEATS = 10

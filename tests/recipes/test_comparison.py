@@ -1,10 +1,11 @@
 import json
+import logging
 
 import pytest
 
 from tf_reg.recipes import comparison
 from tf_reg.recipes.comparison import STUDIES, Study, Trials
-from tf_reg.recipes.config import Config
+from tf_reg_cli.config import Config
 
 
 def study(**methods):
@@ -50,22 +51,37 @@ def test_every_method_of_the_articles_is_there_alone():
     assert all(len(Config(**candidate).methods) > 1 for candidate in combinations)
 
 
-@pytest.mark.slow
-def test_the_script_prints_a_table_and_goes_on_where_it_stopped(script, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    methods = study(none=[{}], dropout=[{"dropout": 0.5}, {"dropout": 0.2}])
-    monkeypatch.setitem(STUDIES, "methods", methods)
+def test_the_command_prints_a_table_and_goes_on_where_it_stopped(command, tmp_path, monkeypatch):
+    monkeypatch.setitem(STUDIES, "methods", study(none=[{}], dropout=[{"dropout": 0.5}, {"dropout": 0.2}]))
+    monkeypatch.setattr(comparison, "_train", accuracy_of_the_seed)
     flags = ["--model", "linear", "--epochs", "1", "--train-size", "100", "--seeds", "2", "--results", "r/all.jsonl"]
-    assert script("compare").main(flags) == 0
-    table = capsys.readouterr().out
+    code, table, err = command("compare", *flags)
+    assert (code, err) == (0, "")
     assert table.splitlines()[0].startswith("| method |")
     assert len(table.splitlines()) == 4
     lines = (tmp_path / "r/all.jsonl").read_text().splitlines()
     assert len(lines) == 2 + 4
     assert {json.loads(line)["config"]["seed"] for line in lines} == {0, 1}
     monkeypatch.setattr(comparison, "_train", lambda config: pytest.fail("trained again"))
-    assert script("compare").main(flags) == 0
-    assert capsys.readouterr().out == table
+    assert command("compare", *flags) == (0, table, "")
+
+
+def accuracy_of_the_seed(config):
+    return dict.fromkeys(["validation_accuracy", "test_accuracy", "train_accuracy"], 0.1 * config.seed)
+
+
+@pytest.mark.slow
+def test_many_trainings_warn_of_nothing(caplog, capsys):
+    """TensorFlow warns where a function is traced again and again, and a comparison trains many models."""
+    tensorflow = logging.getLogger("tensorflow")
+    tensorflow.addHandler(caplog.handler)
+    try:
+        for seed in range(6):
+            comparison._train(Config(reg="l1", epochs=2, train_size=100, seed=seed))
+    finally:
+        tensorflow.removeHandler(caplog.handler)
+    assert caplog.messages == []
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -76,16 +92,16 @@ def test_the_script_prints_a_table_and_goes_on_where_it_stopped(script, tmp_path
         (["--results", "text.txt"], "text.txt is no file of results: its last line is no result"),
         (
             ["--reg", "l2", "--dropout", "0.5"],
-            "compare.py switches the methods on itself. Leave out the flags of l2, dropout",
+            "compare switches the methods on itself. Leave out the flags of l2, dropout",
         ),
     ],
 )
-def test_mistakes_exit_with_2(script, tmp_path, monkeypatch, capsys, flags, message):
-    monkeypatch.chdir(tmp_path)
+def test_mistakes_exit_with_2(command, tmp_path, flags, message):
     (tmp_path / "bad.jsonl").write_text("{}\n")
     (tmp_path / "text.txt").write_text("precious")
-    assert script("compare").main(flags) == 2
-    assert capsys.readouterr().err.startswith(f"compare.py: {message}")
+    code, _, err = command("compare", *flags)
+    assert code == 2
+    assert err.startswith(f"tf-reg compare: {message}")
     assert (tmp_path / "text.txt").read_text() == "precious"
 
 

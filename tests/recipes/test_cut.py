@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tf_reg._checks import UserError
 from tf_reg.recipes.data import cut, image_data
+from tf_reg_cli.errors import UserError
 
 
 def write(folder, counts):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_reg._checks import UserError
 from tf_reg.recipes.data import folders, image_data
+from tf_reg_cli.errors import UserError
 
 
 def write(folder, count=10, classes=("cat", "dog"), kind="png", mode="RGB", seed=0):

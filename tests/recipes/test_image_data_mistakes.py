@@ -4,8 +4,8 @@ import urllib.request
 
 import pytest
 
-from tf_reg._checks import UserError
 from tf_reg.recipes.data import image_data
+from tf_reg_cli.errors import UserError
 
 
 @pytest.mark.parametrize(

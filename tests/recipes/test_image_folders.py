@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.recipes.images import CLASSES, assert_same, colours, examples, write_classes
-from tf_reg._checks import UserError
 from tf_reg.recipes.data import image_data
+from tf_reg_cli.errors import UserError
 
 
 def test_a_folder_is_cut_in_three(tmp_path):

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tf_reg.recipes.config import Config
 from tf_reg.recipes.models import networks
+from tf_reg_cli.config import Config
 
 SHAPE = (12, 12, 1)
 

@@ -8,10 +8,10 @@ import pytest
 from keras import layers
 
 import tf_reg
-from tf_reg._checks import UserError
 from tf_reg.recipes import applications
-from tf_reg.recipes.config import Config
 from tf_reg.recipes.models import networks
+from tf_reg_cli.config import Config
+from tf_reg_cli.errors import UserError
 
 
 def build(shape=(32, 32, 1), classes=4, **options):

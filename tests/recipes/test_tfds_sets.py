@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tests.recipes.images import arrays, make_builder, online
-from tf_reg._checks import UserError
 from tf_reg.recipes.data import image_data, tfds_source
+from tf_reg_cli.errors import UserError
 
 
 @pytest.mark.slow

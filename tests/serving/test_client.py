@@ -11,11 +11,11 @@ import pytest
 from tests import model_server
 from tests.servers import free_ports
 from tests.tools import require_module
-from tf_reg._checks import UserError
 from tf_reg.serving.client import server
 from tf_reg.serving.client.rest import RestClient
 from tf_reg.serving.client.rpc import GrpcClient
 from tf_reg.serving.client.server import Address
+from tf_reg_cli.errors import UserError
 
 
 @pytest.mark.parametrize("kind", ["columns", "grpc"])

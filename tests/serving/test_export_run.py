@@ -1,5 +1,6 @@
-"""`scripts/export.py`, run as a user does, in this process."""
+"""`tf-reg export`, run as a user does, in this process."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -10,44 +11,16 @@ from keras import layers
 
 import tf_reg
 from tests.exports import classifier, pixels, published
-from tf_reg.recipes import export_run
-from tf_reg.recipes.data import image_data
 from tf_reg.serving import saved_graph
 from tf_reg.serving.verify import verification
-from tf_reg.serving.write import versions, warmup
+from tf_reg.serving.write import versions
+from tf_reg_cli.commands import export as export_command
 
 
 @pytest.fixture
-def export(script, tmp_path, monkeypatch, capsys):
-    """Run the script in an empty folder: returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*flags):
-        code = script("export").main([str(flag) for flag in flags])
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.mark.slow
-def test_a_finished_run(script, export, capsys):
-    assert script("train").main(["--reg", "l1l2", "--epochs", "1", "--quiet", "--name", "a"]) == 0
-    capsys.readouterr()
-    code, out, err = export("runs/a", "--signatures", "uint8", "bytes", "--class-id", "--top-k", "3", "--logits")
-    assert (code, err) == (0, "")
-    assert "saved_models/a/2" in out
-    said = json.loads(Path("saved_models/a/2/assets.extra/tf_reg.json").read_text())
-    assert said["classes"] == [str(digit) for digit in range(10)]
-    assert said["config"]["reg"] == "l1l2"
-    assert said["metrics"] == json.loads(Path("runs/a/metrics.json").read_text())
-    assert set(said["signatures"]) == {"serving_default", "serving_uint8", "serving_bytes"}
-    test_images = next(image_data.load("digits").test.as_numpy_iterator())[0]
-    records = list(warmup.read(Path("saved_models/a/2") / warmup.FILE))
-    np.testing.assert_array_equal(records[1].inputs["inputs"], test_images[:8])
-    first = json.loads(Path("saved_models/a/1/assets.extra/tf_reg.json").read_text())
-    assert {key: first[key] for key in ("classes", "config", "metrics")} == {
-        key: said[key] for key in ("classes", "config", "metrics")
-    }
+def export(command):
+    """Run `tf-reg export` in an empty folder: returns exit code, stdout and stderr."""
+    return functools.partial(command, "export")
 
 
 def test_a_file(export, tmp_path):
@@ -83,23 +56,22 @@ def test_ctrl_c(export, tmp_path, monkeypatch):
     assert export("a.keras") == (130, "", f"\nInterrupted. {Path('saved_models/a')} has the new version 1.\n")
     monkeypatch.setattr(verification, "verify", interrupt)
     assert export("a.keras") == (130, "", "\nInterrupted. Nothing was published.\n")
-    monkeypatch.setattr(export_run, "find", interrupt)
+    monkeypatch.setattr(export_command, "quiet_start", interrupt)
     assert export("a.keras") == (130, "", "\nInterrupted. Nothing was published.\n")
     assert published(tmp_path / "saved_models" / "a") == ["1"]
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "", "/a", "a/"])
-def test_names_are_those_of_folders(export, name, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        export("a.keras", "--name", name)
-    assert f"{name!r} is no name of a folder" in capsys.readouterr().err
+def test_names_are_those_of_folders(export, name):
+    message = f"tf-reg export: --name must be the name of a folder, such as flowers. Received: {name!r}.\n"
+    assert export("a.keras", "--name", name) == (2, "", message)
 
 
 def test_models_that_can_not_be_loaded(export, tmp_path, monkeypatch):
     classifier().save(tmp_path / "a.keras")
     for error, words in ((ValueError(), "ValueError"), (TypeError("\n\x1b[1mno such\x1b[0m\nmore"), "no such")):
         monkeypatch.setattr(keras.saving, "load_model", lambda *args, error=error, **options: _raise(error))
-        assert export("a.keras") == (2, "", f"export.py: a.keras can't be loaded as a Keras model: {words}\n")
+        assert export("a.keras") == (2, "", f"tf-reg export: a.keras can't be loaded as a Keras model: {words}\n")
 
 
 def _raise(error):
@@ -128,5 +100,5 @@ def test_mistakes_are_one_sentence(export, tmp_path):
         code, out, err = export(*flags)
         assert (code, out) == (2, "")
         [message] = err.splitlines()
-        assert message.startswith("export.py: ")
+        assert message.startswith("tf-reg export: ")
         assert words in message

@@ -16,7 +16,7 @@ from tests import model_server
 from tests.servers import stand_in
 from tests.tools import ROOT, require_module
 from tf_reg.serving import server_config
-from tf_reg.serving.verify import verification
+from tf_reg_cli.main import main, parse
 
 README = (ROOT / "saved_models/README.md").read_text()
 COMPOSE = (ROOT / "saved_models/compose.yaml").read_text()
@@ -76,11 +76,11 @@ def test_labels_and_roll_back(tmp_path, monkeypatch, capsys):
     for version in ("1", "2", "3"):
         (base / version).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    made = commands("python -m tf_reg.serving.server_config")
+    made = commands("tf-reg serving-config")
     assert len(made) == 6
     server = model_server.Model(base)
     for command in made:
-        assert server_config.main(shlex.split(command)[3:]) == 0
+        assert main(shlex.split(command)[1:]) == 0
         marks = re.findall(r'key: "(.*)" value: (\d+)', (base / "models.config").read_text())
         server.label({label: int(version) for label, version in marks})
     assert "latest" in capsys.readouterr().out.split("model_config_list")[-1]
@@ -89,18 +89,18 @@ def test_labels_and_roll_back(tmp_path, monkeypatch, capsys):
     assert server_config.versions.versions(base) == [1, 2]
 
 
-@pytest.mark.parametrize("command", [*commands("python scripts/predict.py")])
-def test_commands_have_flags_that_exist(script, command):
-    flags = script("predict")._parser().parse_args(shlex.split(command)[2:])
-    assert flags.model == NAME
+@pytest.mark.parametrize("command", [*commands("tf-reg predict")])
+def test_commands_have_flags_that_exist(command):
+    _, bound = parse(shlex.split(command)[1:])
+    assert bound.kwargs["options"].model == NAME
 
 
 def test_check_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2, activation="softmax")])
     tf_reg.export(model, f"saved_models/{NAME}")
-    [command] = commands("python -m tf_reg.serving.verify.verification")
-    assert verification.main(shlex.split(command)[3:]) == 0
+    [command] = commands("tf-reg verify")
+    assert main(shlex.split(command)[1:]) == 0
     assert "checksums" in capsys.readouterr().out
 
 

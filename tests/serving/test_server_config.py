@@ -1,14 +1,12 @@
 """The server's configuration files against their protocol: the real one where it is installed, a copy elsewhere."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from tensorflow.core.protobuf import config_pb2
 
-from tests.tools import ROOT, require_module
+from tests.tools import require_module
 from tf_reg.serving import server_config
 
 FIELD = descriptor_pb2.FieldDescriptorProto
@@ -183,18 +181,19 @@ def test_mistakes(base, labels, word):
     assert not (base / "models.config").exists()
 
 
-@pytest.mark.slow
-def test_the_command(base):
-    def run(*arguments):
-        command = [sys.executable, "-m", "tf_reg.serving.server_config", str(base), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-
-    done = run("--label", "stable=1", "--label", "canary=2")
-    assert (done.returncode, done.stdout) == (0, (base / "models.config").read_text())
-    assert dict(models(base / "models.config").version_labels) == {"stable": 1, "canary": 2}
-    assert server_config.main([str(base), "--label", "stable=9"]) == 2
-    assert server_config.main([str(base), "--label", "stable=1", "--label", "stable=2"]) == 2
-    assert dict(models(base / "models.config").version_labels) == {"stable": 1, "canary": 2}
-    assert server_config.main([str(base / "nowhere")]) == 2
-    with pytest.raises(SystemExit):
-        server_config.main([str(base), "--label", "stable"])
+def test_the_command(command, base):
+    code, out, err = command("serving-config", base, "--label", "stable=1", "--label", "canary=2")
+    assert (code, out, err) == (0, (base / "models.config").read_text(), "")
+    labels = {"stable": 1, "canary": 2}
+    assert dict(models(base / "models.config").version_labels) == labels
+    for flags, words in (
+        (["stable=9"], "has the versions 1, 2, 10. Received: 9"),
+        (["stable=1", "stable=2"], "Each label has one version. Received: stable, stable."),
+        (["stable"], "--label must be LABEL=VERSION, such as stable=1. Received: 'stable'."),
+    ):
+        code, out, err = command("serving-config", base, *[word for flag in flags for word in ("--label", flag)])
+        assert (code, out) == (2, "")
+        assert err.startswith("tf-reg serving-config: ")
+        assert words in err
+        assert err.count("\n") == 1
+    assert dict(models(base / "models.config").version_labels) == labels

@@ -18,8 +18,8 @@ import tf_reg
 from tests.exports import pixels, predicted
 from tests.servers import real, stand_in
 from tests.tools import require_module
-from tf_reg._checks import UserError
 from tf_reg.serving.write import versions
+from tf_reg_cli.errors import UserError
 
 
 @functools.cache

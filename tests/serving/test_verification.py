@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -12,10 +10,9 @@ from keras import layers
 
 import tf_reg
 from tests.exports import classifier, pixels
-from tests.tools import ROOT
 from tf_reg.serving import saved_graph
 from tf_reg.serving.saved_graph import Signature, Tensor
-from tf_reg.serving.verify import replay, verification
+from tf_reg.serving.verify import replay
 from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.serving.write import manifest, options, warmup
 
@@ -219,14 +216,15 @@ def test_judgement_of_answers():
     assert replay.judge(case._replace(outputs={"y": np.float32([1, np.nan])}), nan, 1e-5) == (0.0, [])
 
 
-@pytest.mark.slow
-def test_the_command(exported, version, capsys):
-    command = [sys.executable, "-m", "tf_reg.serving.verify.verification", str(exported), str(exported)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.count("difference at most") == 2
+def test_the_command(command, exported, version):
+    code, out, err = command("verify", exported, exported)
+    assert (code, err) == (0, "")
+    assert out.count("difference at most") == 2
     (version / "saved_model.pb").unlink()
-    assert verification.main([str(version)]) == 1
-    assert "saved_model.pb is missing" in capsys.readouterr().err
+    code, out, err = command("verify", version)
+    assert (code, out) == (1, "")
+    assert err.startswith("tf-reg verify: ")
+    assert "saved_model.pb is missing" in err
 
 
 def test_the_manifest_guards_itself(version):

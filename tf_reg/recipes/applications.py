@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from tf_reg._checks import UserError
+from tf_reg_cli.errors import UserError
 
 Tensor = Any  # keras.KerasTensor, which the type checker can't see into
 

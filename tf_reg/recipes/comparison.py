@@ -1,9 +1,10 @@
-"""Compare regularisation methods: strengths chosen on validation examples, then test accuracy over several seeds."""
+"""Compare regularisation methods: choose strengths on validation examples, then measure several seeds."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from tf_reg._checks import UserError
 from tf_reg.recipes import training
-from tf_reg.recipes.config import Config
+from tf_reg_cli.config import Config
+from tf_reg_cli.errors import UserError
 
 Overrides = dict[str, Any]
 
@@ -151,7 +152,7 @@ def compare(base: Config, seeds: int, trials: Trials, study: Study) -> Iterable[
         UserError: If `base` has methods switched on, which would be part of every row.
     """
     if base.methods:
-        raise UserError(f"compare.py switches the methods on itself. Leave out the flags of {', '.join(base.methods)}.")
+        raise UserError(f"compare switches the methods on itself. Leave out the flags of {', '.join(base.methods)}.")
     for method, candidates in study.methods.items():
         chosen = candidates[0]
         if len(candidates) > 1:
@@ -201,9 +202,19 @@ def _results(base: Config, overrides: Overrides, seeds: int, trials: Trials) -> 
 
 def _train(config: Config) -> dict[str, Any]:
     keras.utils.clear_session()
-    model, images = training.prepare(config)
-    training.fit(model, config, images, verbose=0)
-    return training.measure(model, images)
+    tensorflow = logging.getLogger("tensorflow")
+    tensorflow.addFilter(_is_no_retracing)
+    try:
+        model, images = training.prepare(config)
+        training.fit(model, config, images, silent=True)
+        return training.measure(model, images)
+    finally:
+        tensorflow.removeFilter(_is_no_retracing)
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    """Tell TensorFlow's warning of repeated tracing from others: each model is traced, and it counts them together."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _key(settings: dict[str, Any]) -> str:

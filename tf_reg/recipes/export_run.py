@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import zipfile
 from pathlib import Path
@@ -11,40 +10,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_reg._checks import UserError
-from tf_reg.recipes import config, run, training
+from tf_reg.recipes import run, training
 from tf_reg.serving.exporting import exported, reason
 from tf_reg.serving.verify.verification import Verification
 from tf_reg.serving.write import versions
 from tf_reg.serving.write.options import Options
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """A saved model, and what is known about it.
-
-    Args:
-        file: The `.keras` file.
-        name: What the exported model is called.
-        run: The run's folder; None for a file on its own.
-    """
-
-    file: Path
-    name: str
-    run: Path | None
-
-
-def find(path: Path) -> Source:
-    """Return the source that a path names: a run's folder or a `.keras` file.
-
-    Raises:
-        UserError: If it is neither.
-    """
-    if path.is_dir() and (path / "model.keras").is_file():
-        return Source(path / "model.keras", path.resolve().name, path if (path / "config.json").is_file() else None)
-    if path.is_file() and path.suffix == ".keras":
-        return Source(path, path.stem, None)
-    raise UserError(f"{path} is neither the folder of a run, with model.keras in it, nor a .keras file.")
+from tf_reg_cli.config import Config
+from tf_reg_cli.errors import UserError
+from tf_reg_cli.files import Source
 
 
 def published(folder: Path) -> set[int]:
@@ -109,6 +82,6 @@ def _array(file: Path) -> np.ndarray:
 
 def _images(settings: dict[str, Any]) -> training.ImageData:
     try:
-        return training.load_data(config.Config(**settings))
+        return training.load_data(Config(**settings))
     except (UserError, TypeError) as error:
         raise UserError(f"The run's data can't be had, so give --examples FILE.npy: {error}") from error

@@ -22,23 +22,15 @@ from keras import ops
 
 import tf_reg
 from tf_reg import _walk
-from tf_reg._checks import UserError
 from tf_reg.recipes import plots, training
-from tf_reg.recipes.config import Config
 from tf_reg.recipes.data.image_data import ImageData
 from tf_reg.serving.exporting import export
 from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.uncertainty import calibration
+from tf_reg_cli.config import Config
+from tf_reg_cli.errors import UserError
 
 EXPORT_EXAMPLES = 32
-
-
-class InterruptedRunError(Exception):
-    """Ctrl-C in the middle of a run; `folder` holds what there is."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(f"Interrupted. What there is lies in {folder}.")
-        self.folder = folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +71,7 @@ def run(config: Config) -> Result:
 
     Raises:
         UserError: If the data can't be had, the folder is taken or can't be written, or training diverges.
-        InterruptedRunError: On Ctrl-C, after what there is has been written.
+        KeyboardInterrupt: On Ctrl-C, after what there is has been written; the message names the folder.
     """
     model, images = training.prepare(config)
     for note in images.notes:
@@ -89,7 +81,9 @@ def run(config: Config) -> Result:
         config.save(folder / "config.json")
         return _train_and_write(model, config, images, folder)
     except KeyboardInterrupt:
-        raise InterruptedRunError(folder) from None
+        raise KeyboardInterrupt(f"Interrupted. What there is lies in {folder}.") from None
+    except BrokenPipeError:  # nobody reads what training prints
+        raise
     except OSError as error:
         raise UserError(f"The run can't be written: {error}. What there is lies in {folder}.") from error
     except VerificationError as error:
@@ -131,7 +125,8 @@ def _free_names(config: Config) -> Iterator[str]:
 def _train_and_write(model: keras.Model, config: Config, images: ImageData, folder: Path) -> Result:
     before, start = _weights(model), time.perf_counter()
     try:
-        training.fit(model, config, images, writers(folder))
+        with writers(folder) as readers:
+            training.fit(model, config, images, readers)
     except KeyboardInterrupt:
         _keep(model, before, folder)
         raise
@@ -177,12 +172,15 @@ def _keep(model: keras.Model, before: dict[str, np.ndarray], folder: Path) -> di
     return history
 
 
-def writers(folder: Path) -> list[keras.callbacks.Callback]:
-    """Return the callbacks that write a run's history, as a table and for TensorBoard."""
-    return [
-        keras.callbacks.CSVLogger(str(folder / "history.csv")),
-        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
-    ]
+@contextlib.contextmanager
+def writers(folder: Path) -> Iterator[list[keras.callbacks.Callback]]:
+    """Give the callbacks that write a run's history, as a table and for TensorBoard."""
+    table = keras.callbacks.CSVLogger(str(folder / "history.csv"))
+    try:
+        yield [table, keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False)]
+    finally:
+        if table.csv_file is not None:
+            table.csv_file.close()  # Keras leaves it open where an exception ends the training
 
 
 def _weights(model: keras.Model) -> dict[str, np.ndarray]:

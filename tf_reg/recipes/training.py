@@ -16,10 +16,12 @@ from tf_reg.callbacks.strength_schedule import StrengthSchedule
 from tf_reg.callbacks.target_sparsity import TargetSparsity
 from tf_reg.measure.meter import Meter
 from tf_reg.optimizers.proximal import Proximal
-from tf_reg.recipes.config import Config
 from tf_reg.recipes.data import image_data
 from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes.interrupt import StopAfterBatch
 from tf_reg.recipes.models import networks
+from tf_reg.recipes.progress import Progress
+from tf_reg_cli.config import Config
 
 NEAR_ZERO = 1e-3
 
@@ -42,11 +44,12 @@ def prepare(config: Config) -> tuple[keras.Model, ImageData]:
 
 def load_data(config: Config) -> ImageData:
     """Load the data set that `config` names."""
+    image_size: Any = config.image_size  # height and width
     return image_data.load(
         config.dataset,
         batch_size=config.batch_size,
         data_dir=config.data_dir,
-        image_size=config.image_size,
+        image_size=image_size,
         train_size=config.train_size,
         validation_split=config.validation_split,
         seed=config.seed,
@@ -105,7 +108,7 @@ def fit(
     config: Config,
     images: ImageData,
     readers: Sequence[keras.callbacks.Callback] = (),
-    verbose: int | None = None,
+    silent: bool = False,
 ) -> None:
     """Train a compiled model.
 
@@ -114,7 +117,7 @@ def fit(
         config: Epochs, early stopping, and how much to print.
         images: The data that `prepare` returned.
         readers: Callbacks that see every key of `RegularizationLogger` in their `logs`.
-        verbose: Keras' `verbose`, by default as `config.quiet` says.
+        silent: Whether to print nothing.
     """
     logger = regularization_logger.RegularizationLogger(per_layer=True, near_zero=NEAR_ZERO)
     stopping = []
@@ -124,14 +127,23 @@ def fit(
                 "val_data_loss", patience=config.early_stopping, mode="min", restore_best_weights=True
             )
         ]
-    model.fit(
-        images.train,
-        epochs=config.epochs,
-        shuffle=False,  # the pipeline does
-        validation_data=images.validation,
-        verbose=(2 if config.quiet else 1) if verbose is None else verbose,
-        callbacks=[*_strength(config), logger, *readers, *stopping, _Progress()],
-    )
+    interrupt = StopAfterBatch()
+    with interrupt.listening():
+        model.fit(
+            images.train,
+            epochs=config.epochs,
+            shuffle=False,  # the pipeline does
+            validation_data=images.validation,
+            verbose=0,  # `Progress` prints
+            callbacks=[
+                *_strength(config),
+                logger,
+                *readers,
+                *stopping,
+                *([] if silent else [Progress(redraw=False if config.quiet else None)]),
+                interrupt,
+            ],
+        )
 
 
 def _strength(config: Config) -> list[keras.callbacks.Callback]:
@@ -147,13 +159,6 @@ def _strength(config: Config) -> list[keras.callbacks.Callback]:
     elif config.refit_epochs is not None:
         moves.append(Refit(config.refit_epochs))
     return moves
-
-
-class _Progress(keras.callbacks.ProgbarLogger):
-    """Keras' progress bar without the keys of single layers."""
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        super().on_epoch_end(epoch, {key: value for key, value in (logs or {}).items() if "/" not in key})
 
 
 def measure(model: keras.Model, images: ImageData) -> dict[str, Any]:

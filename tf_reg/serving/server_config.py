@@ -1,17 +1,10 @@
-"""The configuration files of TensorFlow Serving that lie in a model's base folder, and which versions it serves.
-
-As a command, it says which versions are served under which label; the server reads the file again and switches:
-
-    python -m tf_reg.serving.server_config saved_models/m --label stable=1 --label canary=2
-"""
+"""The configuration files of TensorFlow Serving in a model's base folder, and which versions it serves."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from tf_reg.serving.write import versions
@@ -124,37 +117,6 @@ def _check_moves(before: Mapping[str, int], labels: Mapping[str, int]) -> None:
             )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 2 for a mistake of the user's."""
-    parser = argparse.ArgumentParser(prog="python -m tf_reg.serving.server_config", description=__doc__)
-    parser.add_argument("base", type=Path, help="the model's base folder, such as saved_models/m")
-    parser.add_argument(
-        "--label",
-        action="append",
-        default=[],
-        type=_labelled,
-        metavar="LABEL=VERSION",
-        help="may be given several times",
-    )
-    flags = parser.parse_args(arguments)
-    names = [name for name, _ in flags.label]
-    try:
-        if len(set(names)) < len(names):
-            raise ValueError(f"Each label has one version. Received: {', '.join(names)}.")
-        print(label(flags.base, dict(flags.label)).read_text(), end="")
-    except (OSError, ValueError) as error:
-        print(f"server_config: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _labelled(text: str) -> tuple[str, int]:
-    name, _, version = text.partition("=")
-    if not version.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no LABEL=VERSION, such as stable=1")
-    return name, int(version)
-
-
 def _name(base: Path) -> str:
     """The name of a base folder as it is given: one that is a link is known to the server by the link's."""
     return Path(os.path.abspath(base)).name
@@ -162,7 +124,3 @@ def _name(base: Path) -> str:
 
 def _escaped(name: str) -> str:
     return name.replace("\\", "\\\\").replace('"', '\\"')
-
-
-if __name__ == "__main__":
-    sys.exit(main())

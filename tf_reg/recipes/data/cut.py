@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tf_reg._checks import UserError
 from tf_reg.recipes.data.sources import Source, Split
+from tf_reg_cli.errors import UserError
 
 HOLD_OUT = 0.2  # of the training examples, for a data set that has no test split
 Splits = tuple[Split, Split, Split]  # training, validation, test

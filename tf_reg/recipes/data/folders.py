@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_reg import _images
-from tf_reg._checks import UserError
 from tf_reg.recipes.data.sources import Source, Split, array_split, decode_to, final_shape, reason
+from tf_reg_cli.errors import UserError
 
 KINDS = "jpg, png, gif, webp, avif, bmp, tiff or ico"
 SPLIT_NAMES = {

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_reg._checks import UserError
 from tf_reg.recipes.data import cut, folders, pipelines, sources, tfds_source
+from tf_reg_cli.errors import UserError
 
 MEMORY_LIMIT = 2**30  # bytes of pixels; while they are read, they are there twice
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_reg._checks import UserError
 from tf_reg.recipes.data.sources import Split, reason
+from tf_reg_cli.errors import UserError
 
 CHUNK = 256  # images decoded at a time in the one pass over a split
 PREFETCH = 4  # batches ready before they are asked for

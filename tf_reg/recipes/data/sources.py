@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_reg._checks import UserError
+from tf_reg_cli.errors import UserError
 
 Shape = tuple[int | None, int | None, int]
 DIGITS_TEST_SIZE = 360

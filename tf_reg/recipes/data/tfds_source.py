@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_reg._checks import UserError
 from tf_reg.recipes.data.sources import Source, Split, decode_to, final_shape, reason
+from tf_reg_cli.errors import UserError
 
 PROBE_SECONDS = 15.0
 DEFAULT_HOST = "https://storage.googleapis.com"

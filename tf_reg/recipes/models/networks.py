@@ -12,9 +12,10 @@ from tf_reg.penalties.group_lasso import GroupLasso
 from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 from tf_reg.recipes import applications
 from tf_reg.recipes.applications import IMAGENET_MEAN, IMAGENET_VARIANCE
-from tf_reg.recipes.config import NETWORKS, Config
 from tf_reg.recipes.models import pretrained
 from tf_reg.rules.regularize_model import regularize
+from tf_reg_cli.config import Config
+from tf_reg_cli.field_types import NETWORKS
 
 Tensor = Any  # keras.KerasTensor, which the type checker can't see into
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import keras
 
-from tf_reg._checks import UserError
 from tf_reg._walk import layer_paths
+from tf_reg_cli.errors import UserError
 
 HEAD = "logits"
 

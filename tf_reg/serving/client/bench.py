@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_reg._checks import UserError
 from tf_reg.serving.client.requests import Request
 from tf_reg.serving.client.server import Client
+from tf_reg_cli.errors import UserError
 
 
 class Latencies(NamedTuple):

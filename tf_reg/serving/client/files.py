@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from tf_reg import _images
-from tf_reg._checks import UserError
 from tf_reg.serving.client.server import Tensor
+from tf_reg_cli.errors import UserError
 
 ARRAYS = {".npy", ".npz"}  # every other file is an image
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tf_reg._checks import UserError
 from tf_reg.serving.client import files as reading
 from tf_reg.serving.client.server import Arrays, Client, Signature
+from tf_reg_cli.errors import UserError
 
 
 class Request(NamedTuple):

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from tf_reg._checks import UserError
 from tf_reg.serving.client import server
 from tf_reg.serving.client.server import Address, Arrays, Signature, Tensor
+from tf_reg_cli.errors import UserError
 
 PORT = 8501
 _RETRIED = (http.client.SERVICE_UNAVAILABLE, http.client.TOO_MANY_REQUESTS, http.client.BAD_GATEWAY)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tf_reg._checks import UserError
 from tf_reg.serving.client import server
 from tf_reg.serving.client.server import Address, Arrays, Signature, Tensor
+from tf_reg_cli.errors import UserError
 
 PORT = 8500
 _OPTIONS = [

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from tf_reg._checks import UserError
+from tf_reg_cli.errors import UserError
 
 Arrays = Mapping[str, np.ndarray]
 Result = TypeVar("Result")

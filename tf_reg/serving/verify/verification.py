@@ -1,15 +1,8 @@
-"""Whether a SavedModel is what it should be: read, loaded and run as TensorFlow Serving does it.
-
-As a command, for versions that lie on a disk:
-
-    python -m tf_reg.serving.verify.verification saved_models/m/1
-"""
+"""Whether a SavedModel is what it should be: read, loaded and run as TensorFlow Serving does it."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -213,22 +206,3 @@ def _run(saved_model: Path, cases: Sequence[replay.Case], tolerance: float) -> f
     ]
     _refuse([problem for judgement in judgements for problem in judgement.problems])
     return max(judgement.difference for judgement in judgements)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 1 if a version isn't what it should be."""
-    parser = argparse.ArgumentParser(prog="python -m tf_reg.serving.verify.verification", description=__doc__)
-    parser.add_argument("versions", type=Path, nargs="+", metavar="VERSION", help="a folder such as saved_models/m/1")
-    parser.add_argument("--cpu", action="store_true", help="allow operations without a GPU kernel")
-    flags = parser.parse_args(arguments)
-    for number, version in enumerate(flags.versions):
-        try:
-            print(("\n" if number else "") + str(verify(version, gpu=not flags.cpu)), flush=True)
-        except VerificationError as error:
-            print(f"verification: {error}", file=sys.stderr)
-            return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

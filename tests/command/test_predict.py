@@ -1,4 +1,4 @@
-"""`scripts/predict.py`, run as a user does, in this process, against the stand-in for TensorFlow Serving."""
+"""`tf-reg predict`, run as a user does, in this process, against the stand-in for TensorFlow Serving."""
 
 import io
 import json
@@ -16,9 +16,8 @@ import tf_reg
 from tests.exports import pixels
 from tests.servers import stand_in
 from tests.tools import require_module
-from tf_reg._checks import UserError
-from tf_reg.serving.client import bench, files, requests
-from tf_reg.serving.client.server import Signature, Tensor
+from tf_reg_cli.commands import predict as predict_command
+from tf_reg_cli.main import parse
 
 CLASSES = ["rose", "lily", "iris"]
 QUOTED = "my \u00e9t\u00e9: 100%"
@@ -46,14 +45,12 @@ def served(tmp_path_factory):
 
 
 @pytest.fixture
-def predict(script, served, capsys, tmp_path, monkeypatch):
-    """Run the script on files in an empty folder: returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
+def predict(command, served):
+    """Run the command on files in an empty folder: returns exit code, stdout and stderr."""
 
     def run(*flags, model="flowers"):
         port = served.grpc if "--grpc" in flags else served.rest
-        code = script("predict").main([*flags, "--model", model, "--port", str(port)])
-        return code, *capsys.readouterr()
+        return command("predict", *flags, "--model", model, *(() if "--port" in flags else ("--port", port)))
 
     return run
 
@@ -103,20 +100,6 @@ def test_more_examples_than_a_request_may_have(predict, served, tmp_path, protoc
     code, out, err = predict("x.npy", protocol, "--batch-size", "65")
     assert (code, out) == (2, "")
     assert "Task size 65 is larger than maximum input batch size 64" in err
-
-
-def test_answers_come_one_request_after_the_other():
-    class Client:
-        sizes = []  # noqa: RUF012
-
-        def predict(self, signature, inputs):
-            self.sizes.append(len(inputs["x"]))
-            return {"y": inputs["x"]}
-
-    request = requests.Request("serving_default", {"x": np.arange(5)}, list("abcde"))
-    lines = requests.answers(Client(), request, 2, None, 1)
-    assert (next(lines), Client.sizes) == ("a  y 0", [2])
-    assert (list(lines)[-1], Client.sizes) == ("e  y 4", [2, 2, 1])
 
 
 @pytest.mark.parametrize("protocol", ["", "--grpc"])
@@ -179,28 +162,6 @@ def test_bench(predict, tmp_path, protocol):
         assert 0 < rate <= examples
 
 
-class Broken:
-    """A client whose every second request fails."""
-
-    def __init__(self):
-        self.count = 0
-
-    def predict(self, signature, inputs):
-        self.count += 1
-        if self.count % 2 == 0:
-            raise UserError("no")
-        return {}
-
-    def close(self):
-        self.closed = True
-
-
-def test_a_bench_counts_what_fails():
-    request = requests.Request("serving_default", {"x": np.zeros((3, 1))}, ["a"] * 3)
-    found = bench.measure(Broken, request, requests=10, connections=1)
-    assert (len(found.seconds), found.failed, found.batch) == (5, ("no", 5), 3)
-
-
 def test_mistakes_are_one_sentence(predict, tmp_path):
     np.save(tmp_path / "x.npy", pixels(1))
     np.save(tmp_path / "small.npy", np.zeros((1, 4, 4, 1)))
@@ -237,7 +198,7 @@ def test_mistakes_are_one_sentence(predict, tmp_path):
         code, out, err = predict(*flags)
         assert (code, out) == (2, "")
         [message] = err.splitlines()
-        assert message.startswith("predict.py: ")
+        assert message.startswith("tf-reg predict: ")
         assert words in message
         assert "{{" not in message
         assert message.count("can't be") <= 1
@@ -248,91 +209,40 @@ def test_mistakes_are_one_sentence(predict, tmp_path):
 @pytest.mark.parametrize(
     ("flag", "values", "words"),
     [
-        ("--retries", ["-1", "x", "1.5"], "expected a whole number of 0 or more. Received: '{}'"),
-        ("--batch-size", ["0"], "expected a whole number of 1 or more. Received: '{}'"),
-        (
-            "--timeout",
-            ["nan", "inf", "0", "-1", "1e9", "x"],
-            "expected seconds, above 0 and up to 86400. Received: '{}'",
-        ),
-        ("--port", ["0", "65536"], "expected a whole number from 1 to 65535. Received: '{}'"),
-        ("--version", ["-1", "9" * 23], "expected a whole number from 0 to 9223372036854775807. Received: '{}'"),
+        ("--retries", ["-1"], "a whole number of 0 or more"),
+        ("--retries", ["x", "1.5"], "a whole number"),
+        ("--batch-size", ["0"], "a whole number of 1 or more"),
+        ("--timeout", ["nan", "inf", "0", "-1", "1e9"], "seconds, above 0 and up to 86400"),
+        ("--timeout", ["x"], "a number"),
+        ("--port", ["0", "65536"], "a whole number from 1 to 65535"),
+        ("--version", ["-1", "9" * 23], "a whole number from 0 to 9223372036854775807"),
         (
             "--host",
             ["a..b", "", "a b", "http://a", "localhost:80", "::1::", "x" * 64],
-            "expected a name or an address alone; --port has the port. Received: '{}'",
+            "a name or an address alone; --port has the port",
         ),
     ],
 )
-def test_flags_are_checked(predict, capsys, flag, values, words):
+def test_flags_are_checked(command, flag, values, words):
     for value in values:
-        with pytest.raises(SystemExit) as caught:
-            predict("x.npy", f"{flag}={value}")
-        assert caught.value.code == 2
-        assert f"argument {flag}: {words.format(value)}" in capsys.readouterr().err
+        code, out, err = command("predict", "x.npy", "--model", "m", f"{flag}={value}")
+        assert (code, out) == (2, "")
+        received = value if flag in ("--timeout", "--port", "--version", "--batch-size", "--retries") else repr(value)
+        assert err.replace("'", "") == f"tf-reg predict: {flag} must be {words}. Received: {received}.\n".replace(
+            "'", ""
+        )
 
 
 @pytest.mark.parametrize(
     ("given", "host"), [("::1", "::1"), ("[::1]", "::1"), ("a.example", "a.example"), ("b\u00fccher.example",) * 2]
 )
-def test_hosts(script, given, host):
-    assert script("predict")._parser().parse_args(["x.npy", "--model", "m", "--host", given]).host == host
+def test_hosts(given, host):
+    _, bound = parse(["predict", "x.npy", "--model", "m", "--host", given])
+    assert predict_command.address(bound.kwargs["options"]).host == host
 
 
-def test_shapes_of_two_files_have_to_agree(tmp_path):
-    class Client:
-        signatures = {"serving_default": Signature({"x": Tensor("float32", (None, None))}, {})}  # noqa: RUF012
-
-    for number in (2, 3):
-        np.save(tmp_path / f"{number}.npy", np.zeros((1, number)))
-    with pytest.raises(UserError, match=r"2\.npy has examples of the shape \(2,\), .*3\.npy of \(3,\): ask for one at"):
-        requests.prepare(Client(), [tmp_path / "2.npy", tmp_path / "3.npy"], None)
-
-
-@pytest.mark.parametrize(
-    ("values", "dtype", "refused"),
-    [
-        ([1.0, 300.7], "uint8", "300.7"),
-        ([1.5], "int64", "1.5"),
-        ([np.nan], "int32", "nan"),
-        ([0, -1], "uint8", "-1"),
-        ([2**24 + 1], "float32", "16777217"),
-        ([0, 2], "bool", "2"),
-        ([1.0, 1e39], "float32", "1e[+]39"),
-        ([1j], "float32", "complex128 instead of numbers"),
-        ([0.0, 255.0], "uint8", None),
-        ([True, False], "float32", None),
-        ([0.1, np.nan, np.inf, -np.inf], "float32", None),
-        ([0.1], "float64", None),
-        ([2**53], "float64", None),
-    ],
-)
-def test_no_value_changes_with_its_dtype(tmp_path, values, dtype, refused):
-    np.save(tmp_path / "x.npy", np.array(values))
-    tensor = Tensor(dtype, (None,))
-    if refused:
-        with pytest.raises(UserError, match=rf"x\.npy holds {refused}.*{dtype}"):
-            files.examples(tmp_path / "x.npy", tensor)
-    else:
-        found = files.examples(tmp_path / "x.npy", tensor)
-        assert found.dtype == dtype
-        np.testing.assert_allclose(found, np.array(values), rtol=1e-7)
-
-
-def test_classes_of_all_kinds(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps(["x", "y"]))
-    (tmp_path / "b.txt").write_text("x\ny\n")
-    (tmp_path / "c.json").write_text(json.dumps({"classes": ["x", "y"]}))
-    assert [requests.read_classes(tmp_path / name) for name in ("a.json", "b.txt", "c.json")] == [["x", "y"]] * 3
-    (tmp_path / "gap.txt").write_text("x\n\nz\n")
-    assert requests.read_classes(tmp_path / "gap.txt") == ["x", "", "z"]
-
-
-def test_models_with_several_inputs_are_not_for_this_client(tmp_path):
-    tensor = Tensor("float32", (None, 2))
-
-    class Client:
-        signatures = {"serving_default": Signature({"a": tensor, "b": tensor}, {"y": tensor})}  # noqa: RUF012
-
-    with pytest.raises(UserError, match="has the inputs a, b"):
-        requests.prepare(Client(), [tmp_path / "x.npy"], None)
+@pytest.mark.parametrize("flags", [["--version", "1", "--label", "stable"], ["--grpc", "--rows"]])
+def test_flags_that_exclude_each_other(command, flags):
+    code, out, err = command("predict", "x.npy", "--model", "m", *flags)
+    assert (code, out) == (2, "")
+    assert err.endswith("Leave one out.\n")

@@ -1,0 +1,1 @@
+"""The command `tf-reg`, and what is known before Keras is imported: flags, configuration, error sentences."""

@@ -1,0 +1,66 @@
+"""`tf-reg compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Group, Parameter
+
+from tf_reg_cli.checks import Must
+from tf_reg_cli.config import Flags
+from tf_reg_cli.config_file import configured
+from tf_reg_cli.fields import whole
+from tf_reg_cli.start import quiet_start
+
+GROUP = Group("Comparison", sort_key=0)
+
+
+def command(
+    *,
+    flags: Annotated[Flags | None, Parameter("*")] = None,
+    config: Annotated[
+        Path | None, Parameter(metavar="FILE", help="a config.json of an earlier run to start from", group="Output")
+    ] = None,
+    study: Annotated[
+        Literal["methods", "zeros"],
+        Parameter(
+            help="methods: every method's accuracy; zeros: exact zeros and what they save (default: methods)",
+            group=GROUP,
+        ),
+    ] = "methods",
+    seeds: Annotated[
+        int,
+        Parameter(
+            help="seeds to report (default: 5)",
+            metavar="N",
+            converter=whole,
+            group=GROUP,
+            validator=Must(lambda n: n >= 1, "1 or more"),
+        ),
+    ] = 5,
+    results: Annotated[Path, Parameter(help="(default: runs/compare.jsonl)", metavar="FILE", group=GROUP)] = Path(
+        "runs/compare.jsonl"
+    ),
+) -> int:
+    """Compare regularisation methods on one data set and network, and print a table in Markdown.
+
+    Takes the flags of train besides its own. Each training's result goes into a file at once: interrupted, the same
+    command goes on where it stopped.
+
+    For example:
+
+      tf-reg compare --dataset fashion_mnist --train-size 2000 --epochs 25 --seeds 5
+      tf-reg compare --study zeros --dataset fashion_mnist --hidden 300 100
+    """
+    base = configured(flags or {}, config)
+    try:
+        with quiet_start():
+            from tf_reg.recipes import comparison
+        chosen = comparison.STUDIES[study]
+        rows = comparison.compare(base, seeds, comparison.Trials(results), chosen)
+        for line in comparison.markdown(rows, chosen):
+            print(line, flush=True)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Interrupted. The same command goes on from here.") from None
+    return 0

@@ -1,0 +1,97 @@
+"""`tf-reg export`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from tf_reg_cli.checks import Must
+from tf_reg_cli.fields import whole
+from tf_reg_cli.files import find, require
+from tf_reg_cli.start import quiet_start
+
+FOLDER_NAME = Must(
+    lambda text: text not in ("", "..") and Path(text).name == text, "the name of a folder, such as flowers"
+)
+
+
+@Parameter("*")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """The flags of `tf-reg export`."""
+
+    name: Annotated[
+        str | None,
+        Parameter(
+            help="the model's name on the server (default: the run's or file's)", metavar="TEXT", validator=FOLDER_NAME
+        ),
+    ] = None
+    version: Annotated[
+        int | None, Parameter(help="(default: one more than the highest there is)", metavar="N", converter=whole)
+    ] = None
+    saved_models_dir: Annotated[Path, Parameter(help="(default: saved_models)", metavar="DIR")] = Path("saved_models")
+    signatures: Annotated[
+        tuple[Literal["uint8", "bytes"], ...],
+        Parameter(
+            help="besides serving_default: serving_uint8 for bytes of pixels, serving_bytes for PNG or JPEG files"
+        ),
+    ] = ()
+    class_id: Annotated[bool, Parameter(help="add the output class_id", negative=())] = False
+    top_k: Annotated[
+        int | None, Parameter(help="add the outputs top_k_ids and top_k_probabilities", metavar="K", converter=whole)
+    ] = None
+    logits: Annotated[bool, Parameter(help="add the output logits", negative=())] = False
+    output_name: Annotated[str, Parameter(help="(default: probabilities)", metavar="TEXT")] = "probabilities"
+    examples: Annotated[
+        Path | None, Parameter(help="a .npy file with inputs (default: the run's test images)", metavar="FILE")
+    ] = None
+    cpu: Annotated[bool, Parameter(help="allow operations without a GPU kernel", negative=())] = False
+
+    def of_the_export(self) -> dict[str, Any]:
+        """Return what `tf_reg.serving.write.options.Options` takes."""
+        return {
+            "signatures": [f"serving_{kind}" for kind in self.signatures],
+            "class_id": self.class_id,
+            "top_k": self.top_k,
+            "logits": self.logits,
+            "output_name": self.output_name,
+        }
+
+
+def command(
+    source: Annotated[Path, Parameter(help="a run's folder, or a .keras file")],
+    /,
+    *,
+    options: Options | None = None,
+) -> int:
+    """Export the model of a finished run, or of a .keras file, for TensorFlow Serving: verified, then published.
+
+    For example:
+
+      tf-reg export runs/digits-mlp-l1l2
+      tf-reg export model.keras --name flowers --signatures uint8 bytes --top-k 5
+    """
+    options = options or Options()
+    found = find(source)
+    folder = options.saved_models_dir / (options.name or found.name)
+    require(options.examples)
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # whatever the model was trained on
+    try:
+        with quiet_start():
+            from tf_reg.recipes import export_run
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Interrupted. Nothing was published.") from None
+    before = export_run.published(folder)
+    try:
+        more = options.of_the_export()
+        print(export_run.export_saved(found, folder, options.version, options.examples, gpu=not options.cpu, **more))
+    except KeyboardInterrupt:
+        new = export_run.published(folder) - before
+        raise KeyboardInterrupt(
+            f"Interrupted. {folder} has the new version {max(new)}." if new else "Interrupted. Nothing was published."
+        ) from None
+    return 0

@@ -1,0 +1,46 @@
+"""`tf-reg train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tf_reg_cli.config import Flags
+from tf_reg_cli.config_file import configured
+from tf_reg_cli.files import require
+from tf_reg_cli.start import quiet_start
+
+
+def command(
+    *,
+    flags: Annotated[Flags | None, Parameter("*")] = None,
+    config: Annotated[
+        Path | None, Parameter(metavar="FILE", help="a config.json of an earlier run to start from", group="Output")
+    ] = None,
+) -> int:
+    """Train a regularised image classifier, and write what it learned, its curves and a SavedModel.
+
+    A run writes runs/<name>/ with config.json, metrics.json, history.csv, model.keras and pictures. Per epoch,
+    history.csv has loss (with penalty), data_loss (without), accuracy, penalty, sparsity (the share of weights that are
+    exactly zero), strength (the factor of the penalty), zero_share (what --target-sparsity counts, as it stood when
+    the factor last moved) and refit (1 while zeros are kept and the rest is fitted without penalty).
+
+    The table at the end counts live parameters: those that remain when all-zero inputs and outputs are cut out.
+
+    For example:
+
+      tf-reg train --reg l1l2
+      tf-reg train --dataset fashion_mnist --model cnn --dropout 0.5
+    """
+    wanted = configured(flags or {}, config)
+    require(wanted.weights, "--weights")
+    try:
+        with quiet_start():
+            from tf_reg.recipes import run
+        result = run.run(wanted)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(str(interrupt) or "Interrupted before anything was written.") from None
+    print(f"\n{result.table()}\n\nrun         {result.folder}\nSavedModel  {result.saved_model}")
+    return 0

@@ -1,0 +1,153 @@
+"""The configuration of a run: its fields, and what each of them may be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+
+from tf_reg_cli import agreement
+from tf_reg_cli.checks import validated
+from tf_reg_cli.field_types import (
+    SPARSE,
+    Between,
+    Count,
+    Counts,
+    Name,
+    Network,
+    NotNegative,
+    Penalty,
+    Positive,
+    Seed,
+    Share,
+)
+from tf_reg_cli.fields import flags_of, option
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to train, how to regularise it, and where to put it. Every field is a flag of `tf-reg train`.
+
+    Raises:
+        UserError: A value has the wrong type, is out of range or contradicts another one; the message names the flag.
+    """
+
+    dataset: str = option(
+        "digits", "digits, the name of a TensorFlow Datasets image classification set, or folder:PATH", group="Data"
+    )
+    data_dir: str | None = option(None, "where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR)")
+    image_size: Counts | None = option(None, "resize images to this height and width, in pixels: one number or two")
+    train_size: Count | None = option(None, "train on that many examples only")
+    validation_split: Between = option(0.1, "share of the training examples to validate on")
+    model: Network = option(
+        "mlp",
+        "the network: linear, mlp, cnn, or the name of one of keras.applications, as MobileNetV2",
+        group="Model",
+    )
+    weights: str | None = option(
+        None,
+        "a file to start from: model.keras of an earlier run, or a .h5 file that Keras publishes for a network of "
+        "keras.applications without its top",
+    )
+    hidden: Counts = option((128,), "units of each hidden layer of the mlp")
+    normalization: Literal["dataset", "imagenet"] = option("dataset", "constants of the model's input layer")
+    reg: Penalty = option("none", "penalty on every kernel", group="Regularisation")
+    l1: NotNegative = option(1e-5, "strength of L1: l1 * sum|w|")
+    l2: NotNegative = option(1e-4, "strength of L2: l2 * sum w^2")
+    group_lasso: NotNegative = option(1e-4, "strength of the group lasso: group_lasso * sum_g sqrt(|g|) ||w_g||")
+    groups: Literal["inputs", "outputs"] = option(
+        "outputs",
+        "the groups: all weights of an output of a layer, or of an input (of the last layer always an input)",
+    )
+    proximal: bool | None = option(
+        None, "pay the penalty by tf_reg.Proximal, which makes exact zeros (default: but for l2)"
+    )
+    strength_schedule: Literal["constant", "rise", "gap"] = option(
+        "constant",
+        "factor of the penalty in Proximal: 1; from 0 to 1 in half the epochs; up while the gap between validation and "
+        "training grows",
+    )
+    target_sparsity: Between | None = option(
+        None, "move the factor until that share is exactly zero, then keep the zeros and refit the rest"
+    )
+    target_of: Literal["weights", "groups", "parameters"] = option(
+        "weights", "share of what: zero weights, dead groups, or parameters that dead inputs and outputs save"
+    )
+    refit_epochs: Count | None = option(
+        None,
+        "last epochs, in which zeros stay and the rest is fitted without penalty (default with --target-sparsity: a "
+        "third)",
+    )
+    dropout: Share = option(0.0, "dropout rate after each hidden dense layer (linear: of the pixels)")
+    mc_samples: Count | None = option(
+        None, "after training, compare one pass with the mean of that many under --dropout, on the test images"
+    )
+    batch_norm: bool = option(False, "batch normalisation after each hidden layer (linear: of the pixels)")
+    augment: bool = option(False, "random shifts, rotations, zooms, and flips where they keep the class")
+    flip: bool | None = option(None, "mirror images in --augment (default: where that keeps the class)")
+    weight_decay: NotNegative = option(0.0, "the optimizer's own decoupled weight decay, for kernels")
+    early_stopping: Count | None = option(
+        None,
+        "stop after that many epochs (5 if no number is given) without a lower val_data_loss and restore the best "
+        "weights",
+        alone=5,
+    )
+    label_smoothing: Share = option(0.0, "share of the label spread over all classes")
+    epochs: Count = option(20, "passes over the training examples", group="Training")
+    batch_size: Count = option(128, "examples a step")
+    optimizer: Literal["adam", "sgd", "rmsprop", "adagrad"] = option("adam", "the optimizer")
+    learning_rate: Positive = option(1e-3, "learning rate, at the start of a schedule")
+    momentum: Share = option(0.0, "momentum of sgd and rmsprop")
+    schedule: Literal["constant", "cosine"] = option("constant", "course of the learning rate")
+    decay_epochs: Count | None = option(
+        None, "the last epochs, in which --schedule cosine falls; constant before (default: all)"
+    )
+    seed: Seed = option(0, "seed of the split, the weights and the batches")
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option("float32", "dtype policy")
+    steps_per_execution: Count = option(1, "steps a call of the compiled function")
+    jit: bool = option(False, "compile the step with XLA")
+    name: Name | None = option(None, "name of the run (default: made of dataset, model and methods)", group="Output")
+    runs_dir: str = option("runs", "where the run's folder goes")
+    saved_models_dir: str = option("saved_models", "where the SavedModel goes: <dir>/<name>/<version>")
+    quiet: bool = option(False, "one line an epoch instead of a progress bar")
+
+    def __post_init__(self) -> None:
+        for name, value in validated(_FIELDS, vars(self)).items():
+            object.__setattr__(self, name, value)
+        agreement.check(self)
+        if self.image_size is not None:
+            object.__setattr__(self, "image_size", (self.image_size[0], self.image_size[-1]))
+
+    @property
+    def pays_proximally(self) -> bool:
+        """Whether the penalty is paid by `tf_reg.Proximal` and not in the loss."""
+        return self.reg in SPARSE if self.proximal is None else self.proximal and self.reg != "none"
+
+    def save(self, path: Path) -> None:
+        """Write the configuration as JSON."""
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+    @property
+    def methods(self) -> list[str]:
+        """The regularisation methods that are switched on, as words for a name or a title."""
+        switches = {
+            self.reg: self.reg != "none",
+            "dropout": self.dropout,
+            "bn": self.batch_norm,
+            "augment": self.augment,
+            "wd": self.weight_decay,
+            "es": self.early_stopping,
+            "ls": self.label_smoothing,
+        }
+        return [word for word, on in switches.items() if on]
+
+
+if typing.TYPE_CHECKING:
+    Flags = dict[str, typing.Any]
+else:
+    Flags = flags_of(Config)
+_FIELDS = pydantic.TypeAdapter(Flags)

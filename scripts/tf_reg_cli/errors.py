@@ -1,0 +1,7 @@
+"""A mistake of the user's, said in one sentence."""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """A mistake of the user's that one sentence explains; the command prints it and exits with code 2."""

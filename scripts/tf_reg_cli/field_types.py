@@ -1,0 +1,47 @@
+"""The types of the configuration's fields: what pydantic accepts for each, and the words for what it doesn't."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+import pydantic
+
+from tf_reg_cli.checks import MOST, Must
+
+SPARSE = ("l1", "l1l2", "group", "sparse-group")  # penalties whose proximal operator makes zeros
+NETWORKS = ("linear", "mlp", "cnn")
+APPLICATIONS = (  # of keras.applications, which takes seconds to import
+    "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtSmall", "ConvNeXtTiny", "ConvNeXtXLarge", "DenseNet121",
+    "DenseNet169", "DenseNet201", "EfficientNetB0", "EfficientNetB1", "EfficientNetB2", "EfficientNetB3",
+    "EfficientNetB4", "EfficientNetB5", "EfficientNetB6", "EfficientNetB7", "EfficientNetV2B0",
+    "EfficientNetV2B1", "EfficientNetV2B2", "EfficientNetV2B3", "EfficientNetV2L", "EfficientNetV2M",
+    "EfficientNetV2S", "InceptionResNetV2", "InceptionV3", "MobileNet", "MobileNetV2", "MobileNetV3Large",
+    "MobileNetV3Small", "NASNetLarge", "NASNetMobile", "ResNet101", "ResNet101V2", "ResNet152", "ResNet152V2",
+    "ResNet50", "ResNet50V2", "VGG16", "VGG19", "Xception",
+)  # fmt: skip
+
+COUNT = Must(lambda n: 1 <= n <= MOST, f"from 1 to {MOST}")
+NAME = Must(
+    lambda name: bool(re.fullmatch(r"[\w-][\w.+-]{0,99}", name, flags=re.ASCII)),
+    "1 to 100 letters, digits, '.', '_', '+' or '-', no '.' or '+' first",
+)
+NOT_NEGATIVE = Must(lambda x: 0 <= x < float("inf"), "0 or more")
+
+Count = Annotated[int, COUNT.in_config]
+Counts = Annotated[
+    tuple[int, ...],
+    pydantic.BeforeValidator(lambda sizes: tuple(sizes) if isinstance(sizes, list) else sizes),  # as JSON has them
+    Must(lambda sizes: bool(sizes) and all(1 <= n <= MOST for n in sizes), f"from 1 to {MOST} each").in_config,
+]
+Seed = Annotated[int, Must(lambda n: 0 <= n <= MOST, f"from 0 to {MOST}").in_config]
+Positive = Annotated[float, Must(lambda x: 0 < x < float("inf"), "above 0").in_config]
+NotNegative = Annotated[float, NOT_NEGATIVE.in_config]
+Share = Annotated[float, Must(lambda x: 0 <= x < 1, "at least 0 and below 1").in_config]
+Between = Annotated[float, Must(lambda x: 0 < x < 1, "between 0 and 1").in_config]
+Name = Annotated[str, NAME.in_config]
+Network = Annotated[
+    str,
+    Must(lambda name: name in (*NETWORKS, *APPLICATIONS), "linear, mlp, cnn or a name in keras.applications").in_config,
+]
+Penalty = Literal["none", "l2", "l1", "l1l2", "group", "sparse-group"]

@@ -1,0 +1,64 @@
+"""One run for many tests, and the command that makes another one."""
+
+import contextlib
+import csv
+import functools
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from tf_reg_cli.main import main
+
+SPARSE = ("--learning-rate", 0.005, "--batch-size", 32, "--train-size", 600)
+
+
+@pytest.fixture
+def train(command):
+    """Run `tf-reg train` in an empty folder: returns exit code, stdout and stderr."""
+    return functools.partial(command, "train")
+
+
+@pytest.fixture
+def sparse_run(train):
+    """Train on 600 digits: a function of the flags, to the metrics, the columns of the history, and the kernels."""
+
+    def run(*flags, epochs=12):
+        code, _, err = train(*SPARSE, "--epochs", epochs, "--name", "a", *flags)
+        assert (code, err) == (0, "")
+        return metrics_of("runs/a"), columns_of("runs/a"), kernels_of("runs/a")
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run with dead units: its folder, its version, what it printed, and what is in its files."""
+    folder, out, err = tmp_path_factory.mktemp("finished"), io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(["train", "--reg", "group", "--group-lasso", "0.01", *map(str, SPARSE), "--epochs", "12"])
+    run = folder / "runs/digits-mlp-group"
+    return SimpleNamespace(
+        code=code, out=out.getvalue(), err=err.getvalue(), folder=folder, run=run,
+        version=folder / "saved_models/digits-mlp-group/1", metrics=metrics_of(run), columns=columns_of(run),
+        kernels=kernels_of(run),
+    )  # fmt: skip
+
+
+def metrics_of(run):
+    return json.loads((Path(run) / "metrics.json").read_text(), parse_constant=pytest.fail)
+
+
+def columns_of(run):
+    with (Path(run) / "history.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    return {key: [float(row[key]) for row in rows] for key in rows[0]}
+
+
+def kernels_of(run):
+    model = keras.models.load_model(Path(run) / "model.keras")
+    return [np.array(model.get_layer(name).kernel) for name in ("hidden_1", "logits")]
