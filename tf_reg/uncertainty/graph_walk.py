@@ -62,6 +62,8 @@ class GraphWalk:
 
     def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a layer or an operation on symbolic tensors, and sort its inputs and outputs."""
+        if isinstance(layer, keras.Layer):
+            kwargs.pop("training", None)  # as in `layer(x, training=True)`: the walked model is called with its own
         outputs = layer(*args, **kwargs)
         made = tree.flatten(outputs)
         inner = as_graph(layer)
