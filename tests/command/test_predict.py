@@ -162,6 +162,30 @@ def test_bench(predict, tmp_path, protocol):
         assert 0 < rate <= examples
 
 
+DECODED = ["--signature", "serving_default"]
+MISTAKES = [
+    (["nowhere.npy"], "nowhere.npy can't be read"),
+    (["broken.npy"], "broken.npy can't be read"),
+    (["small.npy"], "small.npy has the shape (1, 4, 4, 1), the model takes float32 (any, 8, 8, 1)"),
+    (["x.npz"], "x.npz can't be read as an array: numpy.save writes such files"),
+    (["words.npy"], "words.npy holds <U4 instead of numbers; the model takes float32 (any, 8, 8, 1)"),
+    (["structs.npy"], "structs.npy holds [('a', '<f4')] instead of numbers"),
+    (["empty.npy"], "empty.npy has no examples: its shape is (0, 8, 8, 1)"),
+    (["nowhere.png"], "nowhere.png can't be read: No such file"),
+    (["broken.png", *DECODED], "broken.png can't be decoded as an image: it is damaged, or of a kind"),
+    (["notes.txt", *DECODED], "notes.txt can't be decoded as an image"),
+    (["broken.png"], "Unknown image file format"),
+    (["notes.txt"], "Unknown image file format"),
+    (["x.npy", "--signature", "serving_bytes"], "the model takes string"),
+    (["x.npy", "--signature", "classify"], "The model has the signatures serving_bytes, serving_default"),
+    (["x.npy", "--version", "9"], "doesn't have version 9 of flowers"),
+    (["x.npy", "--label", "stable"], "doesn't have the version stable of flowers"),
+    (["x.npy", "--classes", "none.json"], "none.json names no classes"),
+    (["x.npy", "--classes", "nowhere.txt"], "nowhere.txt can't be read"),
+    (["x.npy", "--host", "nowhere.invalid", "--retries", "0"], "No answer from TensorFlow Serving"),
+]
+
+
 def test_mistakes_are_one_sentence(predict, tmp_path):
     np.save(tmp_path / "x.npy", pixels(1))
     np.save(tmp_path / "small.npy", np.zeros((1, 4, 4, 1)))
@@ -173,28 +197,7 @@ def test_mistakes_are_one_sentence(predict, tmp_path):
     np.save(tmp_path / "words.npy", np.full((1, 8, 8, 1), "word"))
     np.save(tmp_path / "structs.npy", np.zeros((1, 8, 8, 1), [("a", "f4")]))
     np.save(tmp_path / "empty.npy", pixels(0))
-    decoded = ["--signature", "serving_default"]
-    for flags, words in (
-        (["nowhere.npy"], "nowhere.npy can't be read"),
-        (["broken.npy"], "broken.npy can't be read"),
-        (["small.npy"], "small.npy has the shape (1, 4, 4, 1), the model takes float32 (any, 8, 8, 1)"),
-        (["x.npz"], "x.npz can't be read as an array: numpy.save writes such files"),
-        (["words.npy"], "words.npy holds <U4 instead of numbers; the model takes float32 (any, 8, 8, 1)"),
-        (["structs.npy"], "structs.npy holds [('a', '<f4')] instead of numbers"),
-        (["empty.npy"], "empty.npy has no examples: its shape is (0, 8, 8, 1)"),
-        (["nowhere.png"], "nowhere.png can't be read: No such file"),
-        (["broken.png", *decoded], "broken.png can't be decoded as an image: it is damaged, or of a kind"),
-        (["notes.txt", *decoded], "notes.txt can't be decoded as an image"),
-        (["broken.png"], "Unknown image file format"),
-        (["notes.txt"], "Unknown image file format"),
-        (["x.npy", "--signature", "serving_bytes"], "the model takes string"),
-        (["x.npy", "--signature", "classify"], "The model has the signatures serving_bytes, serving_default"),
-        (["x.npy", "--version", "9"], "doesn't have version 9 of flowers"),
-        (["x.npy", "--label", "stable"], "doesn't have the version stable of flowers"),
-        (["x.npy", "--classes", "none.json"], "none.json names no classes"),
-        (["x.npy", "--classes", "nowhere.txt"], "nowhere.txt can't be read"),
-        (["x.npy", "--host", "nowhere.invalid", "--retries", "0"], "No answer from TensorFlow Serving"),
-    ):
+    for flags, words in MISTAKES:
         code, out, err = predict(*flags)
         assert (code, out) == (2, "")
         [message] = err.splitlines()

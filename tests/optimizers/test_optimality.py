@@ -17,7 +17,8 @@ from tests.optimizers.solving import (
     squares_slope,
 )
 from tf_reg.optimizers.proximal import Proximal
-from tf_reg.penalties.group_lasso import GroupLasso, SparseGroupLasso
+from tf_reg.penalties.group_lasso import GroupLasso
+from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("float64")]
 

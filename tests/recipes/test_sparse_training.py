@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tests.recipes.conftest import metrics_of
-from tf_reg.callbacks.strength import GapController, StrengthSchedule
+from tf_reg.callbacks.gap_controller import GapController
+from tf_reg.callbacks.strength_schedule import StrengthSchedule
 from tf_reg.recipes import training
 from tf_reg_cli.config import Config
 
