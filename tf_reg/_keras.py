@@ -55,12 +55,15 @@ def own_non_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
 def mask_of(tensor: Tensor) -> Tensor | None:
     """Return the mask that Keras keeps with a tensor, or None.
 
-    Keras keeps it in an attribute of the tensor. It has no public function that returns it.
+    Keras keeps it in an attribute of the tensor or, where a tensor of JAX takes no attributes, in a table of its own.
+    It has no public function that returns it.
 
     Args:
         tensor: A tensor of the backend or a `keras.KerasTensor`.
     """
-    return getattr(tensor, "_keras_mask", None)
+    from keras.src.backend.common import masking
+
+    return _private(masking, "get_keras_mask")(tensor)
 
 
 def call_that_made(tensor: keras.KerasTensor) -> tuple[Any, list[keras.KerasTensor]]:
