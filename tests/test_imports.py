@@ -62,9 +62,3 @@ def test_heavy_libraries_are_imported_lazily(path):
         if isinstance(statement, (ast.Import, ast.ImportFrom)):
             names = [statement.module or ""] if isinstance(statement, ast.ImportFrom) else statement.names
             assert not HEAVY & {getattr(name, "name", name).partition(".")[0] for name in names}
-
-
-@pytest.mark.parametrize("path", FILES, ids=module)
-def test_private_keras_is_in_one_file(path):
-    names = [name for name in imports(path) if name.startswith("keras.src")]
-    assert path.name == "_keras.py" or names == []

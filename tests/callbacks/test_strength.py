@@ -82,10 +82,11 @@ def test_a_strength_set_between_batches_takes_effect_without_retracing(jit_compi
 
 def test_a_strength_per_epoch():
     model = mlp(L1(1e-3), L1(1e-3))
-    history = fit(model, StrengthSchedule(lambda epoch: [0, 0.5, 1e5][epoch]), RegularizationLogger(), epochs=3)
-    assert history["strength"] == [0.0, 0.5, 1e5]
+    plan = [0.0, 0.5, 1e5, 1e5]
+    history = fit(model, StrengthSchedule(plan.__getitem__), RegularizationLogger(), epochs=4)
+    assert history["strength"] == plan
     assert history["sparsity"][0] == 0.0
-    assert history["sparsity"][2] == 1.0
+    assert history["sparsity"][3] == 1.0
     schedule = optimizers.schedules.PiecewiseConstantDecay([0, 1], [4.0, 2.0, 1.0])
     history = fit(model, StrengthSchedule(schedule), epochs=4, initial_epoch=1)
     assert history["strength"] == [2.0, 1.0, 1.0]

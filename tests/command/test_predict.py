@@ -172,7 +172,7 @@ MISTAKES = [
     (["structs.npy"], "structs.npy holds [('a', '<f4')] instead of numbers"),
     (["empty.npy"], "empty.npy has no examples: its shape is (0, 8, 8, 1)"),
     (["nowhere.png"], "nowhere.png can't be read: No such file"),
-    (["broken.png", *DECODED], "broken.png can't be decoded as an image: it is damaged, or of a kind"),
+    (["broken.png", *DECODED], "broken.png can't be decoded as an image of (any, 8, 8, 1): it is damaged"),
     (["notes.txt", *DECODED], "notes.txt can't be decoded as an image"),
     (["broken.png"], "Unknown image file format"),
     (["notes.txt"], "Unknown image file format"),

@@ -47,6 +47,7 @@ def start(words, monkeypatch):
     (kind, name), arguments = program(words)
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     if kind == "module":
+        monkeypatch.delitem(sys.modules, name, raising=False)  # another test has imported it
         runpy.run_module(name, run_name="__main__")
     else:
         runpy.run_path(str(ROOT / (name if kind == "path" else f"scripts/{name}.py")), run_name="__main__")

@@ -52,8 +52,18 @@ def by_hand(name, penalty, slope, shape, steps):
             moved = momentum * m + lr * factor * g if nesterov else m
             step = (momentum * tau + lr if nesterov else tau) * factor
         w = w - moved
-        w = np.sign(w) * np.maximum(np.abs(w) - step * penalty, 0)
+        change = np.sign(w) * np.maximum(np.abs(w) - step * penalty, 0) - w
+        w = w + np.clip(change, -farthest(name, lr, tau, moved), farthest(name, lr, tau, moved))
     return w
+
+
+def farthest(name, lr, tau, moved):
+    """How far the proximal operator may move a weight."""
+    if name in ("adam", "adamw", "amsgrad"):
+        return lr * 0.1 / np.sqrt(0.001 * (1 - 0.9**2 / 0.999))
+    if name.startswith("rmsprop"):
+        return np.maximum(3 * tau, 2 * np.abs(moved)) if "centered" in name else tau / np.sqrt(0.1)
+    return np.inf
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -27,6 +27,7 @@ from keras import ops
 from tf_reg._backend import Tensor
 
 _FAMILIES = (keras.optimizers.SGD, keras.optimizers.Adam, keras.optimizers.RMSprop, keras.optimizers.Adagrad)
+NEAR_ZERO = 1e-3  # of a sum of squared gradients
 SUPPORTED = "SGD (plain, momentum, Nesterov), Adam, AdamW, RMSprop and Adagrad"
 
 
@@ -86,11 +87,13 @@ def with_momentum(optimizer: keras.optimizers.Optimizer, tau: Tensor, new: Tenso
 
 
 def reach(optimizer: keras.optimizers.Optimizer, learning_rate: Tensor, tau: Tensor) -> Tensor | None:
-    """The farthest that an adaptive optimizer moves a weight in one update, whatever the gradients were; None for SGD.
+    """Return the farthest that an adaptive optimizer moves a weight in one update, whatever the gradients were.
+
+    It is a scalar, and None where `has_reach` is False.
 
     - Adam, with `r = beta_1^2 / beta_2`: `lr * (1 - beta_1) / sqrt((1 - beta_2) * (1 - r))`, by Cauchy and Schwarz.
     - RMSprop: `tau / sqrt(1 - rho)`.
-    - Adagrad: `tau`.
+    - Adagrad whose accumulator starts near zero: `tau`. (Elsewhere its step size has a bound of its own.)
 
     Where there is no such bound (centered RMSprop, Adam with `r >= 1`), `is_bounded` is False and this is 3 times `tau`
     or the learning rate.
@@ -107,8 +110,14 @@ def reach(optimizer: keras.optimizers.Optimizer, learning_rate: Tensor, tau: Ten
 
 
 def has_reach(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Whether an optimizer adapts: its moves are about as long as its learning rate, however large gradients are."""
-    return _family(optimizer) is not keras.optimizers.SGD
+    """Whether the step size of a weight without a gradient has no bound. It has one in SGD.
+
+    In Adagrad it has one too, unless the accumulator starts near zero.
+    """
+    family = _family(optimizer)
+    if family is keras.optimizers.Adagrad:
+        return optimizer.initial_accumulator_value < NEAR_ZERO
+    return family is not keras.optimizers.SGD
 
 
 def is_bounded(optimizer: keras.optimizers.Optimizer) -> bool:
@@ -136,7 +145,7 @@ def factor(optimizer: keras.optimizers.Optimizer, variable: Any) -> Tensor | Non
         optimizer: A supported optimizer.
         variable: One of the variables that it was built with.
     """
-    if not has_reach(optimizer):
+    if _family(optimizer) is keras.optimizers.SGD:
         return None
     squares = _squares(optimizer, variable)
     if _family(optimizer) is keras.optimizers.Adam:

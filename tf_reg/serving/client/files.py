@@ -65,8 +65,7 @@ def _image(file: Path, tensor: Tensor) -> np.ndarray:
             image = _images.decode(content, int(channels or 3))
     except (tf.errors.InvalidArgumentError, ValueError) as error:
         raise UserError(
-            f"{file} can't be decoded as an image: it is damaged, or of a kind that can't be decoded for "
-            f"{_show(tensor.shape)}."
+            f"{file} can't be decoded as an image of {_show(tensor.shape)}: it is damaged, or of an unknown kind."
         ) from error
     image = tf.round(tf.image.resize(image, (height, width), antialias=True))
     return _cast(file, image.numpy()[None], tensor.dtype)
