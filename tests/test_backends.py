@@ -14,6 +14,8 @@ RUNS = {  # of tests: the backend, the marks and the paths
     "jax": ("jax", "contract and not slow and not long", "tests"),
     "torch": ("torch", "contract and not slow and not long", "tests"),
     "convergence on torch": ("torch", "contract and slow", "tests/optimizers/test_convergence.py"),
+    "who pays on jax": ("jax", "contract and slow", "tests/optimizers/test_who_pays.py"),
+    "who pays on torch": ("torch", "contract and slow", "tests/optimizers/test_who_pays.py"),
 }
 QUICK = {
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",  # compiling a test's function takes longer than running it
@@ -23,7 +25,7 @@ QUICK = {
 
 def run(backend: str, marks: str, *paths: str) -> subprocess.CompletedProcess[str]:
     """Run tests in a process with this backend."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks, *paths]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", marks, *paths]
     environment = os.environ | QUICK | {"KERAS_BACKEND": backend}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 

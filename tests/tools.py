@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import operator
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,14 @@ def missing(what: str, reason: str) -> None:
     if what in REQUIRED:
         pytest.fail(f"{reason} (TF_REG_REQUIRE names {what})")
     pytest.skip(reason)
+
+
+def mostly_slow(cases: Iterable[Any], *plain: Any) -> list[Any]:
+    """Return the cases of a parametrised test, with all but those in `plain` in the slow set.
+
+    The slow ones run on JAX and torch too, if `tests/test_backends.py` says so of their file.
+    """
+    return [pytest.param(case, id=str(case), marks=() if case in plain else pytest.mark.slow) for case in cases]
 
 
 def require_module(name: str, extra: str = "backends") -> None:

@@ -8,11 +8,12 @@ from keras import callbacks, layers, ops
 import tf_reg
 from tests import models_under_test as models
 from tests.callbacks.logged_models import compiled, fit, penalty_of
+from tests.tools import mostly_slow
 
 pytestmark = pytest.mark.contract
 
 
-@pytest.mark.parametrize("logger_first", [True, False])
+@pytest.mark.parametrize("logger_first", mostly_slow([True, False], True))
 def test_averaged_weights_are_validated_with_their_own_penalty(logger_first):
     optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9)
     model = compiled(models.dense, optimizer=optimizer)
@@ -55,7 +56,7 @@ class BatchLogs(callbacks.Callback):
         self.seen.append((batch, logs.get("penalty")))
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 3])
+@pytest.mark.parametrize("steps_per_execution", mostly_slow([1, 3], 1))
 def test_every_n_batches(steps_per_execution):
     if steps_per_execution > 1 and keras.backend.backend() == "torch":
         pytest.skip("keras on torch has no steps_per_execution")

@@ -9,6 +9,7 @@ from keras import layers, ops
 
 from tests import models_under_test as models
 from tests.callbacks.logged_models import compiled, fit, penalty_of, regularized
+from tests.tools import mostly_slow
 from tf_reg.callbacks.regularization_logger import RegularizationLogger
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.penalties.group_lasso import GroupLasso
@@ -18,9 +19,9 @@ pytestmark = pytest.mark.contract
 BUILDERS = [build for build in models.BUILDERS if build is not models.unregularized]
 
 
-@pytest.mark.parametrize("build", BUILDERS, ids=[build.__name__ for build in BUILDERS])
-def test_losses_and_penalty_add_up(build):
-    model = compiled(build)
+@pytest.mark.parametrize("name", mostly_slow([build.__name__ for build in BUILDERS], "dense", "recurrent"))
+def test_losses_and_penalty_add_up(name):
+    model = compiled(getattr(models, name))
     history = fit(model, RegularizationLogger())
     assert history["penalty"][-1] == pytest.approx(penalty_of(model), rel=1e-6, abs=1e-9)
     assert history["penalty"][-1] == pytest.approx(sum(map(ops.convert_to_numpy, model.losses)), rel=1e-6, abs=1e-9)
@@ -74,7 +75,7 @@ def test_a_model_without_regularizers_has_no_sparsity():
     np.testing.assert_allclose(history["val_data_loss"], history["val_loss"])
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", mostly_slow(["mixed_bfloat16", "mixed_float16"], "mixed_float16"))
 def test_other_precisions(policy):
     keras.config.set_dtype_policy(policy)
     model = compiled(models.dense)
@@ -104,7 +105,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", mostly_slow(OPTIMIZERS, "proximal"))
 def test_dead_groups_against_numpy_and_the_strength_of_a_proximal(optimizer):
     model = grouped(OPTIMIZERS[optimizer](keras.optimizers.SGD(0.0)))
     for layer, index in [("outputs", np.s_[:, [1, 3]]), ("inputs", np.s_[2]), ("plain", np.s_[:])]:

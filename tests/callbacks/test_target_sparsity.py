@@ -45,6 +45,7 @@ def test_a_target_share_of_weights_is_met_frozen_and_refitted():
         target.on_train_end()
 
 
+@pytest.mark.slow
 def test_a_target_share_of_groups_is_met_to_the_nearest_group():
     model = mlp(GroupLasso(1e-3, "inputs"), SparseGroupLasso(1e-4, 1e-3, "inputs"), None)
     fit(model, TargetSparsity(0.75, of="groups"))
@@ -53,6 +54,7 @@ def test_a_target_share_of_groups_is_met_to_the_nearest_group():
     assert abs(groups.mean() - 0.75) <= max(0.01, 0.5001 / groups.size)
 
 
+@pytest.mark.slow
 def test_a_target_share_of_parameters_is_met():
     model = mlp(GroupLasso(1e-3), None, units=100)
     fit(model, TargetSparsity(0.5, of="parameters"))
@@ -61,6 +63,7 @@ def test_a_target_share_of_parameters_is_met():
     assert total.dead_outputs > 30
 
 
+@pytest.mark.slow
 def test_a_strength_far_too_high_comes_down_and_weights_revive():
     model = mlp(L1(1e-3), L1(1e-3))
     history = fit(model, TargetSparsity(0.6, initial=1e4), epochs=30)
@@ -78,6 +81,7 @@ def test_under_a_loss_scale_optimizer_with_several_steps_per_execution():
     assert history["strength"][-1] == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # keras says so of every such dataset
 def test_with_a_map_now_and_then_only_and_batches_that_nobody_counted():
     """They are counted in the first epoch, of 16 batches."""

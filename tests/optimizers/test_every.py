@@ -8,13 +8,14 @@ import pytest
 from keras import optimizers
 
 from tests.optimizers.training import INNER, X, Y, array, fit, kernel, make, soft, train
+from tests.tools import mostly_slow
 from tf_reg.optimizers.proximal import Proximal
 
 pytestmark = pytest.mark.contract
 
 
 COMPILED = pytest.mark.parametrize(
-    "jit_compile", [False, True] if keras.backend.backend() == "tensorflow" else ["auto"]
+    "jit_compile", mostly_slow([False, True], False) if keras.backend.backend() == "tensorflow" else ["auto"]
 )
 
 
@@ -63,7 +64,13 @@ def test_frozen_zeros_stay_while_the_rest_is_refitted(every, jit_compile):
         np.testing.assert_allclose(kernel(model)[support[:, output], output], best[:-1], atol=2e-2)
 
 
-@pytest.mark.parametrize("options", [{}, {"use_ema": True, "ema_momentum": 0.5}], ids=["weights", "averages"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="weights"),
+        pytest.param({"use_ema": True, "ema_momentum": 0.5}, id="averages", marks=pytest.mark.slow),
+    ],
+)
 def test_zeros_are_zero_when_fit_ends_between_two_maps(options):
     """And before `freeze`; the map that was due later comes early, with the steps that there were."""
     settled, by_hand = (make(Proximal(INNER["momentum"](**options), every=4)) for _ in range(2))

@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops, optimizers
 
 import tf_reg
+from tests.tools import mostly_slow
 from tf_reg.optimizers import preconditioner
 
 pytestmark = pytest.mark.contract
@@ -86,7 +87,7 @@ def final_loss(make, optimizer):
     return loss, tf_reg.sparsity(model).layers["hidden"]
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", mostly_slow(ARCHITECTURES, "last layer at zero"))
 def test_architectures_that_start_at_zero_are_trained(name):
     plain, _ = final_loss(ARCHITECTURES[name], optimizers.Adam(1e-2))
     loss, zeros = final_loss(ARCHITECTURES[name], tf_reg.Proximal(optimizers.Adam(1e-2)))

@@ -29,8 +29,15 @@ INNER = {
 }
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("inner", INNER)
+PLAIN = {("momentum", "cosine"), ("rmsprop", "a step to 0"), ("adam", "a step to almost 0")}
+CASES = [
+    pytest.param(inner, schedule, marks=() if (inner, schedule) in PLAIN else pytest.mark.slow)
+    for inner in INNER
+    for schedule in SCHEDULES
+]
+
+
+@pytest.mark.parametrize(("inner", "schedule"), CASES)
 def test_no_zero_is_lost(inner, schedule):
     layer = keras.layers.Dense(1, use_bias=False, kernel_regularizer=keras.regularizers.L1(0.25))
     model = keras.Sequential([keras.Input((12,)), layer])

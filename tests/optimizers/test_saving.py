@@ -44,13 +44,12 @@ def test_config_keeps_a_schedule_and_a_changed_strength():
 @pytest.mark.parametrize(
     ("inner", "options"),
     [
-        ({}, {"every": 3}),
-        ({}, {"strength": optimizers.schedules.ExponentialDecay(2.0, 1, 0.9)}),
-        ({"use_ema": True}, {"every": 3}),
-        ({"gradient_accumulation_steps": 3}, {}),
-        ({"gradient_accumulation_steps": 3}, {"every": 3}),
+        pytest.param({}, {"strength": optimizers.schedules.ExponentialDecay(2.0, 1, 0.9)}, id="schedule"),
+        pytest.param({}, {"every": 3}, id="every", marks=pytest.mark.slow),
+        pytest.param({"use_ema": True}, {"every": 3}, id="average, every", marks=pytest.mark.slow),
+        pytest.param({"gradient_accumulation_steps": 3}, {}, id="sum", marks=pytest.mark.slow),
+        pytest.param({"gradient_accumulation_steps": 3}, {"every": 3}, id="sum, every"),
     ],
-    ids=["every", "schedule", "average, every", "sum", "sum, every"],
 )
 def test_saved_and_resumed_bit_for_bit(tmp_path, inner, options):
     """Saved in the middle of a window of steps, frozen, and loaded in Keras' safe mode."""

@@ -83,7 +83,11 @@ HOLDERS = IN_COMPILE if BACKEND == "jax" else IN_COMPILE | IN_OWN_STEP
 if not hasattr(keras.optimizers, "MultiOptimizer"):
     del HOLDERS["multi"]
 
-holders = pytest.mark.parametrize("hold", HOLDERS.values(), ids=HOLDERS)
+PLAIN = ("compile", "multi", "attribute", "closure")
+holders = pytest.mark.parametrize(
+    "hold",
+    [pytest.param(hold, id=name, marks=() if name in PLAIN else pytest.mark.slow) for name, hold in HOLDERS.items()],
+)
 
 
 def make(hold):

@@ -69,6 +69,7 @@ def test_a_small_train_size_has_every_class(tmp_path):
     assert sorted(found) == [3, 3, 3, 3, 4, 4]
 
 
+@pytest.mark.slow
 def test_a_data_set_of_tensorflow_datasets_is_stratified(fashion_mnist_dir):
     images = image_data.load("fashion_mnist", data_dir=fashion_mnist_dir, train_size=1000)
     found = counts(images)

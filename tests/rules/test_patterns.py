@@ -42,7 +42,7 @@ from tests.rules.networks import BIASES, CONVOLUTIONS, KERNELS, L1, L2, network,
         ({"norm": None, "*": L2}, KERNELS),
         ({"head": L1, layers.Dense: L2, "**/bias": L1}, [*BIASES, "hidden/kernel", "head/kernel"]),
     ],
-    ids=str,
+    ids=lambda value: re.sub(" at 0x[0-9a-f]+", "", str(value)),
 )
 def test_what_rules_match(rules, expected):
     model = network()
@@ -79,7 +79,7 @@ def test_the_first_match_decides_and_the_rest_stays():
         ({layers.Dense(2, name="stranger"): L2}, "Dense name=stranger, built=False>, which matches none. Near it: "),
         (regularizers.OrthogonalRegularizer(), r"Orthogonal.* for encoder/conv1/kernel of shape \(3, 3, 2, 3\): "),
     ],
-    ids=str,
+    ids=lambda value: re.sub(" at 0x[0-9a-f]+", "", str(value)),
 )
 def test_rules_that_are_wrong_change_nothing(rules, message):
     model = network()
