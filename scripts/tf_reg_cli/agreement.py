@@ -36,6 +36,8 @@ def check(config: Config) -> None:
     """
     if config.image_size is not None and len(config.image_size) > 2:
         raise UserError(f"--image-size takes one number or two, not {len(config.image_size)}.")
+    if config.color_mode is not None and not config.dataset.startswith("folder:"):
+        raise UserError("--color-mode is for --dataset folder:PATH. Other data sets have their own.")
     if config.mc_samples is not None and not config.dropout:
         raise UserError("--mc-samples does nothing without --dropout.")
     if config.decay_epochs is not None and config.decay_epochs > config.epochs:

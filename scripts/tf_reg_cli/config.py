@@ -41,6 +41,9 @@ class Config:
     )
     data_dir: str | None = option(None, "where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR)")
     image_size: Counts | None = option(None, "resize images to this height and width, in pixels: one number or two")
+    color_mode: Literal["grayscale", "rgb"] | None = option(
+        None, "the channels of the images of a folder (default: grayscale where all are grey)"
+    )
     train_size: Count | None = option(None, "train on that many examples only")
     validation_split: Between = option(0.1, "share of the training examples to validate on")
     model: Network = option(

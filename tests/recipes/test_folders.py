@@ -99,13 +99,14 @@ def test_every_format_is_read_and_every_other_file_is_named(tmp_path):
 def test_grey_images_keep_one_channel_unless_told_otherwise(tmp_path):
     grey = write(tmp_path / "grey", mode="L")
     assert load(grey).image_shape == (12, 12, 1)
-    assert load(grey, channels=3).image_shape == (12, 12, 3)
+    assert load(grey, color_mode="rgb").image_shape == (12, 12, 3)
     write(grey, 1, kind="jpg", seed=1)
     assert load(grey).image_shape == (12, 12, 3)
-    with pytest.raises(UserError, match="channels must be 1 for grey images or 3"):
-        load(grey, channels=2)
-    with pytest.raises(UserError, match="channels is for a folder of images"):
-        image_data.load("digits", channels=1)
+    assert load(grey, color_mode="grayscale").image_shape == (12, 12, 1)
+    with pytest.raises(UserError, match="color_mode must be grayscale or rgb"):
+        load(grey, color_mode="grey")
+    with pytest.raises(UserError, match="color_mode is for a folder of images"):
+        image_data.load("digits", color_mode="rgb")
 
 
 def test_pixels_are_those_that_a_person_sees_whatever_decodes_them(tmp_path):

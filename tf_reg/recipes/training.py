@@ -50,6 +50,7 @@ def load_data(config: Config) -> ImageData:
         batch_size=config.batch_size,
         data_dir=config.data_dir,
         image_size=image_size,
+        color_mode=config.color_mode,
         train_size=config.train_size,
         validation_split=config.validation_split,
         seed=config.seed,

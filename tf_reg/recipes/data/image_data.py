@@ -13,6 +13,7 @@ import tensorflow as tf
 from tf_reg.recipes.data import cut, folders, pipelines, sources, tfds_source
 from tf_reg_cli.errors import UserError
 
+COLOR_MODES = {"grayscale": 1, "rgb": 3}  # and the number of channels
 MEMORY_LIMIT = 2**30  # bytes of pixels; while they are read, they are there twice
 
 
@@ -63,7 +64,7 @@ def load(
     batch_size: int = 128,
     data_dir: str | None = None,
     image_size: int | tuple[int, int] | None = None,
-    channels: int | None = None,
+    color_mode: str | None = None,
     train_size: int | None = None,
     validation_split: float = 0.1,
     seed: int = 0,
@@ -87,7 +88,8 @@ def load(
             `TFDS_DATA_DIR`, then to its own default. A set that isn't there is downloaded to it.
         image_size: `(height, width)` in pixels, or one number for both, that every image is resized to.
             Needed where images vary in size, as in a folder.
-        channels: Of a folder's images: 1 for grey ones, 3 for coloured ones. By default 1 where all are grey.
+        color_mode: Of a folder's images, in Keras' words: `"grayscale"` for one channel, `"rgb"` for three. By default
+            one where all images are grey.
         train_size: How many training examples to keep after validation examples were set aside; a smaller
             number keeps a subset of what a larger one keeps. Defaults to all.
         validation_split: The share, between 0 and 1, of the training examples that is set aside for
@@ -107,8 +109,8 @@ def load(
     >>> data.train_size, data.validation_size, data.test_size, data.image_shape
     (1293, 144, 360, (8, 8, 1))
     """
-    _check(dataset, batch_size, channels, train_size, validation_split, seed)
-    source = _open(dataset, data_dir, _height_and_width(image_size), channels)
+    _check(dataset, batch_size, color_mode, train_size, validation_split, seed)
+    source = _open(dataset, data_dir, _height_and_width(image_size), COLOR_MODES.get(color_mode or ""))
     splits = cut.cut(source, train_size, validation_split, seed)
     bytes_needed = sum(split.size for split in splits) * int(np.prod(source.image_shape))
     build = pipelines.in_memory if bytes_needed <= MEMORY_LIMIT else pipelines.streamed
@@ -132,15 +134,15 @@ def load(
     )
 
 
-def _check(dataset: Any, batch_size: Any, channels: Any, train_size: Any, validation_split: Any, seed: Any) -> None:
+def _check(dataset: Any, batch_size: Any, color_mode: Any, train_size: Any, validation_split: Any, seed: Any) -> None:
     if not isinstance(dataset, str) or not dataset:
         raise UserError(f"dataset must be digits, folder:PATH or a name of TensorFlow Datasets; got {dataset!r}.")
     if not _is_integer(batch_size, minimum=1):
         raise UserError(f"batch_size must be a whole number of at least 1; got {batch_size!r}.")
-    if channels not in (None, 1, 3):
-        raise UserError(f"channels must be 1 for grey images or 3 for coloured ones; got {channels!r}.")
-    if channels and not dataset.startswith("folder:"):
-        raise UserError(f"channels is for a folder of images; {dataset} has its own.")
+    if color_mode is not None and color_mode not in COLOR_MODES:
+        raise UserError(f"color_mode must be grayscale or rgb, or None to find out; got {color_mode!r}.")
+    if color_mode is not None and not dataset.startswith("folder:"):
+        raise UserError(f"color_mode is for a folder of images; {dataset} has its own.")
     if train_size is not None and not _is_integer(train_size, minimum=1):
         raise UserError(f"train_size must be a whole number of at least 1, or None for all; got {train_size!r}.")
     if not isinstance(validation_split, numbers.Real) or not 0 < float(validation_split) < 1:
