@@ -164,8 +164,10 @@ class State:
 
 
 def _scalar(optimizer: keras.optimizers.Optimizer, name: str, value: float, dtype: str | None = None) -> keras.Variable:
-    # `Constant` multiplies. TensorFlow 2.18 can't multiply booleans.
-    initializer = keras.initializers.Constant(value) if value else "zeros"
+    if dtype == "bool":  # `Constant` multiplies, and TensorFlow 2.18 can't multiply booleans
+        initializer: Any = "ones" if value else "zeros"
+    else:
+        initializer = keras.initializers.Constant(value)
     return optimizer.add_variable((), initializer, dtype, aggregation="only_first_replica", name=name)
 
 
