@@ -35,7 +35,7 @@ OTHERS = [  # every field is away from its default in one of them
         target_of="groups", refit_epochs=3, proximal=True,
     ),
     Config(reg="l1", strength_schedule="rise", weights="model.keras"),
-    Config(model="MobileNetV2"),
+    Config(model="MobileNetV2", dataset="folder:photos", image_size=(32, 32), color_mode="grayscale"),
 ]  # fmt: skip
 
 
