@@ -88,7 +88,7 @@ def _row(flags: Namespace, batch_size: int) -> str:
 
 
 class _PyTorch:
-    """The process that runs `article.py`."""
+    """The process that runs `pytorch_loop.py`."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._requests, self._answers = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
@@ -111,7 +111,7 @@ def _pytorch(images: ImageData) -> Iterator[_PyTorch]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "examples.npz"
         np.savez(file, **_examples(images))
-        command = [sys.executable, str(Path(__file__).with_name("article.py")), str(file)]
+        command = [sys.executable, str(Path(__file__).with_name("pytorch_loop.py")), str(file)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             try:
                 yield _PyTorch(process)

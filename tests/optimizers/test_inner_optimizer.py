@@ -10,6 +10,7 @@ import pytest
 from keras import ops, optimizers
 
 from tests.optimizers.training import INNER, X, Y, array, fit, gradient, kernel, make, soft, train
+from tests.tools import mostly_slow
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.penalties.group_lasso import GroupLasso
 from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
@@ -17,7 +18,7 @@ from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 pytestmark = pytest.mark.contract
 
 
-@pytest.mark.parametrize("name", ["momentum", "rmsprop"])
+@pytest.mark.parametrize("name", mostly_slow(["momentum", "rmsprop"], "momentum"))
 def test_gradient_accumulation_is_a_larger_batch(name):
     """Four batches of 8 make the step that one batch of 32 makes; the three calls before it change nothing."""
     whole, parts = make(Proximal(INNER[name]())), make(Proximal(INNER[name](gradient_accumulation_steps=4)))

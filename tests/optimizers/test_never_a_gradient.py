@@ -151,7 +151,7 @@ def test_a_branch_without_labels_is_not_wiped_out():
     assert model.fit(X, [Y, Y], epochs=15, verbose=0).history["second_loss"][-1] < 0.2
 
 
-@pytest.mark.parametrize("inner", [name for name in ADAPTIVE if name != "adamw"])
+@pytest.mark.parametrize("inner", mostly_slow([name for name in ADAPTIVE if name != "adamw"], "adam", "rmsprop"))
 def test_no_gradients_move_a_weight_farther_than_the_bound(inner):
     """Silence, then the same gradient again and again: what moves an adaptive optimizer the farthest."""
     optimizer = ADAPTIVE[inner]()

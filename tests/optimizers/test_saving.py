@@ -48,7 +48,7 @@ def test_config_keeps_a_schedule_and_a_changed_strength():
         pytest.param({}, {"every": 3}, id="every", marks=pytest.mark.slow),
         pytest.param({"use_ema": True}, {"every": 3}, id="average, every", marks=pytest.mark.slow),
         pytest.param({"gradient_accumulation_steps": 3}, {}, id="sum", marks=pytest.mark.slow),
-        pytest.param({"gradient_accumulation_steps": 3}, {"every": 3}, id="sum, every"),
+        pytest.param({"gradient_accumulation_steps": 3}, {"every": 3}, id="sum, every", marks=pytest.mark.slow),
     ],
 )
 def test_saved_and_resumed_bit_for_bit(tmp_path, inner, options):

@@ -9,6 +9,7 @@ from keras import ops, optimizers
 
 import tf_reg
 from tests.optimizers.training import INNER, array, fit, kernel, make, train
+from tests.tools import mostly_slow
 from tf_reg import _xla
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.penalties.group_lasso import GroupLasso
@@ -17,7 +18,7 @@ from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 pytestmark = pytest.mark.contract
 
 
-@pytest.mark.parametrize("name", ["momentum", "adam"])
+@pytest.mark.parametrize("name", mostly_slow(["momentum", "adam"], "adam"))
 def test_zeros_where_plain_keras_has_none(name):
     plain, proximal = make(INNER[name]()), make(Proximal(INNER[name]()))
     history = [fit(model, epochs=25)["loss"] for model in (plain, proximal)]
