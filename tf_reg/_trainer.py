@@ -52,7 +52,7 @@ def trains_with(model: keras.Layer, optimizer: keras.optimizers.Optimizer) -> bo
     """
     if _is_compiled_with(model, optimizer):
         return True
-    return _has_own_step(model) and any(one is optimizer for one in optimizers_of(model))
+    return has_own_step(model) and any(one is optimizer for one in optimizers_of(model))
 
 
 def optimizers_of(model: keras.Layer) -> list[keras.optimizers.Optimizer]:
@@ -92,7 +92,7 @@ def _is_compiled_with(model: keras.Layer, optimizer: keras.optimizers.Optimizer)
     return outermost is optimizer or any(part is optimizer for part in parts_of(outermost))
 
 
-def _has_own_step(model: keras.Layer) -> bool:
+def has_own_step(model: keras.Layer) -> bool:
     """Return whether the user wrote how the model is trained."""
     methods = (getattr(model, name, None) for name in ("train_step", "make_train_function", "train_on_batch"))
     return any(not str(getattr(method, "__module__", "")).startswith("keras.") for method in methods)

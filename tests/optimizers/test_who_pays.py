@@ -165,7 +165,6 @@ def test_a_loop_of_ones_own(hold, way):
     pays_once(step, kernel_of(model))
 
 
-@pytest.mark.xfail(BACKEND == "torch", reason="the step of the loop leaves the weight where it is on torch")
 @pytest.mark.parametrize("way", ["eager"] if BACKEND == "torch" else ["eager", "compiled"])
 def test_a_loop_of_ones_own_after_a_plain_optimizer(way):
     """Nothing else says that the loop trains with it."""

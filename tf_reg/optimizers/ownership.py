@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 
 from tf_reg._backend import Tensor, is_known
-from tf_reg._trainer import model_in_train_step, model_with, trainer, trains_with
+from tf_reg._trainer import has_own_step, model_in_train_step, model_with, trainer, trains_with
 from tf_reg.penalties.registry import ProximalMap, proximal_map
 from tf_reg.penalties.stand_in import OutOfGradient, unwrapped
 
@@ -172,7 +172,8 @@ class Ledger:
         if optimizer is None or not self._claims:
             return False
         if model is not None and getattr(model, "optimizer", None) is not None:
-            return self._trains(model, optimizer)
+            # Keras' own step calls the optimizer of `compile`, whoever else was built for the model.
+            return trains_with(model, optimizer) or (has_own_step(model) and self._trains(model, optimizer))
         if self._latest is None:
             return True
         latest = self._latest()
