@@ -1,10 +1,11 @@
-"""What a penalty costs per training step: in the loss, and as the proximal map of `tf_reg.Proximal`."""
+"""What a penalty costs per training step: in the loss, and as the proximal operator of `tf_reg.Proximal`."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ import tf_reg
 from benchmarks import report, stepping, timing
 from tf_reg_cli.errors import UserError
 
-SUMMARY = "the cost of a penalty per training step, in the loss and as a proximal map"
+SUMMARY = "the cost of a penalty per training step, in the loss and as a proximal operator"
 REPEATS = 25
 
 INPUTS, CLASSES = 784, 10
@@ -24,6 +25,7 @@ RATE = 1e-6  # so low that the constant batch isn't learned, and the gradients s
 EVERY = 8
 SECONDS = 0.3  # that what is timed at once should take, in whole periods of EVERY steps
 UNTIMED = 2
+LAYERS, UNITS, ROWS = 30, 16, 32  # of the deep and narrow network, whose steps are mostly Python on torch
 
 NONE, CONTROL, IN_LOSS = "none", "none, again", "`L1L2` in the loss"
 OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
@@ -108,7 +110,37 @@ def _sizes(flags: argparse.Namespace) -> Iterator[str]:
     yield from _table(arms, flags, ("adam",), ("off",), (128, 512, 1024, 2048), (32, 128, 512))
 
 
-PARTS = {"penalties": _penalties, "sizes": _sizes}
+def _layers(flags: argparse.Namespace) -> Iterator[str]:
+    """What Python costs: many small layers, on any backend."""
+    yield (
+        f"{LAYERS} layers of {UNITS} units, each with a penalty, `train_on_batch` of {ROWS} rows, on "
+        f"{keras.backend.backend()}."
+    )
+    yield ""
+    arms = {name: arm for name, arm in ARMS.items() if arm.every != EVERY}
+    others = [name for name in arms if name != NONE]
+    yield from report.header("optimizer", "none (ms)", *others)
+    for optimizer in flags.optimizers or ("adam", "sgd"):
+        timed = {name: functools.partial(_train_on_batch, deep(arm, optimizer), 50) for name, arm in arms.items()}
+        times = timing.interleave(timed, flags.repeats)
+        yield report.row(
+            OPTIMIZER_NAMES[optimizer],
+            timing.Spread.of(times[NONE]).show("{:.2f}", 1000 / 50),
+            *(timing.ratio(times, name, NONE).show("{:.2f}") for name in others),
+        )
+
+
+def _train_on_batch(made: keras.Model, steps: int) -> float:
+    rows = np.random.default_rng(0).normal(size=(ROWS, UNITS)).astype("float32")
+    for _ in range(UNTIMED):
+        made.train_on_batch(rows, rows)
+    start = time.perf_counter()
+    for _ in range(steps):
+        made.train_on_batch(rows, rows)
+    return time.perf_counter() - start
+
+
+PARTS = {"penalties": _penalties, "sizes": _sizes, "layers": _layers}
 
 
 def _table(
@@ -170,6 +202,20 @@ def model(arm: Arm, optimizer: str, jit: bool, width: int) -> keras.Model:
         jit_compile=jit,
     )
     made.make_train_function()
+    return made
+
+
+def deep(arm: Arm, optimizer: str) -> keras.Model:
+    """Return a compiled network of many small layers, with the arm's penalty on all of their kernels.
+
+    Args:
+        arm: Whose network it is.
+        optimizer: A name among `OPTIMIZERS`.
+    """
+    penalty, inner = arm.penalty(), OPTIMIZERS[optimizer]()
+    layers = [keras.layers.Dense(UNITS, kernel_regularizer=penalty) for _ in range(LAYERS)]
+    made = keras.Sequential([keras.Input((UNITS,)), *layers])
+    made.compile(inner if arm.every is None else tf_reg.Proximal(inner, every=arm.every), "mse")
     return made
 
 

@@ -19,12 +19,14 @@ gradient contributes to many updates. The step size s then becomes `tau <- m * t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
+from tf_reg._vectors import joined
 
 _FAMILIES = (keras.optimizers.SGD, keras.optimizers.Adam, keras.optimizers.RMSprop, keras.optimizers.Adagrad)
 NEAR_ZERO = 1e-3  # of a sum of squared gradients
@@ -136,23 +138,22 @@ def _largest_ratio(optimizer: Any) -> float | None:
     return 1.0
 
 
-def factor(optimizer: keras.optimizers.Optimizer, variable: Any) -> Tensor | None:
+def factor(optimizer: keras.optimizers.Optimizer, *variables: Any) -> Tensor | None:
     """Return the preconditioner of a variable, just after an update; None if it is 1 for all weights.
 
-    It has the variable's shape, and is in float32 or float64.
+    It has the variable's shape, and is in float32 or float64. That of several variables, on torch, is one vector.
 
     Args:
         optimizer: A supported optimizer.
-        variable: One of the variables that it was built with.
+        variables: One of the variables that it was built with, or several of one dtype.
     """
     if _family(optimizer) is keras.optimizers.SGD:
         return None
-    squares = _squares(optimizer, variable)
+    squares = _squares(optimizer, variables)
     if _family(optimizer) is keras.optimizers.Adam:
         return 1 / (ops.sqrt(squares) + optimizer.epsilon)
     if getattr(optimizer, "centered", False):
-        index = optimizer._get_variable_index(variable)
-        squares = squares - ops.square(_wide(optimizer._average_gradients[index]))
+        squares = squares - ops.square(_slots(optimizer, optimizer._average_gradients, variables))
     return ops.rsqrt(squares + optimizer.epsilon)
 
 
@@ -163,10 +164,10 @@ def had_gradient(optimizer: keras.optimizers.Optimizer, variable: Any) -> Tensor
         optimizer: A supported optimizer, not SGD.
         variable: One of the variables that it was built with.
     """
-    return _squares(optimizer, variable) > 0
+    return _squares(optimizer, [variable]) > 0
 
 
-def _squares(optimizer: Any, variable: Any) -> Tensor:
+def _squares(optimizer: Any, variables: Sequence[Any]) -> Tensor:
     """The average or sum of squared gradients that the step size depends on."""
     family = _family(optimizer)
     if family is keras.optimizers.Adagrad:
@@ -175,9 +176,11 @@ def _squares(optimizer: Any, variable: Any) -> Tensor:
         slots = optimizer._velocity_hats
     else:
         slots = optimizer._velocities
-    return _wide(slots[optimizer._get_variable_index(variable)])
+    return _slots(optimizer, slots, variables)
 
 
-def _wide(slot: Any) -> Tensor:
-    value = ops.convert_to_tensor(slot)
-    return value if slot.dtype in ("float32", "float64") else ops.cast(value, "float32")
+def _slots(optimizer: Any, slots: Sequence[Any], variables: Sequence[Any]) -> Tensor:
+    """What an optimizer keeps for variables, in float32 or float64."""
+    chosen = [slots[optimizer._get_variable_index(variable)] for variable in variables]
+    value = joined([ops.convert_to_tensor(slot) for slot in chosen])
+    return value if chosen[0].dtype in ("float32", "float64") else ops.cast(value, "float32")

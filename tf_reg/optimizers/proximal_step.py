@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from tf_reg._backend import Tensor, is_known, without_gradients
+from tf_reg._vectors import SMALL, joined, parted
 from tf_reg._xla import update
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.ownership import Claim
@@ -87,41 +89,84 @@ def make_step(
         due = True
 
     def mapped() -> list[Tensor]:
-        return [_mapped(optimizer, claim, old, step) for claim, old in zip(claims, before, strict=True)]
+        values: list[Tensor] = [None] * len(claims)
+        for positions in _together(claims):
+            chosen = [claims[position] for position in positions]
+            new = _mapped(optimizer, chosen, [before[position] for position in positions], step)
+            for position, value in zip(positions, new, strict=True):
+                values[position] = value
+        return values
 
     with without_gradients():
         update([claim.variable for claim in claims], mapped, due)
 
 
-def _mapped(optimizer: keras.optimizers.Optimizer, claim: Claim, before: Before, step: Step) -> Tensor:
-    value = ops.convert_to_tensor(claim.variable)
-    if before.zero is not None:
-        value = ops.where(before.zero, ops.zeros_like(value), value)
-    mapped = claim.map(value, _step_size(optimizer, claim, step.amount))
+def _together(claims: Sequence[Claim]) -> list[list[int]]:
+    """Return which claims may be handled as one vector: a list of positions for each vector.
+
+    Other backends compile a step, so there every claim is alone. On torch, those of small weights with an equal penalty
+    that works entry by entry are together.
+
+    Args:
+        claims: The penalties of a step.
+    """
+    if keras.backend.backend() != "torch":
+        return [[position] for position in range(len(claims))]
+    found: dict[Hashable, list[int]] = {}
+    for position, claim in enumerate(claims):
+        key = _key(claim)
+        found.setdefault(position if key is None else key, []).append(position)
+    return list(found.values())
+
+
+def _key(claim: Claim) -> Hashable:
+    """What two claims must have in common; None where a claim must be alone."""
+    penalty = claim.stand_in.penalty
+    if not (penalty.elementwise and penalty.is_finite) or penalty.parameters is None:
+        return None
+    if math.prod(claim.variable.shape) > SMALL:
+        return None
+    value = claim.variable.value
+    return type(penalty), penalty.parameters, value.dtype, value.device
+
+
+def _mapped(
+    optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], before: Sequence[Before], step: Step
+) -> list[Tensor]:
+    """The new values of one claimed variable, or of several whose claims are in one list of `_together`."""
+    penalty = claims[0].stand_in.penalty
+    old = [ops.convert_to_tensor(claim.variable) for claim in claims]
+    value = joined(old)
+    if before[0].zero is not None:
+        value = ops.where(joined([one.zero for one in before]), ops.zeros_like(value), value)
+    mapped = claims[0].map(value, _step_size(optimizer, claims, step.amount))
     if mapped is None:
         raise ValueError(
-            f"A proximal map returns the new weights. Received None from that of {claim.stand_in.regularizer!r}: "
+            f"A proximal map returns the new weights. Received None from that of {claims[0].stand_in.regularizer!r}: "
             "look at the function that was given to tf_reg.register_prox."
         )
     mapped = _as(mapped, value.dtype)
-    if step.reach is not None and claim.stand_in.penalty.is_finite:
-        mapped = _within_reach(value, mapped, before.value, _as(step.reach, value.dtype))
-    return mapped if claim.variable.constraint is None else claim.variable.constraint(mapped)
+    if step.reach is not None and penalty.is_finite:
+        start = None if before[0].value is None else joined([one.value for one in before])
+        mapped = _within_reach(value, mapped, start, _as(step.reach, value.dtype))
+    constraints = [claim.variable.constraint for claim in claims]
+    new = zip(parted(mapped, old), constraints, strict=True)
+    return [part if constraint is None else constraint(part) for part, constraint in new]
 
 
-def _step_size(optimizer: keras.optimizers.Optimizer, claim: Claim, amount: Tensor) -> Tensor:
+def _step_size(optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], amount: Tensor) -> Tensor:
     """The step size of every weight, of its shape, or one for all, a scalar.
 
     In an adaptive optimizer it has no bound where there was no gradient yet. A penalty of a user's own may be a
     constraint, whose operator mustn't stop halfway. It waits for the first gradient there: the step size is 0.
     """
-    factor = preconditioner.factor(optimizer, claim.variable)
+    factor = preconditioner.factor(optimizer, *(claim.variable for claim in claims))
     if factor is None:
         return amount
     size = _as(amount, factor.dtype) * factor
-    if claim.stand_in.penalty.is_finite:
+    if claims[0].stand_in.penalty.is_finite:
         return size
-    return ops.where(preconditioner.had_gradient(optimizer, claim.variable), size, ops.zeros_like(size))
+    return ops.where(preconditioner.had_gradient(optimizer, claims[0].variable), size, ops.zeros_like(size))
 
 
 def _within_reach(value: Tensor, mapped: Tensor, before: Tensor | None, reach: Tensor) -> Tensor:

@@ -67,6 +67,11 @@ class ElasticNet(Penalty):
         return True
 
     @property
+    def parameters(self) -> tuple[float, float]:
+        """`(l1, l2)`."""
+        return self.l1, self.l2
+
+    @property
     def is_finite(self) -> bool:
         """Yes."""
         return True

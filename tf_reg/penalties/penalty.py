@@ -46,6 +46,11 @@ class Penalty(abc.ABC):
         return False
 
     @property
+    def parameters(self) -> tuple[float, ...] | None:
+        """What else than the class tells the proximal operator from another; None where it isn't known."""
+        return None
+
+    @property
     def is_finite(self) -> bool:
         """Whether the penalty is a finite number everywhere. A constraint is a penalty that isn't."""
         return False

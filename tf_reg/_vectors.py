@@ -1,0 +1,36 @@
+"""Many small arrays as one vector: on torch, a call takes longer than the arithmetic on a small array."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tf_reg._backend import Tensor
+
+SMALL = 2**14  # numbers; copying a larger array takes longer than a few calls
+
+
+def joined(tensors: Sequence[Tensor]) -> Tensor:
+    """Return one tensor as it is, and several torch tensors as one vector.
+
+    Args:
+        tensors: One tensor of any backend, or several torch tensors of one dtype.
+    """
+    if len(tensors) == 1:
+        return tensors[0]
+    import torch
+
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def parted(tensor: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Undo `joined`.
+
+    Args:
+        tensor: What `joined` returned, or a tensor of its shape.
+        like: Tensors of the shapes that were given to `joined`.
+    """
+    if len(like) == 1:
+        return [tensor]
+    parts = tensor.split([math.prod(part.shape) for part in like])
+    return [part.view(whole.shape) for part, whole in zip(parts, like, strict=True)]
