@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,12 @@ def mostly_slow(cases: Iterable[Any], *plain: Any) -> list[Any]:
     return [pytest.param(case, id=str(case), marks=() if case in plain else pytest.mark.slow) for case in cases]
 
 
+# For a test that other ones stand for in a plain run. It is slow there, and not on the backends of `test_backends.py`.
+slow_on_tensorflow = (
+    pytest.mark.slow if keras.backend.backend() == "tensorflow" else pytest.mark.skipif(False, reason="")
+)
+
+
 def require_module(name: str, extra: str = "backends") -> None:
     """Skip a test that needs a module which isn't installed."""
     if importlib.util.find_spec(name) is None:
@@ -38,8 +45,6 @@ def require_module(name: str, extra: str = "backends") -> None:
 
 def needs_keras(name: str) -> pytest.MarkDecorator:
     """Skip a test on a Keras that is too old for what it tests: `name` is a name within `keras`."""
-    import keras
-
     try:
         operator.attrgetter(name)(keras)
     except AttributeError:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from tests.tools import slow_on_tensorflow
 from tf_reg import DropBlock2D, DropConnect, DropoutSchedule, StochasticDepth
 
 pytestmark = pytest.mark.contract
@@ -75,6 +76,7 @@ def test_it_takes_effect_in_a_model_that_has_been_trained(member):
     assert history["loss"][1] == pytest.approx(10.0, rel=0.5)
 
 
+@slow_on_tensorflow
 @pytest.mark.skipif(BACKEND == "torch", reason="torch traces nothing")
 def test_only_layers_of_keras_need_a_new_trace():
     traces = {}

@@ -5,6 +5,7 @@ import pytest
 from keras import optimizers
 
 from tests.callbacks.strength_models import L1, fit, mlp, strength
+from tests.tools import slow_on_tensorflow
 from tf_reg.callbacks.gap_controller import GapController
 from tf_reg.optimizers.proximal import Proximal
 
@@ -72,6 +73,7 @@ def test_an_overfitting_model_is_held_back():
     np.testing.assert_allclose(history["gap"], np.subtract(history["val_loss"], history["loss"]), rtol=1e-6)
 
 
+@slow_on_tensorflow
 def test_an_epoch_without_the_losses_is_an_error():
     with pytest.raises(ValueError, match=r"compares 'loss' with 'val_loss'. Received the logs \['loss'\]"):
         fit(mlp("l1"), GapController(), epochs=1)

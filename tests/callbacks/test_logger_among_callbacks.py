@@ -8,7 +8,7 @@ from keras import callbacks, layers, ops
 import tf_reg
 from tests import models_under_test as models
 from tests.callbacks.logged_models import compiled, fit, penalty_of
-from tests.tools import mostly_slow
+from tests.tools import mostly_slow, slow_on_tensorflow
 
 pytestmark = pytest.mark.contract
 
@@ -23,6 +23,7 @@ def test_averaged_weights_are_validated_with_their_own_penalty(logger_first):
     assert abs(history["val_loss"][0] - history["penalty"][0] - history["val_mse"][0]) > 1e-4
 
 
+@slow_on_tensorflow
 def test_epochs_without_validation_have_no_val_data_loss():
     history = fit(compiled(models.dense), tf_reg.RegularizationLogger(), epochs=4, validation_freq=2)
     assert len(history["val_data_loss"]) == 2
@@ -56,6 +57,7 @@ class BatchLogs(callbacks.Callback):
         self.seen.append((batch, logs.get("penalty")))
 
 
+@slow_on_tensorflow
 @pytest.mark.parametrize("steps_per_execution", mostly_slow([1, 3], 1))
 def test_every_n_batches(steps_per_execution):
     if steps_per_execution > 1 and keras.backend.backend() == "torch":
@@ -123,6 +125,7 @@ def test_a_strength_that_is_a_variable_is_read_anew():
     np.testing.assert_allclose(history["val_data_loss"], history["val_mse"], rtol=1e-3)
 
 
+@slow_on_tensorflow
 def test_a_metric_named_data_loss_is_left_alone():
     metrics = [keras.metrics.MeanSquaredError("data_loss"), keras.metrics.MeanSquaredError("mse")]
     model = compiled(

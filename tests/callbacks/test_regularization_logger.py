@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from tests import models_under_test as models
 from tests.callbacks.logged_models import compiled, fit, penalty_of, regularized
-from tests.tools import mostly_slow
+from tests.tools import mostly_slow, slow_on_tensorflow
 from tf_reg.callbacks.regularization_logger import RegularizationLogger
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.penalties.group_lasso import GroupLasso
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.contract
 BUILDERS = [build for build in models.BUILDERS if build is not models.unregularized]
 
 
-@pytest.mark.parametrize("name", mostly_slow([build.__name__ for build in BUILDERS], "dense", "recurrent"))
+@pytest.mark.parametrize("name", mostly_slow([build.__name__ for build in BUILDERS], "dense"))
 def test_losses_and_penalty_add_up(name):
     model = compiled(getattr(models, name))
     history = fit(model, RegularizationLogger())
@@ -36,6 +36,7 @@ def test_training_data_loss_is_the_loss_without_penalty_where_weights_stand_stil
     np.testing.assert_allclose(np.add(history["mse"], history["penalty"]), history["loss"], rtol=2e-6)
 
 
+@slow_on_tensorflow
 def test_activity_regularizers_and_added_losses_are_no_weight_penalty():
     model = compiled(
         lambda: keras.Sequential(
@@ -68,6 +69,7 @@ def test_per_layer_numbers_against_numpy():
     assert history["near_sparsity"] == [pytest.approx(np.mean(np.abs(weights) < 1e-3))]
 
 
+@slow_on_tensorflow
 def test_a_model_without_regularizers_has_no_sparsity():
     history = fit(compiled(models.unregularized), RegularizationLogger(per_layer=True))
     assert history["penalty"] == [0.0, 0.0]
@@ -121,6 +123,7 @@ def test_dead_groups_against_numpy_and_the_strength_of_a_proximal(optimizer):
     assert history.get("strength") == (None if optimizer == "sgd" else [0.25, 0.25])
 
 
+@slow_on_tensorflow
 def test_the_strength_of_a_schedule_is_logged_as_it_is_at_the_next_step():
     schedule = keras.optimizers.schedules.PolynomialDecay(1.0, 6, 0.0)
     model = compiled(models.dense, optimizer=Proximal("sgd", strength=schedule))

@@ -5,6 +5,7 @@ import pytest
 from keras import layers, optimizers
 
 from tests.callbacks.strength_models import L1, data, fit, mlp, strength, zero_share
+from tests.tools import slow_on_tensorflow
 from tf_reg.callbacks.gap_controller import GapController
 from tf_reg.callbacks.refit import Refit
 from tf_reg.callbacks.regularization_logger import RegularizationLogger
@@ -80,6 +81,7 @@ def test_a_strength_set_between_batches_takes_effect_without_retracing(jit_compi
         assert len(set(calls)) == 1
 
 
+@slow_on_tensorflow
 def test_a_strength_per_epoch():
     model = mlp(L1(1e-3), L1(1e-3))
     plan = [0.0, 0.5, 1e5, 1e5]

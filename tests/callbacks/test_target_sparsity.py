@@ -6,6 +6,7 @@ import pytest
 from keras import ops, optimizers
 
 from tests.callbacks.strength_models import L1, data, fit, kernels, mlp, strength, zero_share
+from tests.tools import slow_on_tensorflow
 from tf_reg.callbacks.regularization_logger import RegularizationLogger
 from tf_reg.callbacks.strength import proximal_of
 from tf_reg.callbacks.target_sparsity import TargetSparsity
@@ -71,6 +72,7 @@ def test_a_strength_far_too_high_comes_down_and_weights_revive():
     assert zero_share(model) == pytest.approx(0.6, abs=0.01)
 
 
+@slow_on_tensorflow
 def test_under_a_loss_scale_optimizer_with_several_steps_per_execution():
     keras.config.set_dtype_policy("mixed_float16")
     options = {} if BACKEND == "torch" else {"steps_per_execution": 4}  # keras on torch has none
@@ -104,6 +106,7 @@ def test_one_callback_serves_two_models_in_turn():
     assert zero_share(second) == pytest.approx(0.7, abs=0.01)
 
 
+@slow_on_tensorflow
 @pytest.mark.filterwarnings("ignore:TargetSparsity")  # 4 epochs are too few for it
 @pytest.mark.parametrize("keep", [True, False])
 def test_zeros_kept_from_the_first_step_on(keep):
@@ -124,6 +127,7 @@ def test_zeros_kept_from_the_first_step_on(keep):
     assert (fall.shares == sorted(fall.shares)) is keep
 
 
+@slow_on_tensorflow
 def test_a_target_out_of_reach_is_said_and_nothing_is_frozen():
     model = mlp(L1(1e-30), L1(1e-30))  # the strength rises by a factor of 1e9 at most
     with pytest.warns(UserWarning, match=r"TargetSparsity\(0.9, of='weights'\) did not reach it: the share is 0.0000"):

@@ -12,8 +12,12 @@ BLOCKS = [block for page in PAGES for block in blocks(page, "python")]
 NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:e[+-]?\d+)?")
 
 
+FIRST = {block.page: block for block in reversed(BLOCKS)}.values()  # of every page
+
+
 def marked(block):
-    return pytest.param(block, id=str(block), marks=[pytest.mark.slow] if "slow" in block.marks else [])
+    slow = "slow" in block.marks or block not in FIRST
+    return pytest.param(block, id=str(block), marks=[pytest.mark.slow] if slow else [])
 
 
 @pytest.mark.parametrize("block", [marked(block) for block in BLOCKS])

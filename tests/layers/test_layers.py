@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from tests.tools import slow_on_tensorflow
 from tf_reg import DropBlock2D, DropConnect, StochasticDepth, mc_predict
 
 contract = pytest.mark.contract
@@ -25,8 +26,11 @@ MEMBERS = {
     "DropConnect, transpose": lambda rate=0.3, **options: DropConnect(layers.Conv2DTranspose(3, 3), rate, **options),
     "DropConnect, depthwise": lambda rate=0.3, **options: DropConnect(layers.DepthwiseConv2D(3), rate, **options),
 }
-every_member = pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS.keys())
 FEW = ["StochasticDepth", "DropBlock2D", "DropConnect, dense"]
+every_member = pytest.mark.parametrize(
+    "member",
+    [pytest.param(make, id=name, marks=() if name in FEW else slow_on_tensorflow) for name, make in MEMBERS.items()],
+)
 every_class = pytest.mark.parametrize("member", [MEMBERS[name] for name in FEW], ids=FEW)
 
 

@@ -8,6 +8,7 @@ import pytest
 from keras import ops, optimizers
 
 from tests.optimizers.training import X, Y, array, fit, kernel, make, train
+from tests.tools import slow_on_tensorflow
 from tf_reg.optimizers.proximal import Proximal
 
 pytestmark = pytest.mark.contract
@@ -62,6 +63,7 @@ def test_callbacks_that_look_at_the_optimizer():
     assert int(array(model.optimizer.iterations)) == 3
 
 
+@slow_on_tensorflow
 def test_loss_scale_is_the_inner_optimizers():
     plain, scaled = make(Proximal(optimizers.SGD(0.1))), make(Proximal(optimizers.SGD(0.1, loss_scale_factor=8.0)))
     assert scaled.optimizer.loss_scale_factor == 8.0

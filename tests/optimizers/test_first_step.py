@@ -82,10 +82,10 @@ def test_the_penalty_is_paid_once_from_the_first_step_on(way, eager):
     ("penalty", "every"),
     [
         (keras.regularizers.L1(0.3), 1),
-        (keras.regularizers.L2(0.3), 2),
-        (keras.regularizers.L1L2(0.3, 0.3), 1),
+        pytest.param(keras.regularizers.L2(0.3), 2, marks=pytest.mark.slow),
+        pytest.param(keras.regularizers.L1L2(0.3, 0.3), 1, marks=pytest.mark.slow),
         (GroupLasso(0.3), 2),
-        (SparseGroupLasso(0.2, 0.2), 1),
+        pytest.param(SparseGroupLasso(0.2, 0.2), 1, marks=pytest.mark.slow),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops, optimizers
 
 import tf_reg
-from tests.tools import mostly_slow
+from tests.tools import mostly_slow, slow_on_tensorflow
 from tf_reg.optimizers import preconditioner
 
 pytestmark = pytest.mark.contract
@@ -140,6 +140,7 @@ def test_a_penalty_of_ones_own_waits_for_the_first_gradient():
     assert (first, second < 0.99) == (1.0, True)
 
 
+@slow_on_tensorflow
 def test_a_branch_without_labels_is_not_wiped_out():
     inputs = keras.Input((20,))
     second = layers.Dense(1, kernel_regularizer=L1(1e-3), name="second")(hidden()(inputs))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from tests.tools import slow_on_tensorflow
 from tf_reg import _trainer, regularizers_of
 from tf_reg.optimizers import ownership
 from tf_reg.optimizers.proximal import Proximal
@@ -141,6 +142,7 @@ def test_a_part_of_the_model_in_a_model_of_its_own():
     assert proximal.built
 
 
+@slow_on_tensorflow
 def test_a_trained_model_as_a_part_of_another_model():
     """It is still compiled with its own optimizer; the other one pays in its own training, and so on in turn."""
     model = make(Proximal(sgd()))
@@ -155,6 +157,7 @@ def test_a_trained_model_as_a_part_of_another_model():
     paid_once(model)
 
 
+@slow_on_tensorflow
 def test_two_models_with_a_proximal_each_share_a_layer():
     one = make(Proximal(sgd()))
     two = keras.Sequential([keras.Input((2,)), one.layers[0]])
@@ -167,6 +170,7 @@ def test_two_models_with_a_proximal_each_share_a_layer():
         paid_once(model)
 
 
+@slow_on_tensorflow
 def test_the_same_optimizer_for_a_new_model_over_the_same_layers():
     optimizer = Proximal(sgd())
     model = make(optimizer)

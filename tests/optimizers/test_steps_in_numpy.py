@@ -18,9 +18,11 @@ from tests.optimizers.solving import (
     solve,
     squares_slope,
 )
+from tests.tools import slow_on_tensorflow
 from tf_reg.optimizers.proximal import Proximal
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("float64")]
+PLAIN = ("sgd", "momentum", "adam", "rmsprop")
 
 
 # The rules of Keras' optimizers with the step in their own metric, once more, in numpy and for one variable.
@@ -66,7 +68,10 @@ def farthest(name, lr, tau, moved):
     return np.inf
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in PLAIN else slow_on_tensorflow) for name in VARIANTS],
+)
 def test_fifty_steps_are_the_same_on_every_backend(name):
     x, y = data()
     expected = by_hand(name, 0.2, lambda w: 2 * x.T @ (x @ w - y) / SAMPLES, (FEATURES,), 50)

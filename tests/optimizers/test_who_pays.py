@@ -10,6 +10,7 @@ import pytest
 
 import tf_reg
 from tests.optimizers.loops import L1, RATE, START, batch, compile, descend, kernel_of, layer, no_loss, sequential, sgd
+from tests.tools import slow_on_tensorflow
 
 pytestmark = pytest.mark.contract
 
@@ -82,7 +83,7 @@ if not hasattr(keras.optimizers, "MultiOptimizer"):  # Keras 3.10 has none
     del IN_COMPILE["multi"]
 # Keras on JAX has the variables of one optimizer in the state of a training step.
 HOLDERS = IN_COMPILE if BACKEND == "jax" else IN_COMPILE | IN_OWN_STEP
-PLAIN = ("compile", "multi", "attribute")
+PLAIN = ("compile", "attribute")
 holders = pytest.mark.parametrize(
     "hold",
     [pytest.param(hold, id=name, marks=() if name in PLAIN else pytest.mark.slow) for name, hold in HOLDERS.items()],
@@ -186,6 +187,7 @@ def test_a_loop_that_calls_no_build_is_right_and_learns():
     pays_once(lambda: fit(model), kernel_of(model), proximal=False)
 
 
+@slow_on_tensorflow
 def test_two_over_a_shared_layer():
     shared = layer()
     models = [compile(sequential(shared), tf_reg.Proximal(sgd())) for _ in range(2)]

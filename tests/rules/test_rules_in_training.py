@@ -7,6 +7,7 @@ from keras import layers, ops
 
 import tf_reg
 from tests.rules.networks import L1, L2, data, linear, one_step, weights_and_gradients
+from tests.tools import slow_on_tensorflow
 
 
 @pytest.mark.contract
@@ -29,6 +30,7 @@ def test_the_next_step_has_the_penalty_and_the_moments():
     assert int(optimizer.iterations) == 4
 
 
+@slow_on_tensorflow
 @pytest.mark.contract
 def test_reported_losses_have_the_penalty_from_then_on():
     model, x, y = linear("sgd", metrics=["mse"], jit_compile=False)
@@ -67,6 +69,7 @@ def test_a_built_proximal_takes_the_new_penalty_over():
     np.testing.assert_allclose(model.get_weights()[0], kernel - 0.01 * (kernel_gradient + kernel), atol=1e-6)
 
 
+@slow_on_tensorflow
 def test_a_proximal_gives_what_was_removed_back():
     model, x, y = linear(tf_reg.Proximal(keras.optimizers.SGD(0.1)))
     tf_reg.regularize(model, L1)
@@ -97,6 +100,7 @@ def test_a_penalty_that_another_model_pays_is_not_taken_from_it():
     assert [row.acts_in for row in tf_reg.regularize(model, L2).weights] == ["proximal step"]
 
 
+@slow_on_tensorflow
 def test_in_mixed_precision_a_proximal_is_found_inside_the_loss_scale():
     keras.config.set_dtype_policy("mixed_float16")
     model, _, _ = linear(tf_reg.Proximal("sgd"))
@@ -125,6 +129,7 @@ def test_compiled_models_inside_of_the_model_are_made_anew_too():
     assert result["loss"] - result["mse"] == pytest.approx(0.5 * np.sum(inner.get_weights()[0] ** 2), rel=1e-4)
 
 
+@slow_on_tensorflow
 @pytest.mark.contract
 def test_a_proximal_goes_on_after_a_save(tmp_path):
     model, x, y = linear(tf_reg.Proximal(keras.optimizers.Adam(0.1)))
