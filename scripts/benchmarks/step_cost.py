@@ -22,10 +22,9 @@ REPEATS = 25
 INPUTS, CLASSES = 784, 10
 STRENGTH = 1e-6  # so low that no group dies: a dead group is cheaper
 RATE = 1e-6  # so low that the constant batch isn't learned, and the gradients stay
-EVERY = 8
-SECONDS = 0.3  # that what is timed at once should take, in whole periods of EVERY steps
+SECONDS = 0.3  # that what is timed at once should take
 UNTIMED = 2
-LAYERS, UNITS, ROWS = 30, 16, 32  # of the deep and narrow network, whose steps are mostly Python on torch
+LAYERS, UNITS, ROWS, STEPS = 30, 16, 32, 50  # of the deep and narrow network, whose steps are mostly Python on torch
 
 NONE, CONTROL, IN_LOSS = "none", "none, again", "`L1L2` in the loss"
 OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
@@ -49,22 +48,22 @@ class Arm:
 
     Args:
         penalty: Makes the regularizer.
-        every: That of the `tf_reg.Proximal` around the optimizer; without one the penalty is in the loss.
+        proximal: Whether there is a `tf_reg.Proximal` around the optimizer; without one the penalty is in the loss.
     """
 
     penalty: Callable[[], keras.Regularizer | None]
-    every: int | None = None
+    proximal: bool = False
 
 
 PLAIN = {NONE: Arm(lambda: None), CONTROL: Arm(lambda: None), IN_LOSS: Arm(_l1l2)}
-ELEMENTWISE = {f"`Proximal`, `L1L2`, every {every}": Arm(_l1l2, every) for every in (1, EVERY)}
-GROUPED = {f"`Proximal`, `GroupLasso`, every {every}": Arm(_group, every) for every in (1, EVERY)}
+ELEMENTWISE = {"`Proximal`, `L1L2`": Arm(_l1l2, proximal=True)}
+GROUPED = {"`Proximal`, `GroupLasso`": Arm(_group, proximal=True)}
 ARMS = {**PLAIN, **ELEMENTWISE, **GROUPED}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's own flags."""
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="(default: both)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="(default: all)")
     parser.add_argument(
         "--optimizers", nargs="+", choices=OPTIMIZERS, metavar="NAME", help="(default: adam sgd; adam for sizes)"
     )
@@ -90,7 +89,7 @@ def run(flags: argparse.Namespace) -> Iterator[str]:
     yield (
         f"Time of a training step of the MLP {INPUTS}-width-width-{CLASSES} on the compiled train function and one "
         "constant batch of random numbers, as a ratio to the step without a regulariser; the penalty is on all three "
-        f"kernels. All of a row in turn, {EVERY} steps or a multiple at once; medians of {flags.repeats} [quartiles]."
+        f"kernels. All of a row in turn, several steps at once; medians of {flags.repeats} [quartiles]."
     )
     for part in flags.parts:
         yield ""
@@ -117,15 +116,14 @@ def _layers(flags: argparse.Namespace) -> Iterator[str]:
         f"{keras.backend.backend()}."
     )
     yield ""
-    arms = {name: arm for name, arm in ARMS.items() if arm.every != EVERY}
-    others = [name for name in arms if name != NONE]
+    others = [name for name in ARMS if name != NONE]
     yield from report.header("optimizer", "none (ms)", *others)
     for optimizer in flags.optimizers or ("adam", "sgd"):
-        timed = {name: functools.partial(_train_on_batch, deep(arm, optimizer), 50) for name, arm in arms.items()}
+        timed = {name: functools.partial(_train_on_batch, deep(arm, optimizer), STEPS) for name, arm in ARMS.items()}
         times = timing.interleave(timed, flags.repeats)
         yield report.row(
             OPTIMIZER_NAMES[optimizer],
-            timing.Spread.of(times[NONE]).show("{:.2f}", 1000 / 50),
+            timing.Spread.of(times[NONE]).show("{:.2f}", 1000 / STEPS),
             *(timing.ratio(times, name, NONE).show("{:.2f}") for name in others),
         )
 
@@ -171,8 +169,7 @@ def _times(
     """Return the seconds of each arm's rounds, and how many steps they are for."""
     models = {name: model(arm, optimizer, jit, width) for name, arm in arms.items()}
     feeds = {name: stepping.constant(batch(batch_size)) for name in arms}
-    once = stepping.seconds(models[NONE], feeds[NONE], EVERY) / EVERY
-    length = EVERY * max(1, round(SECONDS / once / EVERY))
+    length = max(1, round(SECONDS / stepping.seconds(models[NONE], feeds[NONE], 8) * 8))
     measure = functools.partial(stepping.seconds, length=length, untimed=UNTIMED)
     timed = {name: functools.partial(measure, models[name], feeds[name]) for name in arms}
     return timing.interleave(timed, repeats), length
@@ -197,7 +194,7 @@ def model(arm: Arm, optimizer: str, jit: bool, width: int) -> keras.Model:
         ]
     )
     made.compile(
-        inner if arm.every is None else tf_reg.Proximal(inner, every=arm.every),
+        tf_reg.Proximal(inner) if arm.proximal else inner,
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=jit,
     )
@@ -215,7 +212,7 @@ def deep(arm: Arm, optimizer: str) -> keras.Model:
     penalty, inner = arm.penalty(), OPTIMIZERS[optimizer]()
     layers = [keras.layers.Dense(UNITS, kernel_regularizer=penalty) for _ in range(LAYERS)]
     made = keras.Sequential([keras.Input((UNITS,)), *layers])
-    made.compile(inner if arm.every is None else tf_reg.Proximal(inner, every=arm.every), "mse")
+    made.compile(tf_reg.Proximal(inner) if arm.proximal else inner, "mse")
     return made
 
 

@@ -85,11 +85,11 @@ def test_under_a_loss_scale_optimizer_with_several_steps_per_execution():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # keras says so of every such dataset
-def test_with_a_map_now_and_then_only_and_batches_that_nobody_counted():
+def test_with_batches_that_nobody_counted():
     """They are counted in the first epoch, of 16 batches."""
     tf = pytest.importorskip("tensorflow")
     batches = tf.data.Dataset.from_tensor_slices(data()).batch(16).filter(lambda x, y: True)
-    model = mlp(L1(1e-3), L1(1e-3), optimizer=Proximal(optimizers.Adam(3e-3), every=7))
+    model = mlp(L1(1e-3), L1(1e-3), optimizer=Proximal(optimizers.Adam(3e-3)))
     history = model.fit(batches, epochs=14, shuffle=False, verbose=0, callbacks=[TargetSparsity(0.7)]).history
     assert np.isnan(history["zero_share"][0])
     assert zero_share(model) == pytest.approx(0.7, abs=0.01)

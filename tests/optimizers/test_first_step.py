@@ -79,21 +79,22 @@ def test_the_penalty_is_paid_once_from_the_first_step_on(way, eager):
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.function is TensorFlow's")
 @pytest.mark.parametrize(
-    ("penalty", "every"),
+    ("penalty", "accumulated"),
     [
-        (keras.regularizers.L1(0.3), 1),
+        (keras.regularizers.L1(0.3), None),
         pytest.param(keras.regularizers.L2(0.3), 2, marks=pytest.mark.slow),
-        pytest.param(keras.regularizers.L1L2(0.3, 0.3), 1, marks=pytest.mark.slow),
+        pytest.param(keras.regularizers.L1L2(0.3, 0.3), None, marks=pytest.mark.slow),
         (GroupLasso(0.3), 2),
-        pytest.param(SparseGroupLasso(0.2, 0.2), 1, marks=pytest.mark.slow),
+        pytest.param(SparseGroupLasso(0.2, 0.2), None, marks=pytest.mark.slow),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_loop_of_ones_own_that_autograph_converts(penalty, every):
+def test_a_loop_of_ones_own_that_autograph_converts(penalty, accumulated):
     """`tf.function` rewrites the Python that it traces, unlike `fit`: the same weights in the end."""
     import tensorflow as tf
 
-    fitted, looped = (make(Proximal(optimizers.Adam(0.05), every=every), penalty) for _ in range(2))
+    options = {"gradient_accumulation_steps": accumulated}
+    fitted, looped = (make(Proximal(optimizers.Adam(0.05, **options)), penalty) for _ in range(2))
     optimizer = looped.optimizer
     optimizer.build(looped.trainable_variables)
 

@@ -72,9 +72,6 @@ def test_schedules_of_strength_and_learning_rate():
 
 
 def test_what_is_refused():
-    for every in (0, -1, 1.5, True):
-        with pytest.raises(ValueError, match="every is a number of steps"):
-            Proximal("sgd", every=every)
     for strength in (-1.0, float("nan"), float("inf"), "1"):
         with pytest.raises(ValueError, match="strength is a finite number"):
             Proximal("sgd", strength=strength)

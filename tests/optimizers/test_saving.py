@@ -23,13 +23,13 @@ pytestmark = pytest.mark.contract
 
 @pytest.mark.parametrize("name", INNER)
 def test_config_round_trips(name):
-    optimizer = Proximal(INNER[name](clipnorm=1.0, use_ema=True), strength=0.5, every=4, name="mine")
+    optimizer = Proximal(INNER[name](clipnorm=1.0, use_ema=True), strength=0.5, name="mine")
     optimizer.build([keras.Variable(np.ones(2, "float32"))])
     config = optimizers.serialize(optimizer)
     copy = optimizers.deserialize(config)
     assert optimizers.serialize(copy) == config
     assert config["config"]["inner_optimizer"]["config"]["use_ema"]
-    assert (copy.every, copy.name, float(array(copy.strength))) == (4, "mine", 0.5)
+    assert (copy.name, float(array(copy.strength))) == ("mine", 0.5)
 
 
 def test_config_keeps_a_schedule_and_a_changed_strength():
@@ -45,10 +45,8 @@ def test_config_keeps_a_schedule_and_a_changed_strength():
     ("inner", "options"),
     [
         pytest.param({}, {"strength": optimizers.schedules.ExponentialDecay(2.0, 1, 0.9)}, id="schedule"),
-        pytest.param({}, {"every": 3}, id="every", marks=pytest.mark.slow),
-        pytest.param({"use_ema": True}, {"every": 3}, id="average, every", marks=pytest.mark.slow),
+        pytest.param({"use_ema": True}, {}, id="average", marks=pytest.mark.slow),
         pytest.param({"gradient_accumulation_steps": 3}, {}, id="sum", marks=pytest.mark.slow),
-        pytest.param({"gradient_accumulation_steps": 3}, {"every": 3}, id="sum, every", marks=pytest.mark.slow),
     ],
 )
 def test_saved_and_resumed_bit_for_bit(tmp_path, inner, options):

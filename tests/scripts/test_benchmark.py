@@ -98,16 +98,18 @@ def test_throughput(report):
 @pytest.fixture
 def short(monkeypatch):
     monkeypatch.setattr(step_cost, "SECONDS", 0.001)
+    monkeypatch.setattr(step_cost, "LAYERS", 2)
 
 
 @pytest.mark.slow
 def test_proximal(report, short):
     text = report("proximal", "--widths", "4", "--batch-sizes", "2", "--optimizers", "adam", small=ONCE)
-    penalties, sizes = tables(text)
+    penalties, sizes, layers = tables(text)
     check(penalties, [f"Adam, {jit}, 4, 2" for jit in ("off", "on")])
     check(sizes, ["Adam, off, 4, 2"])
-    assert [len(table[0]) for table in (penalties, sizes)] == [8, 6]
-    assert all("[" in cell for table in (penalties, sizes) for cell in table[1][1:])
+    check(layers, ["Adam"])
+    assert [len(table[0]) for table in (penalties, sizes, layers)] == [6, 5, 6]
+    assert all("[" in cell for table in (penalties, sizes, layers) for cell in table[1][1:])
 
 
 PAIRS = [(arm, optimizer) for arm in step_cost.ARMS for optimizer in step_cost.OPTIMIZERS]

@@ -136,7 +136,6 @@ class TargetSparsity(StrengthCallback):
         if self._refit or self._search is None or self._batches < self._search.due:
             return
         optimizer = self.optimizer()
-        optimizer.settle()
         layers = self._measure()
         tolerance = self.tolerance / 4 if self._batches < self._search.batches else self.tolerance
         self._refit = abs(self._share - self.target) <= max(tolerance, self._half_unit)

@@ -42,17 +42,6 @@ class MovingAverage:
                 overwrite = (before + 1) % optimizer.ema_overwrite_frequency == 0
                 variable.assign(ops.where(overwrite, average.value, variable.value))
 
-    def zero(self, variables: Sequence[keras.Variable]) -> None:
-        """Make the averages of variables zero where the variables are zero.
-
-        Args:
-            variables: Some of the variables that the optimizer was built with.
-        """
-        zeros = _ids(variables)
-        for variable, average in self._pairs(self._optimizer._trainable_variables):
-            if id(variable) in zeros:
-                average.assign(ops.where(ops.equal(variable, 0), ops.zeros_like(average.value), average.value))
-
     def overwrite(self, variables: Sequence[keras.Variable]) -> None:
         """Set the weights to their averages.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from tf_reg._trainer import in_apply, model_with
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.clipping import warn_of_clipping
 from tf_reg.optimizers.ownership import Ledger
-from tf_reg.optimizers.proximal_step import Step, before_update, make_step
+from tf_reg.optimizers.proximal_step import before_update, make_step
 from tf_reg.optimizers.state import State
 from tf_reg.optimizers.wrapper import OptimizerWrapper, variables_of
 
@@ -46,21 +47,17 @@ class Proximal(OptimizerWrapper):
     operator moves a weight no farther than the optimizer itself could have done. (A penalty of your own waits for the
     first gradient.) Where the learning rate has fallen to zero, zeros stay zero.
 
-    Yun, Lozano & Yang 2021, "Adaptive proximal gradient methods for structured neural networks"; for `every`:
-    Langford, Li & Zhang 2009, "Sparse online learning via truncated gradient".
+    Yun, Lozano & Yang 2021, "Adaptive proximal gradient methods for structured neural networks".
 
     Args:
         inner_optimizer: `SGD` (plain, with momentum, Nesterov), `Adam` (and amsgrad), `AdamW`, `RMSprop` (plain, with
             momentum, centered) or `Adagrad`, or its name.
         strength: The multiplier of all penalties, zero or above: a number, which can be changed at any time
             (`optimizer.strength = 0.5`), or a `LearningRateSchedule` of the inner optimizer's steps.
-        every: Apply the proximal operator only at every k-th step, with the sum of the k step sizes. This takes less
-            time. Between two such steps the weights aren't exactly zero. The end of `fit` and `freeze` apply it too.
-            For zeros in a model that is saved after an epoch, let k divide the number of steps of an epoch.
         name: The name of the optimizer.
 
     Raises:
-        ValueError: An inner optimizer whose step isn't known, a strength below zero, an `every` below 1.
+        ValueError: An inner optimizer whose step isn't known, or a strength below zero.
 
     Example:
 
@@ -76,15 +73,11 @@ class Proximal(OptimizerWrapper):
         self,
         inner_optimizer: keras.optimizers.Optimizer | str,
         strength: float | LearningRateSchedule = 1.0,
-        every: int = 1,
         name: str | None = None,
     ):
         inner_optimizer = keras.optimizers.get(inner_optimizer)
         preconditioner.check(inner_optimizer)
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(f"every is a number of steps, 1 or above. Received: every={every!r}")
         super().__init__(inner_optimizer, name)
-        self.every = every
         self._state = State(strength)
         self._late = False  # whether the gradients of the next step were computed before `build`
         self._ledger = Ledger(self)
@@ -141,7 +134,6 @@ class Proximal(OptimizerWrapper):
         It needs no new compilation and is saved with the model. With `strength = 0` after it, the weights that are
         left are fitted without the bias of the penalty.
         """
-        self.settle()
         self._state.frozen = True
 
     def unfreeze(self) -> None:
@@ -205,31 +197,14 @@ class Proximal(OptimizerWrapper):
         keep = self._state.keeps_zeros(self.inner_optimizer, rate)
         old = before_update(self.inner_optimizer, claims, keep)
         self.inner_optimizer.apply(grads, variables)
-        step = self._state.advance(self.inner_optimizer, rate, strength, self.calls, self.every, keep)
+        step = self._state.advance(self.inner_optimizer, rate, strength, self.calls, keep)
         make_step(self.inner_optimizer, claims, old, step, self._ledger.compiled())
         before = ops.floor_divide(self.calls - 1, self.calls_per_update)
         self.moving_average.update(before, [claim.variable for claim in claims])
 
-    def settle(self) -> None:
-        """Apply the proximal operator for the steps since the last time, where `every` is above 1.
-
-        The end of `fit` and `freeze` call it, so that zeros are exact. The next time is not moved.
-        """
-        if not self.built or self.calls_per_update * self.every == 1:
-            return
-        state, inner = self._state, self.inner_optimizer
-        claims = self._ledger.claims(self._trainable_variables)
-        pending = state.pending.value
-        rate = ops.cast(inner.learning_rate, pending.dtype)
-        step = Step(pending, state.reach(inner, rate, self.every), pending > 0)
-        make_step(inner, claims, before_update(inner, claims, state.frozen.value), step, self._ledger.compiled())
-        state.pending.assign(ops.zeros_like(pending))
-        self.moving_average.zero([claim.variable for claim in claims])
-
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
-        """Apply the proximal operator that is left. With `use_ema`, the averages become the weights."""
+        """With `use_ema`, set the weights to their averages."""
         self._ledger.note_caller(in_apply=False)
-        self.settle()
         super().finalize_variable_values(var_list)
 
     def get_config(self) -> dict[str, Any]:
@@ -238,14 +213,24 @@ class Proximal(OptimizerWrapper):
             "name": self.name,
             "inner_optimizer": self.inner_config(),
             "strength": self._state.strength_config(),
-            "every": self.every,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Proximal:
-        """Return the optimizer that `get_config` describes."""
+        """Return the optimizer that `get_config` describes, or that tf_reg 0.1 saved.
+
+        Warns:
+            UserWarning: It was saved with `every` above 1. Now the proximal operator is applied at every step.
+        """
         made = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
             for name in ("inner_optimizer", "strength")
         }
-        return cls(**{**config, **made})
+        optimizer = cls(**{**{name: value for name, value in config.items() if name != "every"}, **made})
+        if config.get("every", 1) > 1:
+            warnings.warn(
+                f"This optimizer was saved with every={config['every']}, which is no more: it ended away from the "
+                "minimum. The proximal operator is now applied at every step.",
+                stacklevel=2,
+            )
+        return optimizer

@@ -19,13 +19,12 @@ FALLEN = 1e-3  # of what a learning rate was: below it, momentum moves the weigh
 
 
 class State:
-    """Strength, frozen, tau and pending: plain values before `build`, variables of the optimizer after it.
+    """Strength, frozen and tau: plain values before `build`, variables of the optimizer after it.
 
     Attributes:
         scheduled: Whether the strength is a schedule.
         first_strength: The strength that the training starts with; 1 for a schedule.
         tau: The step size of the last update with its momentum, without the preconditioner. A scalar.
-        pending: The sum of `strength * tau` over the updates since the last proximal step. A scalar.
 
     Args:
         strength: The multiplier of all penalties: a number, or a schedule of it.
@@ -37,7 +36,6 @@ class State:
         self.first_strength: float = 1.0 if self.scheduled else self._strength
         self._frozen: Any = False
         self.tau: Any = 0.0
-        self.pending: Any = 0.0
 
     def build(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Make the variables, with the values that were set before.
@@ -51,7 +49,7 @@ class State:
             self._strength = _scalar(optimizer, "strength", self._strength)
         self._frozen = _scalar(optimizer, "frozen", self._frozen, "bool")
         self.tau = _scalar(optimizer, "tau", self.tau)
-        self.pending = _scalar(optimizer, "pending", self.pending)
+        _scalar(optimizer, "pending", 0.0)  # nobody reads it: tf_reg 0.1 had it, and loads files by place
 
     def strength(self, step: Tensor) -> Any:
         """Return the multiplier: a schedule's value at a step, else a variable, or a float before `build`.
@@ -118,7 +116,6 @@ class State:
         rate: Tensor,
         strength: Tensor,
         calls: Tensor,
-        every: int,
         keep: Tensor,
     ) -> Step:
         """Return the size of the next proximal step.
@@ -128,33 +125,19 @@ class State:
             rate: The learning rate of that update. A scalar.
             strength: The multiplier of all penalties in that update. A scalar.
             calls: How often the inner optimizer was called.
-            every: After how many updates a proximal step is due.
             keep: Whether zeros stay zero. A boolean scalar.
         """
         calls_per_update = inner.gradient_accumulation_steps or 1
         tau, amount = preconditioner.with_momentum(inner, self.tau, preconditioner.step_size(inner, rate))
         amount = amount * strength
-        if calls_per_update * every == 1:
+        if calls_per_update == 1:
             self.tau.assign(tau)
             return Step(amount, preconditioner.reach(inner, rate, tau), True)
         updated = calls % calls_per_update == 0
-        due = calls % (calls_per_update * every) == 0
-        self.tau.assign(ops.where(updated, tau, self.tau.value))
-        pending = self.pending + ops.where(updated, amount, ops.zeros_like(amount))
-        nothing = ops.zeros_like(pending)
-        self.pending.assign(ops.where(due, nothing, pending))
-        return Step(ops.where(due, pending, nothing), self.reach(inner, rate, every), ops.logical_or(due, keep))
-
-    def reach(self, inner: keras.optimizers.Optimizer, rate: Tensor, every: int) -> Tensor | None:
-        """Return the farthest that a weight may move in a proximal step for several updates: None for any distance.
-
-        Args:
-            inner: The inner optimizer.
-            rate: Its learning rate. A scalar.
-            every: The number of updates.
-        """
-        reach = preconditioner.reach(inner, rate, self.tau.value)
-        return None if reach is None else every * reach
+        tau = ops.where(updated, tau, self.tau.value)
+        self.tau.assign(tau)
+        amount = ops.where(updated, amount, ops.zeros_like(amount))
+        return Step(amount, preconditioner.reach(inner, rate, tau), ops.logical_or(updated, keep))
 
     def strength_config(self) -> Any:
         """Return the strength as it is now, serialised: a schedule, or a float."""
