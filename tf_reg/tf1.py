@@ -78,7 +78,7 @@ def l1_l2_regularizer(scale_l1: float = 1.0, scale_l2: float = 1.0) -> keras.Reg
 def sum_regularizer(regularizer_list: Iterable[Regularizer | None]) -> Regularizer | None:
     """TF1's sum of regularizers, `None` among them ignored; `None` where nothing is left.
 
-    A sum of Keras' L1, L2 and L1L2 is one L1L2, which has a proximal map.
+    A sum of Keras' L1, L2 and L1L2 is one L1L2, which has a proximal operator.
 
     Args:
         regularizer_list: Keras regularizers, or functions of a tensor that return a scalar.

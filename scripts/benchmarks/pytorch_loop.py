@@ -1,4 +1,4 @@
-"""The articles' PyTorch training loop, written anew: run in a process of its own, it is told what to time.
+"""A usual training loop of PyTorch, in a process of its own that is told what to time.
 
 Takes a file of NumPy's with `images`, uint8 `(size, height, width, channels)`, `labels`, `(size,)`, `mean` and
 `deviation`, `(channels,)`. Prints the number of the network's parameters. Then, for each line
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class Network(nn.Module):
-    """The articles' convolutional network, for images of shape `(channels, height, width)`."""
+    """A small convolutional network, for images of shape `(channels, height, width)`."""
 
     def __init__(self, shape: Sequence[int], classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Images a second in our training and in the articles' PyTorch loop, for the same network."""
+"""Images a second in our training and in a usual PyTorch loop, for the same network."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def run(flags: Namespace, batch_sizes: Sequence[int]) -> Iterator[str]:
     """
     check()
     yield (
-        "Training images a second, the articles' network (conv 32 - pool - conv 64 - pool - dense 128 - dropout 0.5 - "
+        "Training images a second, a small network (conv 32 - pool - conv 64 - pool - dense 128 - dropout 0.5 - "
         "dense 10; SGD, learning rate 0.001, momentum 0.9). *tf_reg*: an epoch of `train.py` without its validation, "
-        f"with all its callbacks; then with `--steps-per-execution {PER_EXECUTION}`. *PyTorch*: the articles' eager "
+        f"with all its callbacks; then with `--steps-per-execution {PER_EXECUTION}`. *PyTorch*: an eager "
         "loop over a `DataLoader` of normalised images, in a process of its own that sleeps while tf_reg trains. "
         f"In turn; medians of {flags.repeats} [quartiles]."
     )

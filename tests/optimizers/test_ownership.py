@@ -202,7 +202,7 @@ def test_a_regularizer_that_changes_after_build_is_refused():
 
 
 class Sum(keras.regularizers.Regularizer):
-    """A penalty that has no proximal map."""
+    """A penalty that has no proximal operator."""
 
     def __call__(self, w):
         return L1 * ops.sum(w)

@@ -1,4 +1,4 @@
-"""Group penalties in plain Keras, and the proximal map of every regularizer."""
+"""Group penalties in plain Keras, and the proximal operator of every regularizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proximal maps: closed formulas, brute force, and the properties that make a map proximal."""
+"""The proximal operators: closed formulas, brute force, and the properties that every proximal operator has."""
 
 from __future__ import annotations
 

@@ -14,16 +14,17 @@ from tf_reg.layers.dropout_rate import MovableRate, is_integer
 
 @keras.saving.register_keras_serializable(package="tf_reg")
 class DropBlock2D(MovableRate, layers.Layer):
-    """Drop square blocks of a feature map, in each channel others.
+    """Drop square blocks of a feature map. Each channel has its own blocks.
 
-    In training a block starts at a position with the probability `gamma = 1 - (1 - rate)^(1 / block_size^2)`; what no
-    block covers is multiplied by `1 / (1 - rate)`, the rest is 0. In inference nothing happens. Blocks may start
-    outside the map, as far as they reach into it: so every position, at the border too, is dropped with probability
-    `rate` exactly, and the expectation is the input. (The paper starts blocks inside alone, takes an approximate
-    `gamma` and divides by the share that was kept; then borders are dropped less often than the middle.)
+    In training, a block starts at a position with the probability `gamma = 1 - (1 - rate)^(1 / block_size^2)`. Values
+    inside a block become 0. All others are multiplied by `1 / (1 - rate)`. In inference, the layer changes nothing.
 
-    Use it after convolutions, where single values that are dropped can be guessed from their neighbours. The paper
-    takes `rate` 0.1, raised from 0 during training (`tf_reg.DropoutSchedule`), and `block_size` 7. Ghiasi, Lin & Le
+    Blocks may start outside the feature map and reach into it. So every position is dropped with the probability
+    `rate`, at the border too, and the expectation is the input. (In the paper, blocks start inside, `gamma` is an
+    approximation, and the values are divided by the share that was kept. Borders are dropped less often there.)
+
+    Use it after convolutions. There the network can guess single values from their neighbours, so `Dropout` does
+    little. The paper uses a `rate` of 0.1, raised from 0 during training (`tf_reg.DropoutSchedule`), and `block_size` 7. Ghiasi, Lin & Le
     2018, "DropBlock: a regularization method for convolutional networks". With `block_size=1` it is
     `keras.layers.Dropout`.
 

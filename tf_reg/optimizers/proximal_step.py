@@ -142,7 +142,7 @@ def _mapped(
     mapped = claims[0].map(value, _step_size(optimizer, claims, step.amount))
     if mapped is None:
         raise ValueError(
-            f"A proximal map returns the new weights. Received None from that of {claims[0].stand_in.regularizer!r}: "
+            f"A proximal operator returns the new weights. Received None for {claims[0].stand_in.regularizer!r}: "
             "look at the function that was given to tf_reg.register_prox."
         )
     mapped = _as(mapped, value.dtype)

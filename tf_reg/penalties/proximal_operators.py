@@ -1,12 +1,12 @@
-"""Proximal maps as pure functions of arrays: each pulls weights toward zero, and some land exactly on it.
+"""Proximal operators as pure functions of arrays.
 
-The proximal map of a penalty R with the step s is the minimiser over w of `sum (w - v)^2 / (2 s) + R(w)`. The step
-is one number, or one number per weight: the diagonal metric of an adaptive optimizer. A threshold is a step times a
-strength. Every function here
+The proximal operator of a penalty R with the step size s is the minimiser over w of `sum (w - v)^2 / (2 s) + R(w)`.
+It moves weights toward zero, and some become exactly zero. The step size is one number, or one number per weight, as
+adaptive optimizers have it. A threshold is a step size times a strength. Every function here
 
 - returns the shape and the dtype of `value` (float16 and bfloat16 are computed in float32),
-- returns `value` itself where the step is zero,
-- lets a NaN through: to its own weight, and in the block maps to its whole group,
+- returns `value` itself where the step size is zero,
+- returns NaN where a weight is NaN: for this weight, or for its whole group,
 - takes empty tensors.
 """
 
@@ -19,12 +19,12 @@ from keras.backend import standardize_dtype
 
 from tf_reg._backend import Tensor
 
-ROOT_STEPS = 8  # of Newton at most: 3 are usual; 6 are enough for thresholds that differ by 1e10 within a group
-ROOT_CHANGE = 1e-6  # relative: the step after such a one is lost in rounding
+ROOT_STEPS = 8  # Newton's steps at most. 3 are usual, 6 are enough for thresholds that differ by 1e10 within a group.
+ROOT_CHANGE = 1e-6  # Newton stops after a relative change below it: the next step would be lost in rounding
 
 
 def soft_threshold(value: Tensor, threshold: Tensor) -> Tensor:
-    """Move every weight toward zero by `threshold`, and stop there: the proximal map of `sum |w|`.
+    """Move every weight toward zero by `threshold`, and stop there: the proximal operator of `sum |w|`.
 
     `sign(v) * max(|v| - threshold, 0)`, computed as `v - clip(v, -threshold, threshold)`.
 
@@ -43,13 +43,13 @@ def soft_threshold(value: Tensor, threshold: Tensor) -> Tensor:
 
 
 def elastic_net(value: Tensor, step: Tensor, l1: float = 0.0, l2: float = 0.0) -> Tensor:
-    """Soft threshold, then shrink: the proximal map of `l1 * sum |w| + l2 * sum w^2` (no 1/2, as in Keras).
+    """Soft threshold, then shrink: the proximal operator of `l1 * sum |w| + l2 * sum w^2` (no 1/2, as in Keras).
 
     `soft_threshold(v, step * l1) / (1 + 2 * step * l2)`. With `l1=0` it shrinks and gives no zeros.
 
     Args:
         value: Weights, of any shape.
-        step: The step, not negative: a scalar, or a shape that broadcasts to `value`.
+        step: The step size, not negative: a scalar, or a shape that broadcasts to `value`.
         l1: Strength of `sum |w|`, not negative.
         l2: Strength of `sum w^2`, not negative.
 
@@ -65,14 +65,14 @@ def elastic_net(value: Tensor, step: Tensor, l1: float = 0.0, l2: float = 0.0) -
 
 
 def block_soft_threshold(value: Tensor, threshold: Tensor, axes: Sequence[int]) -> Tensor:
-    """Shorten every group of weights by `threshold`, or make all of it zero: the map of `sum_g ||w_g||_2`.
+    """Shorten every group of weights by `threshold`, or make it zero: the proximal operator of `sum_g ||w_g||_2`.
 
-    With one threshold t for a group: `v_g * max(1 - t / ||v_g||, 0)`. With a threshold per weight there is no closed
-    form: the group is zero where `||v_g / t_g|| <= 1`, and else `w_i = v_i * r / (r + t_i)`, where the norm r of the
-    result is the root of `sum_i (v_i / (r + t_i))^2 = 1`, found by Newton's method from below.
+    With one threshold t for a group, it is `v_g * max(1 - t / ||v_g||, 0)`. With a threshold per weight there is no
+    closed form. The group is zero where `||v_g / t_g|| <= 1`. Otherwise `w_i = v_i * r / (r + t_i)`. Here r is the norm
+    of the result, which is the root of `sum_i (v_i / (r + t_i))^2 = 1`. Newton's method finds it from below.
 
-    Use it where a whole unit (a row, a column, a filter) should go or stay. Yuan & Lin 2006, "Model selection and
-    estimation in regression with grouped variables".
+    Use it where a whole unit (a row, a column, a filter) should be removed or kept. Yuan & Lin 2006, "Model selection
+    and estimation in regression with grouped variables".
 
     Args:
         value: Weights, of any shape.
@@ -93,11 +93,11 @@ def block_soft_threshold(value: Tensor, threshold: Tensor, axes: Sequence[int]) 
 
 
 def sparse_group(value: Tensor, l1_threshold: Tensor, threshold: Tensor, axes: Sequence[int]) -> Tensor:
-    """Soft threshold, then block soft threshold: the map of `l1 * sum |w| + l * sum_g ||w_g||_2`.
+    """Soft threshold, then block soft threshold: the proximal operator of `l1 * sum |w| + l * sum_g ||w_g||_2`.
 
-    The composition is the exact map for a scalar step, and for a step per weight too if both maps use the same
-    step: the optimum obeys `w_i * (1 + s_i * l / ||w||) = soft_threshold(v_i, s_i * l1)`, which is the optimum of
-    the group penalty alone at the thresholded weights. Simon et al. 2013, "A sparse-group lasso".
+    The composition is exact, for one step size and for a step size per weight. The reason: the optimum obeys
+    `w_i * (1 + s_i * l / ||w||) = soft_threshold(v_i, s_i * l1)`. This is the optimum of the group penalty alone at the
+    thresholded weights. Simon et al. 2013, "A sparse-group lasso".
 
     Args:
         value: Weights, of any shape.
@@ -116,7 +116,7 @@ def sparse_group(value: Tensor, l1_threshold: Tensor, threshold: Tensor, axes: S
 
 
 def _widen(value: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float64 where `value` is, and in float32 else."""
+    """Both in float64 if `value` is, otherwise in float32."""
     dtype = "float64" if standardize_dtype(value.dtype) == "float64" else "float32"
     return ops.convert_to_tensor(value, dtype=dtype), ops.convert_to_tensor(other, dtype=dtype)
 
@@ -146,14 +146,14 @@ def _block_diagonal(value: Tensor, threshold: Tensor, axes: tuple[int, ...]) -> 
     return ops.where(dead, 0.0, value * (norm / (norm + threshold)))
 
 
-_TINY = 1e-37  # in the place of a threshold of zero, which no weight is below
-_FLOOR = 1e-18  # of a group's norm: the squares of anything smaller are lost in float32
+_TINY = 1e-37  # replaces a threshold of zero
+_FLOOR = 1e-18  # the smallest norm of a group: squares of anything smaller are lost in float32
 
 
 def _root(value: Tensor, threshold: Tensor, dead: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
-    """The norm of the result, per group: the root of `1 / q(r) = 1`, `q(r)^2 = sum (v / (r + t))^2`.
+    """The norm of the result, per group: the root of `1 / q(r) = 1`, where `q(r)^2 = sum (v / (r + t))^2`.
 
-    `1 / q` rises and is concave, so Newton's steps from a lower bound stay below the root and never turn.
+    `1 / q` is increasing and concave, so Newton's steps from a lower bound increase and stay below the root.
     """
 
     def newton(root: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
@@ -175,9 +175,10 @@ def _at_least(value: Tensor, floor: Tensor | float) -> Tensor:
 
 
 def _lower_bound(value: Tensor, threshold: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
-    """A bound on the root of a group that is not dead.
+    """A lower bound on the root of a group that is not zero: the larger one of two.
 
-    `||soft(v, t)||`, since no weight moves further than its threshold; and `||v||` less the mean threshold, by Jensen.
+    The first is `||soft(v, t)||`, since no weight moves farther than its threshold. The second is `||v||` minus the
+    mean threshold, by Jensen's inequality.
     """
     soft, square = _soft(value, threshold), value * value
     energy = total(square)
