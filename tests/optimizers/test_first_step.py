@@ -116,7 +116,7 @@ def test_a_map_that_forgets_to_return():
             return 0.0 * ops.sum(x)
 
     tf_reg.register_prox(Forgetful)(lambda regularizer, value, step: None)
-    with pytest.raises(ValueError, match=r"Received None from that of .*Forgetful"):
+    with pytest.raises(ValueError, match=r"Received None for .*Forgetful"):
         fit(make(Proximal("sgd"), Forgetful()))
 
 

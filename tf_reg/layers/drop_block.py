@@ -24,9 +24,9 @@ class DropBlock2D(MovableRate, layers.Layer):
     approximation, and the values are divided by the share that was kept. Borders are dropped less often there.)
 
     Use it after convolutions. There the network can guess single values from their neighbours, so `Dropout` does
-    little. The paper uses a `rate` of 0.1, raised from 0 during training (`tf_reg.DropoutSchedule`), and `block_size` 7. Ghiasi, Lin & Le
-    2018, "DropBlock: a regularization method for convolutional networks". With `block_size=1` it is
-    `keras.layers.Dropout`.
+    little. The paper uses a `rate` of 0.1, raised from 0 during training (`tf_reg.DropoutSchedule`), and a `block_size`
+    of 7. With `block_size=1` it is `keras.layers.Dropout`. Ghiasi, Lin & Le 2018, "DropBlock: a regularization method
+    for convolutional networks".
 
     Args:
         rate: The share of values that is dropped, at least 0 and below 1. `layer.rate` can be set later, and takes

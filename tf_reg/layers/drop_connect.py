@@ -30,10 +30,11 @@ class DropConnect(MovableRate, layers.Wrapper):
     """Drop single weights of a layer's kernel.
 
     In training, the layer uses `kernel * mask / (1 - rate)`. `mask` is 0 with the probability `rate`, otherwise 1. In
-    inference, the layer uses `kernel`. The expectation of the masked kernel is the kernel, so the expectation of a linear
-    layer's output is its output without a mask. All examples of a batch have the same mask, which takes less time than
-    a mask for each. (In the paper, each example has its own mask, biases are dropped too, and inference draws from a
-    normal distribution.) Regularizers, constraints and the optimizer use the kernel itself.
+    inference, the layer uses `kernel`. The expectation of the masked kernel is the kernel, so the expectation of a
+    linear layer's output is its output without a mask. All examples of a batch have the same mask, which takes less
+    time than a mask for each. (In the paper, each example has its own mask, biases are dropped
+    too, and inference draws from a normal distribution.) Regularizers, constraints and the optimizer use the kernel
+    itself.
 
     Use it like dropout, in dense layers with many weights. Wan, Zeiler, Zhang, LeCun & Fergus 2013, "Regularization of
     neural networks using DropConnect".
