@@ -63,6 +63,19 @@ def test_statistics_against_numpy(build, report):
     assert measured.report.layers == (sparsity(model).layers if report else {})
 
 
+@pytest.mark.parametrize("build", models.BUILDERS, ids=models.NAMES)
+@pytest.mark.parametrize("report", [True, False])
+def test_all_weights_of_the_model_as_sparsity_counts_them(build, report):
+    model = sparse(build())
+    measured = Meter(model, near_zero=1e-3, whole=True, report=report).measure()
+    expected = sparsity(model)
+    assert (measured.model.count, measured.model.zeros) == (expected.total.weights, expected.total.zeros)
+    counted = [v for v in model.weights if v.name != "bias" or v.regularizer is not None]
+    values = np.concatenate([ops.convert_to_numpy(v).ravel() for v in counted])
+    assert (measured.model.count, measured.model.near_zeros) == (values.size, (np.abs(values) < 1e-3).sum())
+    assert measured.zero_shares == {path: expected.layers[path].sparsity for path in measured.layers}
+
+
 def test_groups_and_units_of_one_layer_are_measured_together():
     """The report is in the order of the layer's weights, whichever of them have a penalty."""
     model = sparse_recurrent()
@@ -96,15 +109,3 @@ def test_only_some_regularizers():
     model = sparse(models.dense())
     measured = Meter(model, of=lambda regularizer: isinstance(regularizer, keras.regularizers.L1)).measure()
     assert {path: layer.count for path, layer in measured.layers.items()} == {model.layers[0].name: 30}
-
-
-def test_a_quantized_kernel_is_counted():
-    model = keras.Sequential([keras.Input((8,)), layers.Dense(4, name="dense")])
-    kernel = np.ones((8, 4), "float32")
-    kernel[2] = 0.0
-    kernel[:, 3] = 0.0
-    model.layers[0].kernel.assign(kernel)
-    before = sparsity(model).total
-    model.layers[0].quantize("int8")
-    assert sparsity(model).total == before
-    assert (before.zeros, before.dead_inputs, before.dead_outputs) == (8 + 4 - 1, 1, 1)

@@ -32,6 +32,10 @@ class TargetSparsity(StrengthCallback):
     single weights. Without it weights leave zero again, the strength becomes higher, and whole units become zero:
     fewer parameters remain for the same share of zeros.
 
+    The share is a *zero share*: of the weights (or groups) whose penalty gives zeros. It is the sparsity of the model,
+    as `tf_reg.sparsity` counts it, where there are no other weights that count. Frozen weights and those without such
+    a penalty can't become zero; a target for all of them together might not be within reach.
+
     Use it when the size of the model is given and the strength is not. Groups become zero one by one, so `of="groups"`
     ends at the nearest multiple of one group, and `of="parameters"` at what one more input or output makes. If only a
     layer of zeros can reach the target, a layer becomes zero: look at `tf_reg.sparsity(model)`.
@@ -169,7 +173,7 @@ class TargetSparsity(StrengthCallback):
     def _measure(self) -> dict[str, WeightStatistics]:
         model = self.model  # on JAX, reading this attribute brings the weights up to date
         if self._meter is None:
-            self._meter = Meter(model, of=_gives_zeros, report=self.of == "parameters")
+            self._meter = Meter(model, near_zero=0.0, of=_gives_zeros, report=self.of == "parameters")
         measured = self._meter.measure()
         zeros, count = _SHARES[self.of](measured.total)
         if not count:

@@ -62,7 +62,7 @@ def weights_of(model: keras.Layer) -> list[Weight]:
             f"Expected a model that has its weights. Received: {model.name!r}, in which {', '.join(unbuilt)} isn't "
             "built. Call the model on data, or model.build(input_shape), first."
         )
-    found = [weight for weight in _walk.weights(model) if not weight.is_quantized]
+    found = [weight for weight in _walk.weights(model) if weight.quantized is None]
     return [
         Weight(one.path, one.owner, one.variable, one.around, one.all_places, _slots(one.around, one.variable))
         for one in found
