@@ -58,10 +58,10 @@ def regularize(
             which takes a regularizer away.
         unmatched: What to do with a key that matches nothing, or only what earlier keys match: `"error"` or
             `"ignore"`.
-        unsaved: What to do where the config of the model can't carry a regularizer, so that a saved model and a clone
-            would have lost it: `"error"`, or `"ignore"`, and the table says which. So it is with custom layers that
-            have no argument for it, with layers inside of custom layers, and with single projections of a
-            MultiHeadAttention.
+        unsaved: What to do where a model that is saved and loaded, or cloned, would not have a regularizer: `"error"`,
+            or `"ignore"`, and the table says which. So it is with custom layers that don't take it from their config,
+            with layers inside of these, and with single projections of a MultiHeadAttention. Of a custom layer another
+            one is made from its config, to see what it has.
 
     Returns:
         What `tf_reg.regularizers_of` finds afterwards.
