@@ -158,9 +158,7 @@ def test_an_embedding_that_no_config_can_carry_is_refused():
     inputs = keras.Input((4,), dtype="int32")
     embedding = layers.ReversibleEmbedding(5, 3, tie_weights=False, name="words")
     untied = keras.Model(inputs, embedding(embedding(inputs), reverse=True))
-    with pytest.raises(
-        ValueError, match=r"would not have: words/reverse_embeddings \(ReversibleEmbedding: no attribute"
-    ):
+    with pytest.raises(ValueError, match=r"would not have: words/reverse_embeddings \(ReversibleEmbedding: no "):
         tf_reg.regularize(untied, "l2")
     tf_reg.regularize(untied, {"words/reverse_embeddings": None, "*": "l2"})
     assert len(untied.losses) == 1

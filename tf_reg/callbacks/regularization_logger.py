@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from typing import Any, Literal
 
 import keras
 
 from tf_reg._callers import callers
+from tf_reg._checks import is_integer, number, require, shown
 from tf_reg.callbacks.strength import proximal_of, strength_of
 from tf_reg.measure.meter import Measurement, Meter
 
@@ -78,21 +80,27 @@ class RegularizationLogger(keras.callbacks.Callback):
         self, per_layer: bool = False, near_zero: float = 1e-3, update_freq: int | Literal["epoch"] = "epoch"
     ) -> None:
         super().__init__()
-        if not near_zero > 0:
-            raise ValueError(f"`near_zero` must be above 0: it is a threshold on |weight|. Received: {near_zero!r}.")
-        if update_freq != "epoch" and not (isinstance(update_freq, int) and update_freq > 0):
+        threshold = number(near_zero)
+        if not 0 < threshold < math.inf:
             raise ValueError(
-                f'`update_freq` must be "epoch" or a positive number of batches. Received: {update_freq!r}.'
+                f"`near_zero` must be above 0: it is a threshold on |weight|. Received: {shown(near_zero)}."
             )
+        every = int(update_freq) if is_integer(update_freq) else 0
+        by_epoch = isinstance(update_freq, str) and update_freq == "epoch"
+        if not by_epoch and every < 1:
+            raise ValueError(
+                f'`update_freq` must be "epoch" or a positive number of batches. Received: {shown(update_freq)}.'
+            )
+        require(isinstance(per_layer, bool), "per_layer is True or False", "per_layer", per_layer)
         self.per_layer = per_layer
-        self.near_zero = near_zero
+        self.near_zero = threshold
         self.update_freq = update_freq
         self._meter: Meter | None = None
         self._validated: float | None = None  # the penalty of the weights that were validated last
         self._updates = 0
-        if update_freq != "epoch":
+        if not by_epoch:
             # Keras waits for the device after every batch as soon as one callback has this hook.
-            self.__dict__["on_train_batch_end"] = functools.partial(self._log_batch, update_freq)
+            self.__dict__["on_train_batch_end"] = functools.partial(self._log_batch, every)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start anew, and warn of callbacks that stand before this one but read what it logs."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import keras
 
 from tf_reg import _walk
+from tf_reg._checks import shown
 from tf_reg._text_table import aligned
 from tf_reg.measure.core import Answer, Core, Question
 
@@ -108,7 +109,7 @@ def sparsity(model: keras.Layer) -> SparsityReport:
         model: A built Keras model or layer.
 
     Raises:
-        ValueError: The model isn't built.
+        ValueError: It isn't a model, or isn't built.
 
     Example:
         >>> layer = keras.layers.Dense(2, name="dense")
@@ -121,6 +122,8 @@ def sparsity(model: keras.Layer) -> SparsityReport:
         ---------------------------------------------------------------------
         total        6  4 (66.7%)       1 of 3        1 of 2           3 of 8
     """
+    if not isinstance(model, keras.Layer):
+        raise ValueError(f"tf_reg.sparsity expects a Keras model or layer. Received: model={shown(model)}.")
     if not model.built:
         raise ValueError(
             f"tf_reg.sparsity expects a model that has its weights. Received: {model.name!r}, which isn't built. "

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from tf_reg import _walk
+from tf_reg._checks import shown
 from tf_reg.rules.saving import Slot, attribute_for, carried, fed, holding, is_custom, revived, same
 
 
@@ -36,8 +37,10 @@ def weights_of(model: keras.Layer) -> list[Weight]:
         model: A built Keras model or layer.
 
     Raises:
-        ValueError: The model has no weights yet, or a layer in it that will have some.
+        ValueError: It isn't one; the model has no weights yet, or a layer in it that will have some.
     """
+    if not isinstance(model, keras.Layer):
+        raise ValueError(f"Expected a Keras model or layer. Received: model={shown(model)}.")
     expects = _expects if model.built else _builds
     walk = [*_walk.layer_paths(model), ("", model)]
     unbuilt = [path or layer.name for path, layer in walk if not layer.built and expects(layer)]
