@@ -154,3 +154,20 @@ def test_what_schedules_return(value):
     for schedule in (tf_reg.StrengthSchedule, tf_reg.DropoutSchedule):
         with pytest.raises(ValueError, match="Received"):
             fitted.fit(np.ones((4, 4)), np.ones((4, 1)), verbose=0, callbacks=[schedule(lambda epoch: value)])
+
+
+def test_a_strength_that_is_not_known_yet_is_taken():
+    """In a step that is compiled, Python can't read a tensor. Outside, the same tensor is checked."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("JAX assigns no variable in a compiled step, and torch compiles none")
+    import tensorflow as tf
+
+    optimizer = tf_reg.Proximal("sgd")
+    optimizer.build([keras.Variable(np.ones(2))])
+
+    @tf.function
+    def step(strength):
+        optimizer.strength = strength
+
+    step(tf.constant(0.25))
+    assert float(optimizer.strength.numpy()) == 0.25

@@ -231,7 +231,8 @@ def _penalize(var_list: Sequence[keras.Variable], l1: float, l2: float) -> None:
     variables = _listed(var_list, "var_list")
     if not variables or not all(isinstance(variable, keras.Variable) for variable in variables):
         raise ValueError(
-            f"`var_list` must be model.trainable_variables of a built model. Received: var_list={_checks.shown(var_list)}."
+            "`var_list` must be model.trainable_variables of a built model. "
+            f"Received: var_list={_checks.shown(var_list)}."
         )
     for variable in variables:
         if variable.regularizer is not None:

@@ -8,7 +8,7 @@ from keras import layers, ops
 from tests import models_under_test as models
 from tf_reg.measure import core
 from tf_reg.measure.meter import Meter
-from tf_reg.measure.zeros import sparsity
+from tf_reg.measure.zeros import LayerSparsity, sparsity
 from tf_reg.penalties.group_lasso import GroupLasso
 
 pytestmark = pytest.mark.contract
@@ -85,6 +85,21 @@ def test_groups_and_units_of_one_layer_are_measured_together():
     assert (measured.layers["lstm/lstm_cell"].groups, measured.layers["lstm/lstm_cell"].dead_groups) == (2, 1)
     assert (measured.layers["dense"].groups, measured.layers["dense"].dead_groups) == (6, 2)
     assert measured.layers["dense"].count == 2 * 6 + 6
+
+
+def test_weights_without_entries():
+    model = keras.Sequential(
+        [
+            keras.Input((0,)),
+            layers.Dense(3, kernel_regularizer=GroupLasso(0.1), name="a"),
+            layers.Dense(2, kernel_regularizer=GroupLasso(0.1, "inputs"), bias_regularizer="l1", name="b"),
+        ]
+    )
+    measured = Meter(model, report=True).measure()
+    assert measured.report == sparsity(model)
+    assert measured.report.layers["a"] == LayerSparsity(0, 0, 0, 0, 3, 3, 3, 0)
+    assert (measured.layers["a"].count, measured.layers["a"].penalty, measured.layers["a"].groups) == (0, 0.0, 3)
+    assert (measured.layers["b"].count, measured.layers["b"].zeros) == (3 * 2 + 2, 2)
 
 
 def test_large_counts_are_exact(monkeypatch):
