@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from tests.tools import needs_keras
+from tests.tools import needs_keras, slow_on_tensorflow
 from tf_reg import _keras
 from tf_reg.callbacks.regularization_logger import RegularizationLogger
 from tf_reg.measure.zeros import sparsity
@@ -43,7 +43,7 @@ def sparse(name):
 
 
 @pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=needs_keras("quantizers.Int4QuantizationConfig"))])
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", ["Dense", *(pytest.param(name, marks=slow_on_tensorflow) for name in [*LAYERS][1:])])
 def test_no_count_changes(name, mode):
     if name == "ReversibleEmbedding" and not hasattr(layers, "ReversibleEmbedding"):
         pytest.skip("this Keras has no ReversibleEmbedding")
@@ -75,7 +75,9 @@ CALIBRATED = [("gptq", 4), ("gptq", 8), ("awq", 4)]
 
 
 @needs_keras("quantizers.AWQConfig")
-@pytest.mark.parametrize("name", ["Dense", "one unit", "EinsumDense"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=slow_on_tensorflow) for name in ("one unit", "EinsumDense")] + ["Dense"]
+)
 @pytest.mark.parametrize(("mode", "bits"), CALIBRATED)
 def test_calibrated_kernels(name, mode, bits):
     """The integers are those of a calibration: any, with zero points of their own for each group of inputs."""

@@ -179,7 +179,13 @@ def saved_column(model):
     return [rows[path] for path in sorted(rows)]
 
 
-@pytest.mark.parametrize("name", KINDS)
+PLAIN = ("own name", "hard-coded", "a layer in a layer")
+every_kind = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in PLAIN else slow_on_tensorflow) for name in KINDS]
+)
+
+
+@every_kind
 def test_the_column_is_the_truth(name, tmp_path):
     model = model_of(KINDS[name][0]())
     model.save(tmp_path / "a.keras")
@@ -188,7 +194,7 @@ def test_the_column_is_the_truth(name, tmp_path):
     assert saved_column(model) == kept
 
 
-@pytest.mark.parametrize("name", KINDS)
+@every_kind
 def test_a_new_penalty_is_saved_or_refused(name, tmp_path):
     make, is_kept = KINDS[name]
     model = model_of(make())

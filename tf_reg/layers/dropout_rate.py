@@ -36,7 +36,10 @@ class MovableRate:
         if seed is not None and not (is_integer(seed) and abs(seed) < 1 << 31):
             raise ValueError(f"seed must be an integer of 31 bits, or None. Received: seed={shown(seed)}.")
         self.seed = None if seed is None else int(seed)
-        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        try:
+            self.seed_generator = keras.random.SeedGenerator(self.seed)
+        except OverflowError as error:  # JAX's states have no sign
+            raise ValueError(f"seed must be zero or above with JAX, or None. Received: seed={shown(seed)}.") from error
         self._rate = self.add_weight(
             shape=(),
             initializer=keras.initializers.Constant(self._given),
