@@ -88,16 +88,17 @@ def mc_predict(
         raise ValueError(f"model must be a Keras model. Received: model={shown(model)}.")
     for name, value in (("samples", samples), ("batch_size", batch_size)):
         if not (is_integer(value) and 0 < value < 1 << 31):
-            raise ValueError(f"{name} must be a positive integer of 31 bits. Received: {name}={shown(value)}.")
+            raise ValueError(f"{name} must be a positive integer. Received: {name}={shown(value)}.")
     if seed is not None and not (is_integer(seed) and seed >= 0):
         raise ValueError(f"seed must be a non-negative integer or None. Received: seed={shown(seed)}.")
     examples = _examples(x)
     if not model.built:
         first = min(examples, int(batch_size))  # the batch that stateful layers are built for
         model(tree.map_structure(lambda array: array[:first], x))
+    chosen = _checked(model, layers)
     two_stages.check_inputs(model, x)
     _check_states(model, examples, int(batch_size))
-    predictor = _predictor(model, _checked(model, layers), int(samples))
+    predictor = _predictor(model, chosen, int(samples))
     seed = random.randrange(1 << 31) if seed is None else int(seed)
     batches = _batches(x, examples, int(batch_size))
     results = [predictor(batch, np.random.default_rng((seed, number))) for number, batch in enumerate(batches)]
