@@ -14,8 +14,8 @@ from tf_reg.layers.drop_connect import DropConnect as DropConnect
 from tf_reg.layers.stochastic_depth import StochasticDepth as StochasticDepth
 from tf_reg.measure.zeros import sparsity as sparsity
 from tf_reg.optimizers.proximal import Proximal as Proximal
+from tf_reg.penalties.checked_map import proximal_map as proximal_map
 from tf_reg.penalties.group_lasso import GroupLasso as GroupLasso
-from tf_reg.penalties.registry import proximal_map as proximal_map
 from tf_reg.penalties.registry import register_prox as register_prox
 from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso as SparseGroupLasso
 from tf_reg.rules.regularize_model import regularize as regularize

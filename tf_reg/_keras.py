@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -93,6 +95,26 @@ def open_for_state(layer: keras.Layer) -> Iterator[None]:
     finally:
         if locked:
             tracker.lock()
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Make layers within a `with` block that nobody is going to use.
+
+    Their variables get no values. The names and the random numbers that they take are given back.
+    """
+    from keras.src.backend.common import global_state
+
+    get, put = _private(global_state, "get_global_attribute"), _private(global_state, "set_global_attribute")
+    names, waiting = copy.copy(get("object_name_uids")), list(get("uninitialized_variables") or [])
+    numbers = random.getstate()
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        random.setstate(numbers)
+        put("object_name_uids", names)
+        put("uninitialized_variables", waiting)
 
 
 def _private(thing: Any, name: str) -> Any:

@@ -10,11 +10,19 @@ from typing import Any
 import keras
 
 from tf_reg import _keras
+from tf_reg._backend import Tensor
+from tf_reg._quantized import Quantized, quantized
 from tf_reg.penalties.groups import grouping, layout_of
 
 Place = tuple[tuple[str, keras.Layer], ...]
 
-_VECTORS = {"bias", "beta", "gamma", "alpha", "scale"}
+_ADDED = {"bias", "beta"}  # these begin at zero, and a zero there removes nothing
+_VECTORS = {*_ADDED, "gamma", "alpha", "scale"}
+_NORMALIZATIONS = tuple(
+    getattr(keras.layers, name)
+    for name in ("BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization")
+    if hasattr(keras.layers, name)  # RMSNormalization came after Keras 3.8
+)
 
 
 class Places:
@@ -72,16 +80,45 @@ class Weight:
     @property
     def is_kernel(self) -> bool:
         """Whether it has two axes or more, and is neither a bias nor a scale or shift."""
-        return len(self.variable.shape) > 1 and self.variable.name not in _VECTORS
+        return len(self.shape) > 1 and self.variable.name not in _VECTORS
 
     @property
-    def is_quantized(self) -> bool:
-        """Whether it is a kernel of integers, which isn't trained any more."""
-        return _is_quantized(self.layer, self.variable)
+    def is_gate(self) -> bool:
+        """Whether it is the scale of a normalization, which multiplies each output by one of its entries."""
+        return self.variable.name in ("gamma", "scale") and isinstance(self.layer, _NORMALIZATIONS)
+
+    @property
+    def is_added(self) -> bool:
+        """Whether it is added to an output or to a kernel: a bias, a shift, a matrix of LoRA."""
+        return self.variable.name in _ADDED or self.variable.name.startswith("lora_")
+
+    @property
+    def counts(self) -> bool:
+        """Whether its zeros are counted as zeros of the model: all but those of added weights without regularizer."""
+        return not self.is_added or self.variable.regularizer is not None
+
+    @functools.cached_property
+    def quantized(self) -> Quantized | None:
+        """Itself as a kernel of integers, which isn't trained any more; None where it is none."""
+        return quantized(self.layer, self.variable)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape, of a quantized kernel the one before."""
+        return tuple(self.variable.shape) if self.quantized is None else self.quantized.shape
+
+    def read(self) -> Tensor:
+        """A tensor of the shape `shape` that is zero where the weight is, and of floats the weight itself."""
+        return keras.ops.convert_to_tensor(self.variable) if self.quantized is None else self.quantized.offsets()
 
     @functools.cached_property
     def layout(self) -> str | None:
-        """Where it keeps its inputs and outputs, a word of `tf_reg.penalties.groups.LAYOUTS`; None if unknown."""
+        """Where it keeps its inputs and outputs, a word of `tf_reg.penalties.groups.LAYOUTS`; None if unknown.
+
+        It is unknown where LoRA adds a product to a kernel: what is zero in the kernel isn't in the sum.
+        """
+        if getattr(self.layer, "lora_enabled", False):
+            return None
         try:
             return self.known_layout()
         except ValueError:
@@ -99,7 +136,7 @@ class Weight:
             try:
                 layout = layout_of(owner, self.variable.name)
                 for groups in ("inputs", "outputs"):
-                    grouping(self.variable.shape, groups, layout)
+                    grouping(self.shape, groups, layout)
                 return layout
             except ValueError as error:
                 reason = error
@@ -109,8 +146,8 @@ class Weight:
 def weights(model: keras.Layer) -> list[Weight]:
     """List the weights of a model, each once: inner layers before the layer that holds them, the model's own last.
 
-    A frozen weight is one of them, and so is a kernel that `model.quantize("int8")` has put in the place of a trained
-    one. Statistics of a batch normalisation and states of random generators aren't.
+    A frozen weight is one of them, and so is a kernel that `model.quantize` has put in the place of a trained one.
+    Statistics of a batch normalisation, states of random generators and the scales of quantized numbers aren't.
 
     Args:
         model: A Keras model or layer. A layer that isn't built has no weights yet.
@@ -192,13 +229,12 @@ def _first_places(around: Place, seen: set[int], taken: set[str]) -> Iterator[Pl
 
 def _own(layer: keras.Layer) -> list[Any]:
     """The weights that a layer holds itself, those of a frozen layer too."""
-    quantized = [variable for variable in _keras.own_non_trainable_variables(layer) if _is_quantized(layer, variable)]
-    return [*_keras.own_trainable_variables(layer), *quantized]
-
-
-def _is_quantized(layer: keras.Layer, variable: Any) -> bool:
-    kernel = variable.name in ("kernel", "embeddings") and keras.backend.standardize_dtype(variable.dtype) == "int8"
-    return kernel and getattr(layer, "quantization_mode", None) == "int8"
+    trained = [
+        variable
+        for variable in _keras.own_trainable_variables(layer)
+        if not getattr(variable, "overwrite_with_gradient", False)  # scales of float8
+    ]
+    return trained + [one for one in _keras.own_non_trainable_variables(layer) if quantized(layer, one) is not None]
 
 
 def _joined(path: str, name: str) -> str:

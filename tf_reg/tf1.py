@@ -13,12 +13,14 @@ with `kernel_regularizer=keras.regularizers.L1L2(a, b / 2)` on the layers in the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 from keras import regularizers
 
+from tf_reg import _checks
 from tf_reg._backend import Tensor
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.penalties import elastic_net
@@ -88,7 +90,8 @@ def sum_regularizer(regularizer_list: Iterable[Regularizer | None]) -> Regulariz
         >>> tf_reg.tf1.sum_regularizer(both).get_config()
         {'l1': 0.5, 'l2': 0.25}
     """
-    terms = [regularizer for regularizer in regularizer_list if regularizer is not None]
+    terms = [term for term in _listed(regularizer_list, "regularizer_list") if term is not None]
+    _check_callable(terms, "regularizer_list")
     if len(terms) < 2:
         return terms[0] if terms else None
     return elastic_net.as_one(terms) or SumRegularizer(terms)
@@ -108,7 +111,8 @@ class SumRegularizer(keras.Regularizer):
     """
 
     def __init__(self, terms: Sequence[Regularizer]) -> None:
-        self.terms = list(terms)
+        self.terms = _listed(terms, "terms")
+        _check_callable(self.terms, "terms")
 
     def __call__(self, x: Tensor) -> Tensor:
         """The penalty of a weight, a scalar."""
@@ -141,11 +145,17 @@ def apply_regularization(regularizer: Regularizer, weights_list: Sequence[Any]) 
         >>> float(tf_reg.tf1.apply_regularization(tf_reg.tf1.l2_regularizer(1.0), weights))
         3.0
     """
-    if not len(weights_list):
+    _check_callable([regularizer], "regularizer")
+    weights = _listed(weights_list, "weights_list")
+    if not all(_checks.is_array(weight) for weight in weights):
+        raise ValueError(
+            f"`weights_list` has tensors or variables. Received: weights_list={_checks.shown(weights_list)}."
+        )
+    if not weights:
         raise ValueError(
             "`weights_list` must name the weights to penalise, such as model.trainable_variables. Received none."
         )
-    return sum(regularizer(keras.ops.convert_to_tensor(weight)) for weight in weights_list)
+    return sum(regularizer(keras.ops.convert_to_tensor(weight)) for weight in weights)
 
 
 def ProximalGradientDescentOptimizer(  # noqa: N802
@@ -176,8 +186,9 @@ def ProximalGradientDescentOptimizer(  # noqa: N802
         >>> optimizer = tf_reg.tf1.ProximalGradientDescentOptimizer(0.1, 0.01, var_list=model.trainable_variables)
         >>> model.compile(optimizer, "mse")
     """
+    rate = _rate(learning_rate)
     _penalize(var_list, l1_regularization_strength, l2_regularization_strength)
-    return _built(keras.optimizers.SGD(learning_rate), var_list)
+    return _built(keras.optimizers.SGD(rate), var_list)
 
 
 def ProximalAdagradOptimizer(  # noqa: N802
@@ -207,15 +218,22 @@ def ProximalAdagradOptimizer(  # noqa: N802
         >>> model.compile(optimizer, "mse")
     """
     if not _scale(initial_accumulator_value, "initial_accumulator_value") > 0:
-        raise ValueError(f"`initial_accumulator_value` must be above 0. Received: {initial_accumulator_value!r}.")
+        raise ValueError(
+            f"`initial_accumulator_value` must be above 0. Received: {_checks.shown(initial_accumulator_value)}."
+        )
+    rate, start = _rate(learning_rate), _checks.number(initial_accumulator_value)
     _penalize(var_list, l1_regularization_strength, l2_regularization_strength)
-    return _built(keras.optimizers.Adagrad(learning_rate, initial_accumulator_value, epsilon=0.0), var_list)
+    return _built(keras.optimizers.Adagrad(rate, start, epsilon=0.0), var_list)
 
 
-def _penalize(variables: Sequence[keras.Variable], l1: float, l2: float) -> None:
+def _penalize(var_list: Sequence[keras.Variable], l1: float, l2: float) -> None:
     penalty = l1_l2_regularizer(_scale(l1, "l1_regularization_strength"), _scale(l2, "l2_regularization_strength"))
-    if not len(variables):
-        raise ValueError("`var_list` must be model.trainable_variables of a built model. Received no variables.")
+    variables = _listed(var_list, "var_list")
+    if not variables or not all(isinstance(variable, keras.Variable) for variable in variables):
+        raise ValueError(
+            "`var_list` must be model.trainable_variables of a built model. "
+            f"Received: var_list={_checks.shown(var_list)}."
+        )
     for variable in variables:
         if variable.regularizer is not None:
             raise ValueError(
@@ -232,7 +250,33 @@ def _built(inner_optimizer: keras.Optimizer, variables: Sequence[keras.Variable]
     return optimizer
 
 
+def _listed(given: Any, name: str) -> list[Any]:
+    """What was given as a list or another collection, as a list."""
+    if isinstance(given, (str, bytes)) or _checks.is_array(given) or not isinstance(given, Iterable):
+        raise ValueError(f"`{name}` must be a list. Received: {name}={_checks.shown(given)}.")
+    return list(given)
+
+
+def _check_callable(regularizers_: Sequence[Any], name: str) -> None:
+    for regularizer in regularizers_:
+        if not callable(regularizer):
+            raise ValueError(
+                f"`{name}` takes Keras regularizers and functions of a tensor. Received: {_checks.shown(regularizer)}."
+            )
+
+
+def _rate(value: Any) -> Any:
+    """A learning rate, which is checked here where it is a number, and by Keras where it is anything else."""
+    is_schedule = callable(value) or isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
+    if not is_schedule and not 0 < _checks.number(value) < math.inf:
+        raise ValueError(
+            f"`learning_rate` must be a number above 0, or a schedule. Received: learning_rate={_checks.shown(value)}."
+        )
+    return value if is_schedule else _checks.number(value)
+
+
 def _scale(value: float, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise ValueError(f"`{name}` must be a number, 0 or above. Received: {value!r}.")
-    return float(value)
+    scale = _checks.number(value)
+    if not 0 <= scale < math.inf:
+        raise ValueError(f"`{name}` must be a number, 0 or above. Received: {_checks.shown(value)}.")
+    return scale

@@ -11,6 +11,7 @@ from tests import models_under_test as models
 from tests.callbacks.logged_models import compiled, fit, penalty_of, regularized
 from tests.tools import mostly_slow, slow_on_tensorflow
 from tf_reg.callbacks.regularization_logger import RegularizationLogger
+from tf_reg.measure.zeros import sparsity
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.penalties.group_lasso import GroupLasso
 from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
@@ -70,11 +71,38 @@ def test_per_layer_numbers_against_numpy():
 
 
 @slow_on_tensorflow
-def test_a_model_without_regularizers_has_no_sparsity():
-    history = fit(compiled(models.unregularized), RegularizationLogger(per_layer=True))
+def test_a_model_without_regularizers_has_a_sparsity_too():
+    model = compiled(models.unregularized, optimizer=keras.optimizers.SGD(0.0))
+    model.layers[0].kernel.assign(np.eye(6, 1))
+    history = fit(model, RegularizationLogger(per_layer=True))
     assert history["penalty"] == [0.0, 0.0]
-    assert not [key for key in history if "sparsity" in key]
+    assert history["sparsity"] == history["near_sparsity"] == [pytest.approx(5 / 6)] * 2
+    assert not [key for key in history if "/" in key]
     np.testing.assert_allclose(history["val_data_loss"], history["val_loss"])
+
+
+def test_sparsity_is_the_one_number_that_sparsity_gives():
+    """Some weights pay a penalty, some don't, some are frozen, some have one axis."""
+    model = compiled(
+        lambda: keras.Sequential(
+            [
+                keras.Input((6,)),
+                layers.Dense(4, use_bias=False, trainable=False, name="frozen"),
+                layers.BatchNormalization(gamma_regularizer="l1", name="gates"),
+                layers.Dense(1, kernel_regularizer="l1", bias_regularizer="l1", name="head"),
+            ]
+        ),
+        optimizer=keras.optimizers.SGD(0.0),
+    )
+    model.layers[0].kernel.assign(np.eye(6, 4))
+    model.layers[1].gamma.assign([1.0, 0.0, 1e-4, 0.0])
+    model.layers[2].bias.assign([5e-4])
+    history = fit(model, RegularizationLogger(per_layer=True), epochs=1)
+    report = sparsity(model)
+    assert history["sparsity"] == [pytest.approx(report.total.sparsity)] == [pytest.approx((20 + 2) / (24 + 4 + 5))]
+    assert history["near_sparsity"] == [pytest.approx((20 + 2 + 2) / 33)]
+    assert history["sparsity/gates"] == [report.layers["gates"].sparsity] == [0.5]
+    assert [key for key in history if key.startswith("sparsity/")] == ["sparsity/gates", "sparsity/head"]
 
 
 @pytest.mark.parametrize("policy", mostly_slow(["mixed_bfloat16", "mixed_float16"], "mixed_float16"))

@@ -18,6 +18,17 @@ pytestmark = pytest.mark.contract
 BACKEND = keras.backend.backend()
 
 
+class StopAt(keras.callbacks.Callback):
+    """Ends the training with an epoch, as EarlyStopping does."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = epoch == self.epoch
+
+
 class Counting(layers.Layer):
     """Counts how often Python runs it: once a trace where the backend compiles."""
 
@@ -129,3 +140,17 @@ def test_a_refit_is_a_number_of_epochs(epochs):
 def test_a_refit_needs_epochs_before_it():
     with pytest.raises(ValueError, match="epochs must be below the 2 of fit"):
         fit(mlp("l1"), Refit(2), epochs=2)
+
+
+@pytest.mark.parametrize("callbacks", [[StopAt(1)], [keras.callbacks.TerminateOnNaN(), StopAt(2)]])
+def test_a_refit_that_never_came_is_said(callbacks):
+    model = mlp(L1(1e-3))
+    with pytest.warns(UserWarning, match=r"Refit\(2\) never refitted: .* before the last 2 of the 5 epochs"):
+        history = fit(model, Refit(2), *callbacks, epochs=5)
+    assert history["refit"] == [0.0] * len(history["refit"])
+    assert not proximal_of(model.optimizer).frozen
+
+
+def test_a_refit_that_was_cut_short_has_come():
+    history = fit(mlp(L1(1e-3)), Refit(3), StopAt(2), epochs=5)
+    assert history["refit"] == [0.0, 0.0, 1.0]

@@ -8,7 +8,7 @@ from keras import layers, ops
 from tests import models_under_test as models
 from tf_reg.measure import core
 from tf_reg.measure.meter import Meter
-from tf_reg.measure.zeros import sparsity
+from tf_reg.measure.zeros import LayerSparsity, sparsity
 from tf_reg.penalties.group_lasso import GroupLasso
 
 pytestmark = pytest.mark.contract
@@ -63,6 +63,19 @@ def test_statistics_against_numpy(build, report):
     assert measured.report.layers == (sparsity(model).layers if report else {})
 
 
+@pytest.mark.parametrize("build", models.BUILDERS, ids=models.NAMES)
+@pytest.mark.parametrize("report", [True, False])
+def test_all_weights_of_the_model_as_sparsity_counts_them(build, report):
+    model = sparse(build())
+    measured = Meter(model, near_zero=1e-3, whole=True, report=report).measure()
+    expected = sparsity(model)
+    assert (measured.model.count, measured.model.zeros) == (expected.total.weights, expected.total.zeros)
+    counted = [v for v in model.weights if v.name != "bias" or v.regularizer is not None]
+    values = np.concatenate([ops.convert_to_numpy(v).ravel() for v in counted])
+    assert (measured.model.count, measured.model.near_zeros) == (values.size, (np.abs(values) < 1e-3).sum())
+    assert measured.zero_shares == {path: expected.layers[path].sparsity for path in measured.layers}
+
+
 def test_groups_and_units_of_one_layer_are_measured_together():
     """The report is in the order of the layer's weights, whichever of them have a penalty."""
     model = sparse_recurrent()
@@ -72,6 +85,21 @@ def test_groups_and_units_of_one_layer_are_measured_together():
     assert (measured.layers["lstm/lstm_cell"].groups, measured.layers["lstm/lstm_cell"].dead_groups) == (2, 1)
     assert (measured.layers["dense"].groups, measured.layers["dense"].dead_groups) == (6, 2)
     assert measured.layers["dense"].count == 2 * 6 + 6
+
+
+def test_weights_without_entries():
+    model = keras.Sequential(
+        [
+            keras.Input((0,)),
+            layers.Dense(3, kernel_regularizer=GroupLasso(0.1), name="a"),
+            layers.Dense(2, kernel_regularizer=GroupLasso(0.1, "inputs"), bias_regularizer="l1", name="b"),
+        ]
+    )
+    measured = Meter(model, report=True).measure()
+    assert measured.report == sparsity(model)
+    assert measured.report.layers["a"] == LayerSparsity(0, 0, 0, 0, 3, 3, 3, 0)
+    assert (measured.layers["a"].count, measured.layers["a"].penalty, measured.layers["a"].groups) == (0, 0.0, 3)
+    assert (measured.layers["b"].count, measured.layers["b"].zeros) == (3 * 2 + 2, 2)
 
 
 def test_large_counts_are_exact(monkeypatch):
@@ -96,15 +124,3 @@ def test_only_some_regularizers():
     model = sparse(models.dense())
     measured = Meter(model, of=lambda regularizer: isinstance(regularizer, keras.regularizers.L1)).measure()
     assert {path: layer.count for path, layer in measured.layers.items()} == {model.layers[0].name: 30}
-
-
-def test_a_quantized_kernel_is_counted():
-    model = keras.Sequential([keras.Input((8,)), layers.Dense(4, name="dense")])
-    kernel = np.ones((8, 4), "float32")
-    kernel[2] = 0.0
-    kernel[:, 3] = 0.0
-    model.layers[0].kernel.assign(kernel)
-    before = sparsity(model).total
-    model.layers[0].quantize("int8")
-    assert sparsity(model).total == before
-    assert (before.zeros, before.dead_inputs, before.dead_outputs) == (8 + 4 - 1, 1, 1)

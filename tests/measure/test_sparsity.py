@@ -119,7 +119,9 @@ def test_totals_are_the_models(build):
     model = build()
     model(models.inputs_of(model, 2))
     total = sparsity(model).total
-    assert (total.parameters, total.live, total.zeros) == (model.count_params(), model.count_params(), 0)
+    assert (total.parameters, total.live) == (model.count_params(), model.count_params())
+    started = [v for v in model.weights if v.name == "bias" and v.regularizer is not None]  # at zero
+    assert total.zeros == sum(math.prod(variable.shape) for variable in started)
     for weight in model.weights:
         weight.assign(ops.zeros(weight.shape))
     total = sparsity(model).total
@@ -139,8 +141,7 @@ def test_what_is_no_known_kernel_is_all_alive():
     zero(model.layers[0].kernel)
     report = sparsity(model)
     assert report.layers["einsum"] == LayerSparsity(weights=6, zeros=6, parameters=6, live=6)
-    assert report.layers["norm"] == LayerSparsity(parameters=4, live=4)  # moving averages are no parameters
-    assert math.isnan(report.layers["norm"].sparsity)
+    assert report.layers["norm"] == LayerSparsity(2, 0, 0, 0, 2, 0, 4, 4)  # moving averages are no parameters
 
 
 def test_a_model_named_like_its_layer_loses_nothing():
@@ -165,9 +166,9 @@ def test_the_table():
         "layer  weights      zeros  dead inputs  dead outputs  live parameters",
         "---------------------------------------------------------------------",
         "first        6  4 (66.7%)       1 of 3        1 of 2           3 of 8",
-        "norm         0          0            -             -           4 of 4",
+        "norm         2   0 (0.0%)            -        0 of 2           4 of 4",
         "---------------------------------------------------------------------",
-        "total        6  4 (66.7%)       1 of 3        1 of 2          7 of 12",
+        "total        8  4 (50.0%)       1 of 3        1 of 4          7 of 12",
     ]
 
 
@@ -175,6 +176,64 @@ def test_a_model_without_weights():
     model = keras.Sequential([keras.Input((3,)), layers.ReLU()])
     assert sparsity(model) == SparsityReport({})
     assert "total" in str(sparsity(model))
+
+
+NORMALIZATIONS = {
+    "batch": lambda: layers.BatchNormalization(name="norm"),
+    "layer, two axes": lambda: layers.LayerNormalization(axis=(1, 2), name="norm"),
+    "group": lambda: layers.GroupNormalization(2, name="norm"),
+    "no shift": lambda: layers.BatchNormalization(center=False, name="norm"),
+}
+
+
+@pytest.mark.parametrize("name", NORMALIZATIONS)
+def test_a_scale_of_zero_is_a_zero_and_its_output_is_dead(name):
+    model = keras.Sequential([keras.Input((3, 4)), NORMALIZATIONS[name]()])
+    norm = model.layers[0]
+    zero(norm.gamma, ..., [1, 3])
+    dead = norm.gamma.shape[0] * 2 if "two" in name else 2
+    count, each = math.prod(norm.gamma.shape), 1 if name == "no shift" else 2
+    parameters = each * count
+    assert sparsity(model).total == LayerSparsity(count, dead, 0, 0, count, dead, parameters, parameters - each * dead)
+
+
+def test_vectors_count_and_biases_only_where_they_pay():
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            layers.Dense(4, bias_regularizer="l1", name="paying"),
+            layers.PReLU(name="slopes"),  # one each, at zero
+            layers.Dense(2, name="plain"),
+        ]
+    )
+    report = sparsity(model)
+    assert {path: (layer.weights, layer.zeros) for path, layer in report.layers.items()} == {
+        "paying": (3 * 4 + 4, 4),
+        "slopes": (4, 4),
+        "plain": (4 * 2, 0),
+    }
+    assert (report.total.parameters, report.total.live) == (16 + 4 + 10, 16 + 4 + 10)
+
+
+def test_freezing_changes_no_count():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(4), layers.BatchNormalization(gamma_regularizer="l1")])
+    zero(model.layers[0].kernel, [0])
+    zero(model.layers[1].gamma, [1])
+    before = sparsity(model)
+    model.trainable = False
+    assert sparsity(model) == before
+    assert (before.total.weights, before.total.zeros) == (3 * 4 + 4, 5)
+
+
+@pytest.mark.parametrize("penalty", [None, "l1"])
+def test_with_lora_no_output_is_dead_and_its_matrices_count_where_they_pay(penalty):
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(4, kernel_regularizer=penalty, name="dense")])
+    zero(model.layers[0].kernel, ..., [1])
+    model.layers[0].enable_lora(2)  # the second matrix begins at zero, and fills the dead column when it is trained
+    matrices = (6 * 2 + 2 * 4, 2 * 4) if penalty else (0, 0)
+    total = sparsity(model).total
+    assert (total.weights, total.zeros) == (6 * 4 + matrices[0], 6 + matrices[1])
+    assert (total.outputs, total.live) == (0, model.count_params())
 
 
 def test_a_model_that_is_not_built():

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from tf_reg import _keras
+from tf_reg._checks import require, shown
 from tf_reg._walk import layer_paths
 from tf_reg.layers.dropout_rate import MovableRate, checked_rate
 from tf_reg.uncertainty.dropout_layers import RATED
@@ -54,8 +55,9 @@ class DropoutSchedule(keras.callbacks.Callback):
         if not callable(schedule):
             raise ValueError(
                 "schedule is a function of the epoch, or a keras LearningRateSchedule. "
-                f"Received: schedule={schedule!r}. For a constant rate: keras.layers.Dropout(rate)."
+                f"Received: schedule={shown(schedule)}. For a constant rate: keras.layers.Dropout(rate)."
             )
+        require(isinstance(layers, str), "layers is a name with wildcards, such as 'drop_*'", "layers", layers)
         self.schedule = schedule
         self.layers = layers
         self._chosen: list[keras.Layer] = []
@@ -70,7 +72,7 @@ class DropoutSchedule(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Set the epoch's rate."""
-        self._rate = checked_rate(ops.convert_to_numpy(self.schedule(epoch)), "The rate of a DropoutSchedule")
+        self._rate = checked_rate(self.schedule(epoch), "The rate of a DropoutSchedule")
         _ = self.model  # on JAX, reading this attribute brings the variables up to date
         changed = [layer for layer in self._chosen if layer.rate != self._rate]
         for layer in changed:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tf_reg.callbacks.strength import StrengthCallback, require, strength_of
+from tf_reg._checks import number, require
+from tf_reg.callbacks.strength import StrengthCallback, strength_of
 
 
 class GapController(StrengthCallback):
@@ -51,15 +52,17 @@ class GapController(StrengthCallback):
         bounds: tuple[float, float] = (1e-4, 1e4),
     ) -> None:
         super().__init__()
-        require(factor > 1, "factor is a number above 1", "factor", factor)
-        require(0 <= smoothing < 1, "smoothing is a number from 0 to below 1", "smoothing", smoothing)
-        require(min_delta >= 0, "min_delta is a difference of losses, zero or above", "min_delta", min_delta)
-        require(0 < bounds[0] <= bounds[1] < math.inf, "bounds are two strengths above 0, in order", "bounds", bounds)
-        self.factor = factor
+        self.factor, self.smoothing, self.min_delta = number(factor), number(smoothing), number(min_delta)
+        require(1 < self.factor < math.inf, "factor is a number above 1", "factor", factor)
+        require(metric is None or isinstance(metric, str), "metric is the name of a metric, or None", "metric", metric)
+        require(0 <= self.smoothing < 1, "smoothing is a number from 0 to below 1", "smoothing", smoothing)
+        is_gap = 0 <= self.min_delta < math.inf
+        require(is_gap, "min_delta is a difference of losses, zero or above", "min_delta", min_delta)
+        both = [number(bound) for bound in bounds] if isinstance(bounds, (tuple, list)) else []
+        in_order = len(both) == 2 and 0 < both[0] <= both[1] < math.inf
+        require(in_order, "bounds are two strengths above 0, in order", "bounds", bounds)
         self.metric = metric
-        self.smoothing = smoothing
-        self.min_delta = min_delta
-        self.bounds = bounds
+        self.bounds = (both[0], both[1])
         self._averages: tuple[float, float] | None = None  # of the gap and of the validation loss
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
-from tf_reg.callbacks.strength import StrengthCallback, require, strength_of
+from tf_reg._checks import is_integer, require
+from tf_reg.callbacks.strength import StrengthCallback, strength_of
 
 
 class Refit(StrengthCallback):
@@ -25,6 +27,9 @@ class Refit(StrengthCallback):
         ValueError: `epochs` that isn't such a number; in training, one that leaves no epoch before, an optimizer that
             isn't a `tf_reg.Proximal`, or one whose strength is a schedule, or 0 as an earlier refit leaves it.
 
+    Warns:
+        UserWarning: At the end of training, where it ended before the refit.
+
     Example:
         >>> model = keras.Sequential([keras.layers.Dense(1, kernel_regularizer="l1")])
         >>> model.compile(tf_reg.Proximal("sgd"), "mse")
@@ -35,13 +40,14 @@ class Refit(StrengthCallback):
 
     def __init__(self, epochs: int) -> None:
         super().__init__()
-        whole = isinstance(epochs, int) and not isinstance(epochs, bool) and epochs >= 1
-        require(whole, "epochs is a number of epochs, 1 or above", "epochs", epochs)
+        require(is_integer(epochs) and epochs >= 1, "epochs is a number of epochs, 1 or above", "epochs", epochs)
         self.epochs = epochs
+        self._began = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check that there are epochs before the refit."""
         super().on_train_begin(logs)
+        self._began = False
         total = self.params["epochs"]
         require(self.epochs < total, f"epochs must be below the {total} of fit", "epochs", self.epochs)
 
@@ -49,6 +55,7 @@ class Refit(StrengthCallback):
         """Freeze the zeros and drop the penalty when the time has come."""
         optimizer = self.optimizer()
         if self._refits(epoch):
+            self._began = True
             optimizer.freeze()
             optimizer.strength = 0.0
         elif optimizer.frozen and strength_of(optimizer) == 0:
@@ -61,6 +68,16 @@ class Refit(StrengthCallback):
         """Add `refit` and `strength` to `logs`."""
         if logs is not None:
             logs.update(refit=float(self._refits(epoch)), strength=strength_of(self.optimizer()))
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Warn where the training ended before the refit."""
+        if not self._began:
+            warnings.warn(
+                f"Refit({self.epochs}) never refitted: the training ended before the last {self.epochs} of the "
+                f"{self.params['epochs']} epochs of fit, perhaps by EarlyStopping. The penalty has shrunk the weights. "
+                "Leave out what ends the training, or refit after it: optimizer.freeze(), optimizer.strength = 0, fit.",
+                stacklevel=2,
+            )
 
     def _refits(self, epoch: int) -> bool:
         return epoch >= self.params["epochs"] - self.epochs

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from typing import Any, Literal
 
 import keras
 
 from tf_reg._callers import callers
+from tf_reg._checks import is_integer, number, require, shown
 from tf_reg.callbacks.strength import proximal_of, strength_of
 from tf_reg.measure.meter import Measurement, Meter
 
@@ -28,14 +30,15 @@ _READERS = tuple(
 
 
 class RegularizationLogger(keras.callbacks.Callback):
-    """Log the penalty and the sparsity of a model's regularised weights, and the validation loss without penalty.
+    """Log the penalty and the sparsity of a model, and the validation loss without the penalty.
 
     At the end of each epoch these keys join Keras' own in `logs`, where `History`, `CSVLogger`, `TensorBoard` and
     `EarlyStopping(monitor=...)` find them (for a name that it doesn't know, `EarlyStopping` needs `mode`):
 
     - `penalty`: the sum of `variable.regularizer(variable)` over the trainable variables, in units of the loss.
-    - `sparsity`: the share of regularised weights that are exactly zero, from 0 to 1.
-    - `near_sparsity`: the share whose absolute value is below `near_zero`.
+    - `sparsity`: the share of the model's weights that are exactly zero, from 0 to 1. It is the number that
+      `tf_reg.sparsity` gives, which says what counts.
+    - `near_sparsity`: the share whose absolute value is below `near_zero`; of a quantized kernel, exact zeros.
     - `dead_groups`: how many groups are all zeros, in kernels whose regularizer is a `tf_reg.GroupLasso` or a
       `tf_reg.SparseGroupLasso`. Only where there is one.
     - `strength`: the multiplier of all penalties, where the optimizer is a `tf_reg.Proximal` (or wraps one). The
@@ -45,11 +48,11 @@ class RegularizationLogger(keras.callbacks.Callback):
       `keras.callbacks.SwapEMAWeights`. It is a difference of float32 numbers, so its error is that of `val_loss`. Where
       the model has a metric of its own named `data_loss`, Keras' value stays. A model whose `test_step` reports a
       loss without the regularizers needs no such key; compile it with a metric named `data_loss`.
-    - with `per_layer=True` also `penalty/<layer path>`, `sparsity/<layer path>`, `weight_norm/<layer path>`
-      (Euclidean) and, where there are groups, `dead_groups/<layer path>`. The path is made of the layers' names from
-      the model down, as in `"encoder/dense"`.
+    - with `per_layer=True` also `penalty/<layer path>`, `sparsity/<layer path>`, `weight_norm/<layer path>` (the
+      Euclidean norm of the weights that pay a penalty) and, where there are groups, `dead_groups/<layer path>`, of
+      every layer that pays a penalty. The path is made of the layers' names from the model down: `"encoder/dense"`.
 
-    A model without regularised weights has `penalty` 0 and no `sparsity`.
+    A model without regularised weights has `penalty` 0, one without weights no `sparsity`.
 
     Put it before the callbacks that read `logs`; it warns at the start of training where it stands behind one. For
     the training loss without penalty, compile the model with a metric equal to its loss: weights move during
@@ -77,21 +80,27 @@ class RegularizationLogger(keras.callbacks.Callback):
         self, per_layer: bool = False, near_zero: float = 1e-3, update_freq: int | Literal["epoch"] = "epoch"
     ) -> None:
         super().__init__()
-        if not near_zero > 0:
-            raise ValueError(f"`near_zero` must be above 0: it is a threshold on |weight|. Received: {near_zero!r}.")
-        if update_freq != "epoch" and not (isinstance(update_freq, int) and update_freq > 0):
+        threshold = number(near_zero)
+        if not 0 < threshold < math.inf:
             raise ValueError(
-                f'`update_freq` must be "epoch" or a positive number of batches. Received: {update_freq!r}.'
+                f"`near_zero` must be above 0: it is a threshold on |weight|. Received: {shown(near_zero)}."
             )
+        every = int(update_freq) if is_integer(update_freq) else 0
+        by_epoch = isinstance(update_freq, str) and update_freq == "epoch"
+        if not by_epoch and every < 1:
+            raise ValueError(
+                f'`update_freq` must be "epoch" or a positive number of batches. Received: {shown(update_freq)}.'
+            )
+        require(isinstance(per_layer, bool), "per_layer is True or False", "per_layer", per_layer)
         self.per_layer = per_layer
-        self.near_zero = near_zero
+        self.near_zero = threshold
         self.update_freq = update_freq
         self._meter: Meter | None = None
         self._validated: float | None = None  # the penalty of the weights that were validated last
         self._updates = 0
-        if update_freq != "epoch":
+        if not by_epoch:
             # Keras waits for the device after every batch as soon as one callback has this hook.
-            self.__dict__["on_train_batch_end"] = functools.partial(self._log_batch, update_freq)
+            self.__dict__["on_train_batch_end"] = functools.partial(self._log_batch, every)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start anew, and warn of callbacks that stand before this one but read what it logs."""
@@ -144,17 +153,17 @@ class RegularizationLogger(keras.callbacks.Callback):
     def _measure(self) -> Measurement:
         model = self.model  # on JAX, reading this attribute brings the weights up to date
         if self._meter is None:
-            self._meter = Meter(model, self.near_zero)
+            self._meter = Meter(model, self.near_zero, whole=True)
         return self._meter.measure()
 
     def _summary(self) -> dict[str, float]:
         measured = self._measure()
-        everything = measured.total
-        summary = {"penalty": everything.penalty}
-        if everything.count:
-            summary |= {"sparsity": everything.sparsity, "near_sparsity": everything.near_sparsity}
-        if everything.groups:
-            summary["dead_groups"] = everything.dead_groups
+        penalized, weights = measured.total, measured.model
+        summary = {"penalty": penalized.penalty}
+        if weights.count:
+            summary |= {"sparsity": weights.zero_share, "near_sparsity": weights.near_zero_share}
+        if penalized.groups:
+            summary["dead_groups"] = penalized.dead_groups
         optimizer = proximal_of(self.model)
         if optimizer is not None:
             summary["strength"] = strength_of(optimizer)
@@ -162,7 +171,7 @@ class RegularizationLogger(keras.callbacks.Callback):
             for path, layer in measured.layers.items():
                 summary |= {
                     f"penalty/{path}": layer.penalty,
-                    f"sparsity/{path}": layer.sparsity,
+                    f"sparsity/{path}": measured.zero_shares[path],
                     f"weight_norm/{path}": layer.norm,
                 }
                 if layer.groups:

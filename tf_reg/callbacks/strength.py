@@ -73,9 +73,3 @@ class StrengthCallback(keras.callbacks.Callback):
                 f"{len(found)}: {', '.join(one.name for one in found)}. Set the strength of each one yourself."
             )
         return found[0]
-
-
-def require(condition: bool, expected: str, name: str, received: Any) -> None:
-    """Raise a `ValueError` that says what was expected, and what was received as `name`."""
-    if not condition:
-        raise ValueError(f"{expected}. Received: {name}={received!r}")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from keras import ops
-
+from tf_reg._checks import shown
 from tf_reg.callbacks.strength import StrengthCallback, strength_of
 
 
@@ -40,13 +39,13 @@ class StrengthSchedule(StrengthCallback):
         if not callable(schedule):
             raise ValueError(
                 "schedule is a function of the epoch, or a keras LearningRateSchedule. "
-                f"Received: schedule={schedule!r}. For a constant strength: tf_reg.Proximal(optimizer, strength)."
+                f"Received: schedule={shown(schedule)}. For a constant strength: tf_reg.Proximal(optimizer, strength)."
             )
         self.schedule = schedule
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Set the epoch's strength."""
-        self.optimizer().strength = float(ops.convert_to_numpy(self.schedule(epoch)))
+        self.optimizer().strength = self.schedule(epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add `strength` to `logs`."""

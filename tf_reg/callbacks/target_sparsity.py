@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
-from tf_reg.callbacks.strength import StrengthCallback, require, strength_of
+from tf_reg._checks import is_integer, number, require
+from tf_reg.callbacks.strength import StrengthCallback, strength_of
 from tf_reg.callbacks.strength_search import StrengthSearch
 from tf_reg.measure.meter import Meter
 from tf_reg.measure.statistics import WeightStatistics
@@ -31,6 +32,10 @@ class TargetSparsity(StrengthCallback):
     with a much lower strength, and the zeros are spread over all units. This gives the best accuracy for a share of
     single weights. Without it weights leave zero again, the strength becomes higher, and whole units become zero:
     fewer parameters remain for the same share of zeros.
+
+    The share is a *zero share*: of the weights (or groups) whose penalty gives zeros. It is the sparsity of the model,
+    as `tf_reg.sparsity` counts it, where there are no other weights that count. Frozen weights and those without such
+    a penalty can't become zero; a target for all of them together might not be within reach.
 
     Use it when the size of the model is given and the strength is not. Groups become zero one by one, so `of="groups"`
     ends at the nearest multiple of one group, and `of="parameters"` at what one more input or output makes. If only a
@@ -81,17 +86,20 @@ class TargetSparsity(StrengthCallback):
         keep_zeros: bool | None = None,
     ) -> None:
         super().__init__()
-        require(0 < target < 1, "target is a share, above 0 and below 1", "target", target)
-        require(of in _SHARES, f"of is one of {', '.join(map(repr, _SHARES))}", "of", of)
-        require(0 < tolerance < 1, "tolerance is a share, above 0 and below 1", "tolerance", tolerance)
-        whole = refit_epochs is None or (isinstance(refit_epochs, int) and refit_epochs >= 0)
+        self.target, self.tolerance = number(target), number(tolerance)
+        self.initial = None if initial is None else number(initial)
+        require(0 < self.target < 1, "target is a share, above 0 and below 1", "target", target)
+        known = isinstance(of, str) and of in _SHARES
+        require(known, f"of is one of {', '.join(map(repr, _SHARES))}", "of", of)
+        require(0 < self.tolerance < 1, "tolerance is a share, above 0 and below 1", "tolerance", tolerance)
+        whole = refit_epochs is None or (is_integer(refit_epochs) and refit_epochs >= 0)
         require(whole, "refit_epochs is a number of epochs, zero or above", "refit_epochs", refit_epochs)
-        require(initial is None or 0 < initial < math.inf, "initial is a strength above 0", "initial", initial)
-        self.target = target
+        above = self.initial is None or 0 < self.initial < math.inf
+        require(above, "initial is a strength above 0", "initial", initial)
+        decided = keep_zeros is None or isinstance(keep_zeros, bool)
+        require(decided, "keep_zeros is True, False or None", "keep_zeros", keep_zeros)
         self.of = of
-        self.tolerance = tolerance
         self.refit_epochs = refit_epochs
-        self.initial = initial
         self.keep_zeros = of == "weights" if keep_zeros is None else keep_zeros
         self._reset()
 
@@ -168,7 +176,7 @@ class TargetSparsity(StrengthCallback):
     def _measure(self) -> dict[str, WeightStatistics]:
         model = self.model  # on JAX, reading this attribute brings the weights up to date
         if self._meter is None:
-            self._meter = Meter(model, of=_gives_zeros, report=self.of == "parameters")
+            self._meter = Meter(model, near_zero=0.0, of=_gives_zeros, report=self.of == "parameters")
         measured = self._meter.measure()
         zeros, count = _SHARES[self.of](measured.total)
         if not count:

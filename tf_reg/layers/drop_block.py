@@ -9,7 +9,10 @@ import keras
 from keras import layers, ops
 
 from tf_reg._backend import Tensor
-from tf_reg.layers.dropout_rate import MovableRate, is_integer
+from tf_reg._checks import is_integer, shown
+from tf_reg.layers.dropout_rate import MovableRate
+
+_FORMATS = ("channels_last", "channels_first")
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")
@@ -56,12 +59,12 @@ class DropBlock2D(MovableRate, layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         sizes = tuple(block_size) if isinstance(block_size, Sequence) else (block_size, block_size)
-        if len(sizes) != 2 or not all(is_integer(size) and size > 0 for size in sizes):
+        if len(sizes) != 2 or not all(is_integer(size) and 0 < size < 1 << 31 for size in sizes):
             raise ValueError(
-                f"block_size is one positive integer, or height and width. Received: block_size={block_size!r}."
+                f"block_size is one positive integer, or height and width. Received: block_size={shown(block_size)}."
             )
-        if data_format not in (None, "channels_last", "channels_first"):
-            raise ValueError(f'data_format is "channels_last" or "channels_first". Received: {data_format!r}.')
+        if data_format is not None and not (isinstance(data_format, str) and data_format in _FORMATS):
+            raise ValueError(f'data_format is "channels_last" or "channels_first". Received: {shown(data_format)}.')
         self._start(rate, seed)
         self.block_size = tuple(map(int, sizes))
         self.data_format = data_format or keras.config.image_data_format()

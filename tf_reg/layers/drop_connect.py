@@ -79,7 +79,12 @@ class DropConnect(MovableRate, layers.Wrapper):
         values[id(kernel)] = self._masked(kernel.value, self._kept(kernel.shape))
         mapping = [(variable, values[id(variable)]) for variable in self.layer.variables]
         with keras.StatelessScope(mapping, collect_losses=True) as scope:
+            before = [scope.get_current_value(variable) for variable in self.layer.variables]
             outputs = self.layer(inputs)
+        for variable, old in zip(self.layer.variables, before, strict=True):
+            new = scope.get_current_value(variable)
+            if new is not old and variable is not kernel:  # a counter, statistics, the state of a seed generator
+                variable.assign(new)
         for loss in scope.losses:
             self.add_loss(loss)
         return outputs

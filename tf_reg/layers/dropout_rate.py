@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,22 +10,15 @@ import numpy as np
 from keras import ops
 
 from tf_reg._backend import Tensor
+from tf_reg._checks import is_integer, number, shown
 
 
 def checked_rate(rate: Any, what: str = "rate") -> float:
     """Return a dropout rate as a float, or raise a `ValueError` that names what it is for."""
-    try:
-        number = -1.0 if isinstance(rate, (bool, str)) else float(rate)
-    except (TypeError, ValueError):
-        number = -1.0
-    if not 0 <= number < 1:
-        raise ValueError(f"{what} is the share that is dropped: at least 0 and below 1. Received: {rate!r}.")
-    return number
-
-
-def is_integer(value: Any) -> bool:
-    """Whether a value is an integer, Python's or NumPy's, and no boolean."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    share = number(rate)
+    if not 0 <= share < 1:
+        raise ValueError(f"{what} is the share that is dropped: at least 0 and below 1. Received: {shown(rate)}.")
+    return share
 
 
 class MovableRate:
@@ -40,15 +32,17 @@ class MovableRate:
     add_weight: Any
 
     def _start(self, rate: float, seed: int | None) -> None:
-        number = checked_rate(rate)
-        if seed is not None and not is_integer(seed):
-            raise ValueError(f"seed must be an integer or None. Received: seed={seed!r}.")
-        self._given = number
+        self._given = checked_rate(rate)
+        if seed is not None and not (is_integer(seed) and abs(seed) < 1 << 31):
+            raise ValueError(f"seed must be an integer or None. Received: seed={shown(seed)}.")
         self.seed = None if seed is None else int(seed)
-        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        try:
+            self.seed_generator = keras.random.SeedGenerator(self.seed)
+        except OverflowError as error:  # JAX's states have no sign
+            raise ValueError(f"seed must be zero or above with JAX, or None. Received: seed={shown(seed)}.") from error
         self._rate = self.add_weight(
             shape=(),
-            initializer=keras.initializers.Constant(number),
+            initializer=keras.initializers.Constant(self._given),
             dtype="float32",
             trainable=False,
             autocast=False,

@@ -25,19 +25,20 @@ class Question(NamedTuple):
 
     Args:
         weight: The weight.
-        penalty: Whether to measure its zeros, near zeros, sum of squares, penalty and dead groups; it has a regularizer
-            then.
-        units: Whether to measure its zeros, and, if its layout is known, to find its dead inputs and outputs.
+        zeros: Whether to measure its zeros and near zeros.
+        penalty: Whether to measure its sum of squares, penalty and dead groups too; it has a regularizer then.
+        units: Whether to find its dead inputs and outputs too, if they are known.
     """
 
     weight: Weight
+    zeros: bool = True
     penalty: bool = False
     units: bool = False
 
     @property
     def size(self) -> int:
         """How many entries the weight has."""
-        return math.prod(self.weight.variable.shape)
+        return math.prod(self.weight.shape)
 
 
 class _Plan(NamedTuple):
@@ -46,16 +47,21 @@ class _Plan(NamedTuple):
     size: int
     regularizer: keras.Regularizer | None
     groups: Grouping | None  # of the regularizer
-    units: list[Grouping]  # the inputs and the outputs, or nothing
+    units: list[Grouping]  # the inputs and the outputs, the outputs alone, or nothing
+    is_quantized: bool
 
     @classmethod
     def of(cls, question: Question) -> _Plan:
-        variable, layout = question.weight.variable, question.weight.layout if question.units else None
-        shape = tuple(variable.shape)
-        regularizer = variable.regularizer if question.penalty else None
+        weight = question.weight
+        regularizer = weight.variable.regularizer if question.penalty else None
         penalty = group_penalty_of(unwrapped(regularizer))
-        units = [] if layout is None else [grouping(shape, which, layout) for which in ("inputs", "outputs")]
-        return cls(question.size, regularizer, None if penalty is None else penalty.grouping(shape), units)
+        return cls(
+            question.size,
+            regularizer,
+            None if penalty is None else penalty.grouping(weight.shape),
+            _units(weight) if question.units else [],
+            weight.quantized is not None,
+        )
 
 
 class Answer(NamedTuple):
@@ -63,8 +69,9 @@ class Answer(NamedTuple):
 
     Args:
         zeros: How many entries are exactly zero.
+        near_zeros: How many entries are smaller than the threshold in absolute value, exact zeros included. Of a
+            quantized kernel exact zeros alone.
         penalty: The value of its regularizer.
-        near_zeros: How many entries are smaller than the threshold in absolute value, exact zeros included.
         square_sum: The sum of the squares.
         groups: How many groups there are.
         dead_groups: How many of them are all zeros.
@@ -73,8 +80,8 @@ class Answer(NamedTuple):
     """
 
     zeros: int
-    penalty: float
     near_zeros: int
+    penalty: float
     square_sum: float
     groups: int
     dead_groups: int
@@ -88,16 +95,17 @@ class Core:
     Args:
         model: The model that the weights are from.
         questions: What to measure.
-        near_zero: Entries below this absolute value count as near zero.
+        near_zero: Entries below this absolute value count as near zero. With 0 they aren't counted.
         compiled: Whether to compile the function, which takes too long for a single answer.
     """
 
     def __init__(
         self, model: keras.Layer, questions: Sequence[Question], near_zero: float = 0.0, compiled: bool = True
     ) -> None:
-        self._asked = [question.penalty or question.units for question in questions]
-        asked = [question for question in questions if question.penalty or question.units]
-        self._variables = [question.weight.variable for question in asked]
+        self._asked = [question.zeros for question in questions]
+        asked = [question for question in questions if question.zeros]
+        self._weights = [question.weight for question in asked]
+        self._near_zero = near_zero
         plans = self._plans = [_Plan.of(question) for question in asked]
 
         def function(values: Sequence[Tensor]) -> Tensor:
@@ -114,15 +122,15 @@ class Core:
     def _answers(self) -> list[Answer]:
         if not self._plans:
             return []
-        values = [ops.convert_to_tensor(variable) for variable in self._variables]
+        values = [weight.read() for weight in self._weights]
         numbers = _Reader(ops.convert_to_numpy(self._function(values)))
-        scalars = [_read_scalars(plan, numbers) for plan in self._plans]
+        scalars = [_read_scalars(plan, numbers, self._near_zero) for plan in self._plans]
         units = [[numbers.vector(groups.number) > 0 for groups in plan.units] for plan in self._plans]
-        return [Answer(*one, *(both or _NO_UNITS)) for one, both in zip(scalars, units, strict=True)]
+        return [Answer(*one, *[*_NO_UNITS, *known][-2:]) for one, known in zip(scalars, units, strict=True)]
 
 
 _NO_UNITS = np.zeros(0, bool), np.zeros(0, bool)
-_NOTHING = Answer(0, 0.0, 0, 0.0, 0, 0, *_NO_UNITS)
+_NOTHING = Answer(0, 0, 0.0, 0.0, 0, 0, *_NO_UNITS)
 
 
 def _numbers(values: Sequence[Tensor], plans: Sequence[_Plan], near_zero: float) -> Tensor:
@@ -138,29 +146,38 @@ def _numbers(values: Sequence[Tensor], plans: Sequence[_Plan], near_zero: float)
     return ops.concatenate([first, ops.cast(ops.concatenate(vectors), dtype)]) if vectors else first
 
 
+def _units(weight: Weight) -> list[Grouping]:
+    """The inputs and outputs of a kernel, the outputs of a normalization's scale; nothing where they aren't known."""
+    if weight.is_gate:
+        return [Grouping(weight.shape, ())]
+    layout = weight.layout if weight.is_kernel else None
+    return [] if layout is None else [grouping(weight.shape, which, layout) for which in ("inputs", "outputs")]
+
+
 def _scalars(value: Tensor, alive: Tensor, plan: _Plan, near_zero: float) -> list[Tensor]:
     """The scalars of one weight, in the order in which `_read_scalars` takes them."""
-    found = _count(alive, plan.size)
+    wide = ops.cast(value, keras.backend.result_type("float32", value.dtype))
+    near = ops.logical_not(alive) if plan.is_quantized else ops.less(ops.abs(wide), near_zero)
+    found = [*_count(alive, plan.size), *(_count(near, plan.size) if near_zero else [])]
     if plan.regularizer is None:
         return found
-    wide = ops.cast(value, keras.backend.result_type("float32", value.dtype))
     return [
         *found,
         ops.sum(plan.regularizer(value)),  # Keras adds up whatever a regularizer returns
-        *_count(ops.less(ops.abs(wide), near_zero), plan.size),
         ops.sum(ops.square(wide)),
         *([] if plan.groups is None else _count(plan.groups.some(alive), plan.groups.number)),
     ]
 
 
-def _read_scalars(plan: _Plan, numbers: _Reader) -> tuple[int, float, int, float, int, int]:
+def _read_scalars(plan: _Plan, numbers: _Reader, near_zero: float) -> tuple[int, int, float, float, int, int]:
     """The fields of `Answer` from `zeros` to `dead_groups`."""
     zeros = plan.size - numbers.count(plan.size)
+    near_zeros = numbers.count(plan.size) if near_zero else 0
     if plan.regularizer is None:
-        return zeros, 0.0, 0, 0.0, 0, 0
-    penalty, near_zeros, square_sum = numbers.number(), numbers.count(plan.size), numbers.number()
+        return zeros, near_zeros, 0.0, 0.0, 0, 0
+    penalty, square_sum = numbers.number(), numbers.number()
     groups = 0 if plan.groups is None else plan.groups.number
-    return zeros, penalty, near_zeros, square_sum, groups, groups - (numbers.count(groups) if groups else 0)
+    return zeros, near_zeros, penalty, square_sum, groups, groups - (numbers.count(groups) if groups else 0)
 
 
 def _count(truth: Tensor, at_most: int) -> list[Tensor]:

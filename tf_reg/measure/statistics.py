@@ -1,4 +1,4 @@
-"""The penalty, zeros and norm of regularised weights."""
+"""The penalty, zeros and norm of weights."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tf_reg.measure.core import Answer, Question
 
 @dataclasses.dataclass(frozen=True)
 class WeightStatistics:
-    """Numbers of some regularised weights; add two of them for the numbers of both.
+    """Numbers of some weights; add two of them for the numbers of both.
 
     Attributes:
-        penalty: The sum of `variable.regularizer(variable)`, in units of the loss.
+        penalty: The sum of `variable.regularizer(variable)`, in units of the loss, of those that pay one.
         count: How many weights there are.
         zeros: How many of them are exactly zero.
         near_zeros: How many are smaller than the threshold in absolute value, exact zeros included.
-        square_sum: The sum of their squares.
+        square_sum: The sum of the squares of those that pay a penalty.
         groups: How many groups there are in kernels whose regularizer is a `GroupLasso` or a `SparseGroupLasso`.
         dead_groups: How many of these groups are all zeros.
     """
@@ -53,16 +53,16 @@ class WeightStatistics:
         return WeightStatistics(*(a + b for a, b in zip(mine, theirs, strict=True)))
 
     @property
-    def sparsity(self) -> float:
+    def zero_share(self) -> float:
         """The share of exact zeros, from 0 to 1; NaN where there are no weights."""
         return self.zeros / self.count if self.count else math.nan
 
     @property
-    def near_sparsity(self) -> float:
+    def near_zero_share(self) -> float:
         """The share of weights below the threshold, from 0 to 1; NaN where there are no weights."""
         return self.near_zeros / self.count if self.count else math.nan
 
     @property
     def norm(self) -> float:
-        """The Euclidean norm of all the weights together."""
+        """The Euclidean norm of the weights that pay a penalty, all together."""
         return math.sqrt(self.square_sum)

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import keras
 
 from tf_reg import _walk
+from tf_reg._checks import shown
 from tf_reg._text_table import aligned
 from tf_reg.measure.core import Answer, Core, Question
 
-_Kernel = tuple[Question, Answer]
+_Measured = tuple[Question, Answer]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,14 +22,14 @@ class LayerSparsity:
     """The zeros of one layer, or of several layers together; add two of them for both.
 
     Attributes:
-        weights: How many weights its kernels have: variables of two axes or more that are or could be trained, or their
-            quantized form. Biases, and scales and shifts of norms, aren't kernels.
-        zeros: How many of them are exactly zero.
+        weights: How many weights count: all of `parameters` but biases, shifts of normalizations and the matrices of
+            LoRA. These are added to something, and begin at zero; they count where they have a regularizer.
+        zeros: How many of `weights` are exactly zero.
         inputs: How many inputs it has, where its type is known to `tf_reg.penalties.groups.layout_of`; 0 elsewhere.
         dead_inputs: Inputs whose weights are all zero.
-        outputs: How many outputs it has, as for `inputs`.
+        outputs: How many outputs it has, as for `inputs`; of a normalization one for each entry of its scale.
         dead_outputs: Outputs whose weights are all zero, whatever their bias.
-        parameters: How many weights it has that are or could be trained, biases included, or their quantized form.
+        parameters: How many numbers it has that are or could be trained, biases included, or their quantized form.
         live: How many of them remain when its own dead inputs and outputs are cut out.
     """
 
@@ -66,16 +67,12 @@ class SparsityReport:
         """The report of weights that were measured.
 
         Args:
-            found: Each weight and its numbers; of kernels with a known layout also the dead inputs and outputs.
+            found: Each weight and its numbers, also the dead inputs and outputs where they are known.
         """
-        layers: dict[str, tuple[list[_Kernel], list[Question]]] = {}
+        layers: dict[str, list[_Measured]] = {}
         for question, answer in found:
-            kernels, others = layers.setdefault(question.weight.owner, ([], []))
-            if question.weight.is_kernel:
-                kernels.append((question, answer))
-            else:
-                others.append(question)
-        return cls({owner: _numbers(*both) for owner, both in layers.items()})
+            layers.setdefault(question.weight.owner, []).append((question, answer))
+        return cls({owner: _numbers(measured) for owner, measured in layers.items()})
 
     @property
     def total(self) -> LayerSparsity:
@@ -93,19 +90,26 @@ class SparsityReport:
 def sparsity(model: keras.Layer) -> SparsityReport:
     """Count the exact zeros of a model, layer by layer, and what they would save.
 
-    An input or an output of a layer is dead when all of its weights are exactly zero. The live parameters of a layer
-    are the ones that remain when its own dead inputs and outputs are cut out of its kernels and biases. Each layer is
-    looked at alone: an input isn't counted as dead because the layer before it has a dead output, and the bias of a
-    dead output counts as dead although it still adds a constant. Weights of normalisations, biases of other layers,
-    and kernels whose inputs and outputs aren't known (EinsumDense) are all live.
+    The sparsity of a model is the share of exact zeros among its weights. Every weight that exists counts once:
+    kernels, embeddings, scales of normalizations and vectors of other layers; frozen, shared, in nested models, with
+    a regularizer or without. What is added to something else counts only where it has a regularizer: biases, shifts of
+    normalizations, the matrices of LoRA. These begin at zero, and a zero there removes nothing. After `model.quantize`
+    the integers count that stand for zero. `tf_reg.RegularizationLogger` logs the same number as `sparsity`.
 
-    Use it after training, with or without regularizers. After `model.quantize("int8")` it counts the integer kernels.
+    An input or an output of a layer is dead when all of its weights are exactly zero; an output of a normalization is
+    dead when its scale is. The live parameters of a layer are the ones that remain when its own dead inputs and outputs
+    are cut out of its weights and biases. Each layer is looked at alone: an input isn't counted as dead because the
+    layer before it has a dead output, and the bias of a dead output counts as dead although it still adds a constant.
+    Biases of other layers, and kernels whose inputs and outputs aren't known (EinsumDense, a layer with LoRA), are all
+    live.
+
+    Use it after training, with or without regularizers.
 
     Args:
         model: A built Keras model or layer.
 
     Raises:
-        ValueError: The model isn't built.
+        ValueError: It isn't a model, or isn't built.
 
     Example:
         >>> layer = keras.layers.Dense(2, name="dense")
@@ -118,12 +122,14 @@ def sparsity(model: keras.Layer) -> SparsityReport:
         ---------------------------------------------------------------------
         total        6  4 (66.7%)       1 of 3        1 of 2           3 of 8
     """
+    if not isinstance(model, keras.Layer):
+        raise ValueError(f"tf_reg.sparsity expects a Keras model or layer. Received: model={shown(model)}.")
     if not model.built:
         raise ValueError(
             f"tf_reg.sparsity expects a model that has its weights. Received: {model.name!r}, which isn't built. "
             "Call it on data, or model.build(input_shape), first."
         )
-    questions = [Question(weight, units=weight.is_kernel) for weight in _walk.weights(model)]
+    questions = [Question(weight, zeros=weight.counts, units=True) for weight in _walk.weights(model)]
     answers = Core(model, questions, compiled=False).measure()
     return SparsityReport.of(list(zip(questions, answers, strict=True)))
 
@@ -137,52 +143,51 @@ class _Cut(NamedTuple):
     live_outputs: int = 0
 
 
-def _numbers(kernels: Sequence[_Kernel], others: Sequence[Question]) -> LayerSparsity:
+def _numbers(measured: Sequence[_Measured]) -> LayerSparsity:
     """The numbers of one layer."""
-    cut = _cut(kernels)
-    weights = sum(question.size for question, _ in kernels)
-    live = sum(_live(question, cut) for question, _ in kernels)
-    for question in others:
-        is_bias = question.weight.variable.name == "bias" and cut.outputs
-        live += question.size * cut.live_outputs // cut.outputs if is_bias else question.size
+    cut = _cut([(question, answer) for question, answer in measured if answer.outputs.size])
+    counted = [(question.size, answer.zeros) for question, answer in measured if question.zeros]
     return LayerSparsity(
-        weights=weights,
-        zeros=sum(answer.zeros for _, answer in kernels),
+        weights=sum(size for size, _ in counted),
+        zeros=sum(zeros for _, zeros in counted),
         inputs=cut.inputs,
         dead_inputs=cut.inputs - cut.live_inputs,
         outputs=cut.outputs,
         dead_outputs=cut.outputs - cut.live_outputs,
-        parameters=weights + sum(question.size for question in others),
-        live=live,
+        parameters=sum(question.size for question, _ in measured),
+        live=sum(_live(question, cut) for question, _ in measured),
     )
 
 
-def _cut(kernels: Sequence[_Kernel]) -> _Cut:
+def _cut(known: Sequence[_Measured]) -> _Cut:
     """The layer's inputs are those of its first kernel, its outputs those of its last.
 
     A recurrent unit is alive as long as either of its layer's two kernels has a weight of it that isn't zero.
     """
-    known = [(question.weight, answer) for question, answer in kernels if question.weight.layout is not None]
     if not known:
         return _Cut()
     inputs, outputs = known[0][1].inputs, known[-1][1].outputs
-    if known[-1][0].variable.name == "recurrent_kernel":
+    if known[-1][0].weight.variable.name == "recurrent_kernel":
         outputs = outputs | known[0][1].outputs
     return _Cut(inputs.size, int(inputs.sum()), outputs.size, int(outputs.sum()))
 
 
-def _live(kernel: Question, cut: _Cut) -> int:
-    """How many weights of a kernel are left; all divisions are exact."""
-    name, layout = kernel.weight.variable.name, kernel.weight.layout
-    if layout is None or not kernel.size:
-        return kernel.size
+def _live(question: Question, cut: _Cut) -> int:
+    """How many entries of a weight are left; all divisions are exact."""
+    weight, size = question.weight, question.size
+    name = weight.variable.name
+    if weight.is_gate or name in ("bias", "beta"):  # an entry, or some, for each output
+        return size * cut.live_outputs // cut.outputs if cut.outputs else size
+    layout = weight.layout if weight.is_kernel else None
+    if layout is None or not size:
+        return size
     if name == "depthwise_kernel":  # of a separable convolution: the outputs are the other kernel's
-        return kernel.size * cut.live_inputs // cut.inputs
+        return size * cut.live_inputs // cut.inputs
     if layout == "depthwise":  # every output has one input
-        return kernel.size * cut.live_outputs // cut.outputs
+        return size * cut.live_outputs // cut.outputs
     if name == "recurrent_kernel":  # from units to units
-        return kernel.size * cut.live_outputs**2 // cut.outputs**2
-    return kernel.size * cut.live_inputs * cut.live_outputs // (cut.inputs * cut.outputs)
+        return size * cut.live_outputs**2 // cut.outputs**2
+    return size * cut.live_inputs * cut.live_outputs // (cut.inputs * cut.outputs)
 
 
 def _cells(path: str, layer: LayerSparsity) -> list[str]:

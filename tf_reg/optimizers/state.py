@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import numbers
 from typing import Any
 
 import keras
 from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
-from tf_reg._backend import Tensor
+from tf_reg._backend import Tensor, is_known
+from tf_reg._checks import number, shown
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.proximal_step import Step
 
@@ -63,7 +63,8 @@ class State:
         """Set the multiplier.
 
         Args:
-            strength: A number, zero or above.
+            strength: A number, zero or above: Python's, NumPy's, a tensor or a variable without axes. A tensor whose
+                value isn't known yet, in a step that is being compiled, isn't checked.
 
         Raises:
             ValueError: Another value, or a strength that was given as a schedule.
@@ -78,12 +79,10 @@ class State:
                 "A strength that is set is a number. Received a LearningRateSchedule: give it to the constructor, or "
                 "use tf_reg.StrengthSchedule."
             )
-        is_tensor = isinstance(strength, keras.Variable) or ops.is_tensor(strength)
         if isinstance(self._strength, keras.Variable):
-            self._strength.assign(strength if is_tensor else _checked(strength))
+            self._strength.assign(_checked(strength) if _is_known(strength) else strength)
         else:
-            self._strength = _checked(float(ops.convert_to_numpy(strength)) if is_tensor else strength)
-            self.first_strength = self._strength
+            self._strength = self.first_strength = _checked(strength)
 
     @property
     def frozen(self) -> Any:
@@ -154,10 +153,17 @@ def _scalar(optimizer: keras.optimizers.Optimizer, name: str, value: float, dtyp
     return optimizer.add_variable((), initializer, dtype, aggregation="only_first_replica", name=name)
 
 
+def _is_known(strength: Any) -> bool:
+    """Whether the value of a strength can be read now. Python can't read it while a step is compiled."""
+    value = strength.value if isinstance(strength, keras.Variable) else strength
+    return not ops.is_tensor(value) or is_known(value)
+
+
 def _checked(strength: Any) -> float:
-    if isinstance(strength, bool) or not isinstance(strength, numbers.Real) or not 0 <= float(strength) < math.inf:
+    value = number(strength)
+    if not 0 <= value < math.inf:
         raise ValueError(
             "strength is a finite number, zero or above, or a keras LearningRateSchedule. "
-            f"Received: strength={strength!r}"
+            f"Received: strength={shown(strength)}"
         )
-    return float(strength)
+    return value

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from tf_reg._backend import Tensor
+from tf_reg._checks import require
 from tf_reg.penalties import proximal_operators
 from tf_reg.penalties.groups import Grouping, Groups, check, grouping
 from tf_reg.penalties.penalty import Penalty
@@ -63,8 +64,9 @@ class GroupLasso(keras.regularizers.Regularizer, Penalty):
     ):
         self.strength = renamed(strength, l)
         check(groups, layout)
-        self.groups = groups if isinstance(groups, str) else list(groups)
-        self.size_weights = bool(size_weights)
+        require(isinstance(size_weights, bool), "size_weights is True or False", "size_weights", size_weights)
+        self.groups = groups if isinstance(groups, str) else [int(axis) for axis in groups]
+        self.size_weights = size_weights
         self.layout = layout
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
+from tf_reg._checks import is_array, is_integer, require
 
 Groups = str | Sequence[int]
 
@@ -130,16 +131,17 @@ def grouping(shape: Sequence[int], groups: Groups = "outputs", layout: str = "ke
 
 def check(groups: Groups, layout: str) -> None:
     """Raise `ValueError` for a word that `grouping` doesn't know."""
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout must be one of {', '.join(map(repr, LAYOUTS))}. Received: layout={layout!r}")
-    by_name = isinstance(groups, str)
-    if by_name and groups in ("inputs", "outputs"):
+    known = isinstance(layout, str) and layout in LAYOUTS
+    require(known, f"layout must be one of {', '.join(map(repr, LAYOUTS))}", "layout", layout)
+    if isinstance(groups, str) and groups in ("inputs", "outputs"):
         return
-    if by_name or not isinstance(groups, Iterable) or not groups or not all(isinstance(axis, int) for axis in groups):
-        raise ValueError(
-            "groups must be 'inputs', 'outputs', or the axes that index the groups, like (0,) or (1, 2). "
-            f"Received: groups={groups!r}"
-        )
+    listed = isinstance(groups, Iterable) and not isinstance(groups, str) and not is_array(groups)
+    require(
+        listed and bool(groups) and all(map(is_integer, groups)),
+        "groups must be 'inputs', 'outputs', or the axes that index the groups, like (0,) or (1, 2)",
+        "groups",
+        groups,
+    )
 
 
 def as_matrix(kernel: Tensor, groups: Groups = "outputs", layout: str = "kernel") -> Tensor:

@@ -111,19 +111,10 @@ def register_prox(regularizer_class: type) -> Callable[[_Method], _Method]:
 
 
 def proximal_map(regularizer: Any) -> ProximalMap | None:
-    """The proximal operator of a regularizer as a function of a value and a step; None where it has none.
+    """The proximal operator of a regularizer, for tensors of floats and without checks; None where it has none.
 
     Args:
-        regularizer: A regularizer of a layer: `keras.regularizers.L1`, `L2`, `L1L2`, `GroupLasso`, `SparseGroupLasso`,
-            or of a class given to `register_prox`. For anything else, None too, the answer is None.
-
-    Example:
-
-    >>> shrink = tf_reg.proximal_map(keras.regularizers.L1(0.5))
-    >>> keras.ops.convert_to_numpy(shrink(keras.ops.array([3.0, -0.5]), 2.0)).tolist()
-    [2.0, 0.0]
-    >>> tf_reg.proximal_map(keras.regularizers.OrthogonalRegularizer()) is None
-    True
+        regularizer: As in `tf_reg.proximal_map`.
     """
     penalty = penalty_of(regularizer)
     return None if penalty is None else penalty.prox

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import numbers
 from typing import Any
+
+from tf_reg._checks import number, shown
 
 
 class Default(float):
@@ -21,9 +22,10 @@ def checked(value: Any, name: str) -> float:
     Raises:
         ValueError: It isn't a finite number, zero or above.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < math.inf:
-        raise ValueError(f"A strength is a finite number, zero or above. Received: {name}={value!r}")
-    return float(value)
+    strength = number(value)
+    if not 0 <= strength < math.inf:
+        raise ValueError(f"A strength is a finite number, zero or above. Received: {name}={shown(value)}")
+    return strength
 
 
 def renamed(strength: Any, old: Any) -> float:

@@ -163,19 +163,19 @@ def _strength(config: Config) -> list[keras.callbacks.Callback]:
 
 
 def measure(model: keras.Model, images: ImageData) -> dict[str, Any]:
-    """Evaluate a trained model on all three splits, in inference mode, and measure its regularised weights."""
+    """Evaluate a trained model on all three splits, in inference mode, and measure its weights."""
     metrics: dict[str, Any] = {}
     for name, dataset in (("train", images.train_eval), ("validation", images.validation), ("test", images.test)):
         losses = model.evaluate(dataset, verbose=0, return_dict=True)
         metrics |= {f"{name}_{key}": value for key, value in losses.items()}
         metrics[f"{name}_size"] = getattr(images, f"{name}_size")
     measured = Meter(model, NEAR_ZERO, report=True).measure()
-    weights, everything = measured.total, measured.report.total
-    if weights.count:
-        metrics |= {"sparsity": weights.sparsity, "near_sparsity": weights.near_sparsity}
+    weights, everything = measured.model, measured.report.total
+    if measured.layers:
+        metrics |= {"sparsity": weights.zero_share, "near_sparsity": weights.near_zero_share}
     fixed = model.count_params() - everything.parameters
     return metrics | {
-        "penalty": weights.penalty,
+        "penalty": measured.total.penalty,
         "parameters": model.count_params(),
         "live_parameters": fixed + everything.live,
     }

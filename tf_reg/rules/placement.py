@@ -12,7 +12,8 @@ from tf_reg._trainer import optimizers_of
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.penalties.registry import penalty_of
 from tf_reg.penalties.stand_in import OutOfGradient, unwrapped
-from tf_reg.rules.weights import Slot, Weight, carried, same
+from tf_reg.rules.saving import Slot, same
+from tf_reg.rules.weights import Weight, losses
 
 Change = tuple[Weight, Any]  # a weight and the regularizer that it gets, or None
 
@@ -85,25 +86,22 @@ def _check_whole(changes: Sequence[Change], split: set[Slot]) -> None:
 
 def _check_saved(model: keras.Layer, changes: Sequence[Change]) -> None:
     """Refuse what the config of the model can't carry."""
-    known = carried(model, {slot: regularizer for weight, regularizer in changes for slot in weight.slots[-1:]})
-    if known is None:
-        return
-    lost = [
-        change for change in changes if not known.intersection(change[0].slots[-1:]) and not _is_bare_again(*change)
-    ]
+    reasons = losses(model, changes, {slot: regularizer for weight, regularizer in changes for slot in weight.slots})
+    lost = [(*change, why) for change, why in zip(changes, reasons or (), strict=False) if why]
+    lost = [each for each in lost if not _is_bare_again(*each[:2])]
     if not lost:
         return
-    names = ", ".join(f"{weight.path} ({type(weight.layer).__name__})" for weight, _ in lost)
-    if all(regularizer is None for _, regularizer in lost):
+    names = ", ".join(f"{weight.path} ({type(weight.layer).__name__}: {why})" for weight, _, why in lost)
+    if all(regularizer is None for _, regularizer, _ in lost):
         raise ValueError(
             "A saved model must be without the regularizers that were taken away. Received weights whose regularizers "
-            f"the config of {model.name!r} doesn't have: {names}. Where a layer's own code puts them on, a loaded "
-            "model has them again. Give the layer a get_config that has them, or pass unsaved='ignore'."
+            f"a loaded {model.name!r} would perhaps have again: {names}. So it is where a layer's own code puts them "
+            "on. Let the layer take them from its config, or pass unsaved='ignore'."
         )
     raise ValueError(
         "A saved model must have the regularizers that it was trained with. Received rules for weights whose "
-        f"regularizers the config of {model.name!r} can't carry: {names}. Leave them out by a first rule, like "
-        f"{{{lost[0][0].path!r}: None, ...}}, give the layer a get_config that has them, or pass unsaved='ignore' "
+        f"regularizers a loaded {model.name!r} would not have: {names}. Leave them out by a first rule, like "
+        f"{{{lost[0][0].path!r}: None, ...}}, let the layer take them from its config, or pass unsaved='ignore' "
         "and call tf_reg.regularize again when the model was loaded or cloned."
     )
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import keras
 
+from tf_reg._checks import require, shown
 from tf_reg.penalties.registry import group_penalty_of
 from tf_reg.rules import patterns
 from tf_reg.rules.patterns import Pattern
@@ -58,10 +59,10 @@ def regularize(
             which takes a regularizer away.
         unmatched: What to do with a key that matches nothing, or only what earlier keys match: `"error"` or
             `"ignore"`.
-        unsaved: What to do where the config of the model can't carry a regularizer, so that a saved model and a clone
-            would have lost it: `"error"`, or `"ignore"`, and the table says which. So it is with custom layers that
-            have no argument for it, with layers inside of custom layers, and with single projections of a
-            MultiHeadAttention.
+        unsaved: What to do where a model that is saved and loaded, or cloned, would not have a regularizer: `"error"`,
+            or `"ignore"`, and the table says which. So it is with custom layers that don't take it from their config,
+            with layers inside of these, and with single projections of a MultiHeadAttention. Of a custom layer another
+            one is made from its config, to see what it has.
 
     Returns:
         What `tf_reg.regularizers_of` finds afterwards.
@@ -115,8 +116,8 @@ def remove_regularizers(model: keras.Layer, unsaved: Policy = "error") -> None:
 
 
 def _check_policy(name: str, policy: str) -> None:
-    if policy not in ("error", "ignore"):
-        raise ValueError(f"{name} must be 'error' or 'ignore'. Received: {name}={policy!r}")
+    known = isinstance(policy, str) and policy in ("error", "ignore")
+    require(known, f"{name} must be 'error' or 'ignore'", name, policy)
 
 
 def _entries(rules: Any) -> list[tuple[Pattern, Any]]:
@@ -131,7 +132,18 @@ def _entries(rules: Any) -> list[tuple[Pattern, Any]]:
         raise ValueError("rules must have an entry. Received: {}. tf_reg.regularizers_of shows what a model has.")
     for pattern in rules:
         patterns.check(pattern)
-    return [(pattern, keras.regularizers.get(regularizer)) for pattern, regularizer in rules.items()]
+    return [(pattern, _regularizer(regularizer)) for pattern, regularizer in rules.items()]
+
+
+def _regularizer(given: Any) -> Any:
+    """A regularizer from what Keras takes for one: itself, its name, its config, a function; or None."""
+    try:
+        return keras.regularizers.get(given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "A rule gives a regularizer, Keras' name of one, a function of the weight, or None. "
+            f"Received: {shown(given)}."
+        ) from error
 
 
 def _plan(weights: Sequence[Weight], entries: Sequence[tuple[Pattern, Any]], unmatched: Policy) -> list[Change]:

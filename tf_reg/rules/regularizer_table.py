@@ -10,7 +10,7 @@ import keras
 
 from tf_reg._text_table import aligned
 from tf_reg.penalties.stand_in import OutOfGradient, unwrapped
-from tf_reg.rules.weights import carried, same, weights_of
+from tf_reg.rules.weights import losses, weights_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,8 @@ class RegularizedWeight:
         shape: Its shape.
         regularizer: Its regularizer.
         acts_in: Who makes the weight smaller: `"loss"`, `"proximal step"`, or `"nothing (frozen)"`.
-        saved: Whether the config of the model has the regularizer, so that a saved file and a clone have it too.
+        saved: Whether a saved file and a clone have the regularizer too: whether a layer that is made from the config
+            has it.
     """
 
     path: str
@@ -83,8 +84,7 @@ def regularizers_of(model: keras.Layer) -> RegularizerTable:
     weights = weights_of(model)
     found = [(weight, unwrapped(weight.variable.regularizer)) for weight in weights]
     found = [(weight, regularizer) for weight, regularizer in found if regularizer is not None]
-    slots = [weight.slots[-1] for weight, _ in found if weight.slots]
-    known = carried(model, {slot: slot.value for slot in slots}) or set()
+    lost = losses(model, found, {})
     trained = {id(variable) for variable in model.trainable_variables}
     rows = [
         RegularizedWeight(
@@ -92,9 +92,9 @@ def regularizers_of(model: keras.Layer) -> RegularizerTable:
             tuple(weight.variable.shape),
             regularizer,
             _acts_in(weight.variable, trained, model),
-            bool(weight.slots) and weight.slots[-1] in known and same(weight.slots[-1].value, regularizer),
+            lost is not None and not lost[number],
         )
-        for weight, regularizer in found
+        for number, (weight, regularizer) in enumerate(found)
     ]
     return RegularizerTable(rows, len(weights))
 

@@ -81,6 +81,18 @@ def draws_for_each_example(layer: keras.Layer) -> bool:
     return type(layer) in (*_PER_EXAMPLE, *_RECURRENT)
 
 
+def memories(model: keras.Layer) -> dict[str, list[keras.Variable]]:
+    """Find the states of the stateful recurrent layers of a model, by the layers' names.
+
+    `variables` doesn't contain them. The first axis of each is that of the examples.
+
+    Args:
+        model: A built model or layer.
+    """
+    recurrent = [part for part in _keras.sublayers(model) if isinstance(part, layers.RNN) and part.stateful]
+    return {part.name: keras.tree.flatten(part.states) for part in recurrent if part.states is not None}
+
+
 @contextlib.contextmanager
 def drawing(chosen: Sequence[keras.Layer]) -> Iterator[set[int]]:
     """Make layers, and the layers inside them, run as in training, whatever `training` they are called with.

@@ -12,7 +12,8 @@ from keras import ops, tree
 
 from tf_reg import _backend, _keras
 from tf_reg._backend import Tensor
-from tf_reg.layers.dropout_rate import MovableRate, is_integer
+from tf_reg._checks import is_integer, shown
+from tf_reg.layers.dropout_rate import MovableRate
 from tf_reg.uncertainty import dropout_layers, two_stages
 
 DRAWS = 1 << 16  # how many draws a seed generator may make in one pass
@@ -60,7 +61,8 @@ def mc_predict(
     Args:
         model: A Keras model; it needn't be compiled.
         x: Arrays or tensors of shape `(examples, ...)`, in a list or dict if the model takes several. The prediction
-            for one example must not depend on the other examples, as in `predict`.
+            for one example must not depend on the other examples, as in `predict`. For stateful recurrent layers: one
+            batch. Every sample starts from their states, which stay as they are; a call of the model moves them on.
         samples: The number of predictions, a positive integer.
         batch_size: The number of examples in a batch, a positive integer.
         seed: A non-negative integer for the same random draws in each call (with the same shapes and batch size), or
@@ -82,16 +84,21 @@ def mc_predict(
         >>> mean.shape, spread.shape
         ((10, 3), (10, 3))
     """
+    if not isinstance(model, keras.Layer):
+        raise ValueError(f"model must be a Keras model. Received: model={shown(model)}.")
     for name, value in (("samples", samples), ("batch_size", batch_size)):
-        if not (is_integer(value) and value > 0):
-            raise ValueError(f"{name} must be a positive integer. Received: {name}={value!r}.")
+        if not (is_integer(value) and 0 < value < 1 << 31):
+            raise ValueError(f"{name} must be a positive integer. Received: {name}={shown(value)}.")
     if seed is not None and not (is_integer(seed) and seed >= 0):
-        raise ValueError(f"seed must be a non-negative integer or None. Received: seed={seed!r}.")
+        raise ValueError(f"seed must be a non-negative integer or None. Received: seed={shown(seed)}.")
     examples = _examples(x)
     if not model.built:
-        model(tree.map_structure(lambda array: array[:1], x))
+        first = min(examples, int(batch_size))  # the batch that stateful layers are built for
+        model(tree.map_structure(lambda array: array[:first], x))
+    chosen = _checked(model, layers)
     two_stages.check_inputs(model, x)
-    predictor = _predictor(model, _checked(model, layers), int(samples))
+    _check_states(model, examples, int(batch_size))
+    predictor = _predictor(model, chosen, int(samples))
     seed = random.randrange(1 << 31) if seed is None else int(seed)
     batches = _batches(x, examples, int(batch_size))
     results = [predictor(batch, np.random.default_rng((seed, number))) for number, batch in enumerate(batches)]
@@ -101,6 +108,7 @@ def mc_predict(
 def _examples(x: Any) -> int:
     """Return the number of examples."""
     shapes = [getattr(array, "shape", None) for array in tree.flatten(x)]
+    shapes = [tuple(shape) if shape is not None else None for shape in shapes]
     counts = {shape[0] if shape else 0 for shape in shapes}
     if len(counts) != 1 or 0 in counts:
         raise ValueError(
@@ -109,6 +117,18 @@ def _examples(x: Any) -> int:
             "compiles once."
         )
     return counts.pop()
+
+
+def _check_states(model: keras.Model, examples: int, batch_size: int) -> None:
+    """Raise `ValueError` for another number of examples than the states of recurrent layers are for."""
+    for layer, states in dropout_layers.memories(model).items():
+        size = states[0].shape[0]
+        if examples != size or batch_size < size:
+            raise ValueError(
+                f"x must be one batch of {size} examples: {layer!r} is stateful and has a state for each of them. "
+                f"Received: {examples} examples with batch_size={batch_size}. Call mc_predict for each batch, and "
+                "the model after it, which moves the states on."
+            )
 
 
 def _batches(x: Any, examples: int, size: int) -> Iterator[Any]:
@@ -153,8 +173,9 @@ class _Predictor:
         self._stages: two_stages.Graph | two_stages.Whole = two_stages.staged(model, chosen)
         self._model, self._chosen, self._samples = model, chosen, samples
         self._states = dropout_layers.seed_states(model)
+        self._variables = [*model.variables, *(v for states in dropout_layers.memories(model).values() for v in states)]
         self._called: set[int] = set()
-        self._function = _backend.compile(self._moments, reads=model.variables)
+        self._function = _backend.compile(self._moments, reads=self._variables)
 
     def __call__(self, x: Any, generator: np.random.Generator) -> Any:
         """Return the mean and the standard deviation of the model's output for a batch."""
@@ -174,7 +195,7 @@ class _Predictor:
         """Return the mean and the standard deviation, each in the structure of the model's output."""
         with dropout_layers.drawing(self._chosen) as self._called:
             # The values come from the scope around this one, where there is one.
-            values = [(v, ops.convert_to_tensor(v.value)) for v in self._model.variables]
+            values = [(v, ops.convert_to_tensor(v.value)) for v in self._variables]
             with keras.StatelessScope(values):
                 tensors = self._stages.before(x)
                 if two_stages.masked(tensors):
@@ -249,16 +270,21 @@ def _checked(model: keras.Model, layers: keras.Layer | Sequence[keras.Layer] | N
                 "`layers`; for a plain prediction: model.predict(x)."
             )
         return found
-    layers = [layers] if isinstance(layers, keras.Layer) else list(layers)
+    layers = [layers] if isinstance(layers, keras.Layer) else layers
+    if not isinstance(layers, (list, tuple)):
+        raise ValueError(f"layers must be one layer or several, or None. Received: layers={shown(layers)}.")
     if not layers:
         raise ValueError("layers must be one layer or several, or None for all dropout layers. Received: none.")
     for layer in layers:
-        if not any(layer is known for known in every) or not dropout_layers.takes_training(layer):
-            raise ValueError(f"layers must be layers of the model whose call takes `training`. Received: {layer!r}.")
+        known = isinstance(layer, keras.Layer) and any(layer is one for one in every)
+        if not known or not dropout_layers.takes_training(layer):
+            raise ValueError(
+                f"layers must be layers of the model whose call takes `training`. Received: {shown(layer)}."
+            )
         if not dropout_layers.can_draw(layer):
             raise ValueError(
                 f"layers must be layers that draw, or all samples are the same. Received: {layer!r}, in which nothing "
                 "has both a seed generator and a rate above 0. A layer of your own draws from an attribute that it "
                 "makes: self.seed_generator = keras.random.SeedGenerator()."
             )
-    return layers
+    return list(layers)

@@ -11,6 +11,7 @@ from keras import ops, tree
 
 from tf_reg import _keras
 from tf_reg._backend import Tensor
+from tf_reg.uncertainty.dropout_layers import memories
 from tf_reg.uncertainty.graph_walk import GraphWalk, as_graph
 
 
@@ -28,11 +29,11 @@ class Whole:
             known.
     """
 
-    batch_is_free = True
     widest: int | None = None
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
+        self.batch_is_free = not memories(model)
 
     def before(self, x: Any) -> list[Tensor]:
         """Return the tensors that the second stage starts from."""
@@ -96,7 +97,7 @@ def staged(model: keras.Model, chosen: Sequence[keras.Layer]) -> Graph | Whole:
 
 
 def check_inputs(model: keras.Model, x: Any) -> None:
-    """Raise `ValueError` for another number of inputs than a graph of layers has.
+    """Raise `ValueError` for another number of inputs than a graph of layers has, or one of another shape.
 
     Args:
         model: Any model. A model that isn't a graph of layers isn't checked.
@@ -110,6 +111,22 @@ def check_inputs(model: keras.Model, x: Any) -> None:
         raise ValueError(
             f"x must have an array for each of the model's inputs: {', '.join(names)}. Received: {received}."
         )
+    given = [x[name] for name in names] if by_name else tree.flatten(x)
+    for tensor, array in zip(getattr(model, "inputs", None) or [], given, strict=False):
+        if not _fits(tuple(array.shape), tensor.shape):
+            raise ValueError(
+                f"x must have the shape {tensor.shape} for the input {tensor.name!r}, None being any number. Received: "
+                f"an array of shape {tuple(array.shape)}."
+            )
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Whether Keras takes an array of a shape for an input: it adds or removes a last axis of length 1."""
+    shapes = [shape, (*shape, 1), *([shape[:-1]] if shape[-1:] == (1,) else [])]
+    return any(
+        len(one) == len(wanted) and all(b is None or a == b for a, b in zip(one[1:], wanted[1:], strict=True))
+        for one in shapes
+    )
 
 
 def repeated(tensors: Sequence[Tensor], times: int) -> list[Tensor]:
