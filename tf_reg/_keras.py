@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -74,6 +74,38 @@ def call_that_made(tensor: keras.KerasTensor) -> tuple[Any, list[keras.KerasTens
     """
     operation, node_index, _ = _private(tensor, "_keras_history")
     return operation, list(_private(operation, "_inbound_nodes")[node_index].input_tensors)
+
+
+class Call(NamedTuple):
+    """A call of a layer or an operation in a functional model.
+
+    Args:
+        operation: What is called.
+        args: The positional arguments; symbolic tensors among them, in any structure.
+        kwargs: The keyword arguments.
+        inputs: The symbolic tensors among the arguments.
+        outputs: The symbolic tensors that it returns.
+    """
+
+    operation: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: list[keras.KerasTensor]
+    outputs: list[keras.KerasTensor]
+
+
+def calls(model: keras.Function) -> list[Call]:
+    """Return the calls of a functional model, each after those that it needs. Its inputs are not among them.
+
+    Args:
+        model: A functional model.
+    """
+    by_depth = _private(model, "_nodes_by_depth")
+    nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
+    return [
+        Call(node.operation, node.arguments.args, node.arguments.kwargs, list(node.input_tensors), list(node.outputs))
+        for node in nodes
+    ]
 
 
 @contextmanager

@@ -1,0 +1,123 @@
+"""A new model without the channels that are removed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from tf_reg import _keras
+from tf_reg.compaction.analysis import Read
+from tf_reg.compaction.removal import Removal
+from tf_reg.compaction.select import SelectFeatures
+
+WORTH_SELECTING = 1 / 8  # the share of a layer's inputs; a selection of fewer takes longer than it saves
+
+
+class Rebuilt:
+    """A model that is built anew, with its weights.
+
+    Args:
+        removal: What is removed, and from which model.
+
+    Attributes:
+        model: The new functional model. It isn't compiled.
+    """
+
+    def __init__(self, removal: Removal) -> None:
+        self._removal = removal
+        self._analysis = removal.analysis
+        self._layers: dict[int, Any] = {}
+        self._tensors: dict[int, keras.KerasTensor] = {}
+        self._reads: dict[int, list[Read]] = {}
+        for read in self._analysis.reads:
+            self._reads.setdefault(id(read.layer), []).append(read)
+        old = self._analysis.model
+        inputs = tree.map_structure(self._input, old.input)
+        for call in self._analysis.calls:
+            self._call(call)
+        outputs = tree.map_structure(lambda tensor: self._tensors[id(tensor)], old.output)
+        self.model = keras.Model(inputs, outputs, name=old.name)
+        for call in self._analysis.calls:
+            if isinstance(call.operation, keras.Layer):
+                self._set_weights(call.operation, self._layers[id(call.operation)])
+
+    def _input(self, tensor: keras.KerasTensor) -> keras.KerasTensor:
+        layer, _ = _keras.call_that_made(tensor)
+        made = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=layer.name, sparse=tensor.sparse)
+        self._tensors[id(tensor)] = made
+        return made
+
+    def _call(self, call: _keras.Call) -> None:
+        operation = self._layers.get(id(call.operation))
+        if operation is None:
+            operation = self._layers[id(call.operation)] = self._new(call.operation)
+        args, kwargs = tree.map_structure(lambda value: self._tensors.get(id(value), value), (call.args, call.kwargs))
+        chosen = self._chosen(call.operation)
+        if chosen is not None:
+            selected = SelectFeatures(np.flatnonzero(chosen), name=f"{call.operation.name}_inputs")
+            args = (selected(args[0]), *args[1:])
+        for old, new in zip(call.outputs, tree.flatten(operation(*args, **kwargs)), strict=True):
+            self._tensors[id(old)] = new
+
+    def _chosen(self, layer: Any) -> np.ndarray | None:
+        """Which of the inputs that stay a dense layer selects; None for all. Boolean, a value for each."""
+        if not isinstance(layer, keras.layers.Dense) or id(layer) not in self._reads:
+            return None
+        kernel = self._reads[id(layer)][0].kernel
+        stays = self._removal.kept(self._analysis.slices[id(kernel)][0])
+        needed = stays & ~self._removal.unread[id(kernel)]
+        if needed.sum() > (1 - WORTH_SELECTING) * stays.sum():
+            return None
+        needed[np.flatnonzero(stays)[:1]] |= not needed.any()
+        return needed[stays]
+
+    def _new(self, operation: Any) -> Any:
+        config = operation.get_config()
+        for name, ids in self._analysis.widths.get(id(operation), {}).items():
+            config[name] = int(self._removal.kept(ids).sum())
+        if id(operation) in self._analysis.shapes:
+            name, channels = self._analysis.shapes[id(operation)]
+            shape = list(config[name])
+            shape[channels.axis - 1] = int(self._removal.kept(channels.ids).sum())
+            config[name] = shape
+        if "use_bias" in config and self._folded(operation).any():
+            config["use_bias"] = True
+        return type(operation).from_config(config)
+
+    def _rows(self, read: Read) -> np.ndarray:
+        """Which inputs the new kernel has, boolean: a value for each input of the old one."""
+        stays = self._removal.kept(read.channels.ids)
+        chosen = self._chosen(read.layer)
+        if chosen is not None:
+            stays[stays] = chosen
+        return stays
+
+    def _folded(self, layer: Any) -> np.ndarray:
+        """What the bias takes over from inputs that are removed, of the shape of the bias before removal."""
+        if id(layer) not in self._reads:
+            return np.zeros(1)
+        read = self._reads[id(layer)][0]
+        kernel = ops.convert_to_numpy(read.kernel.value).astype("float64")
+        values = np.moveaxis(kernel, (read.inputs, read.outputs), (0, 1))
+        values = values.reshape(*values.shape[:2], -1).sum(axis=2)
+        gone = ~self._rows(read) & read.foldable
+        return np.where(gone, read.channels.constants, 0.0)[gone] @ values[gone]
+
+    def _set_weights(self, old: Any, new: Any) -> None:
+        old_weights, new_weights = old.variables, new.variables
+        by_name = {variable.name: variable for variable in new_weights}
+        reads = self._reads.get(id(old))
+        for place, variable in enumerate(old_weights):
+            value = ops.convert_to_numpy(variable.value)
+            if reads and variable.name == "bias":
+                value = (value + self._folded(old)).astype(value.dtype)
+            for axis, ids in self._analysis.slices.get(id(variable), {}).items():
+                is_input = reads is not None and variable is reads[0].kernel and axis == reads[0].inputs
+                value = np.compress(self._rows(reads[0]) if is_input else self._removal.kept(ids), value, axis)
+            (by_name[variable.name] if reads else new_weights[place]).assign(value)
+        if reads and "bias" in by_name and not any(variable.name == "bias" for variable in old_weights):
+            kept = self._removal.kept(self._analysis.slices[id(reads[0].kernel)][reads[0].outputs])
+            by_name["bias"].assign(self._folded(old)[kept])

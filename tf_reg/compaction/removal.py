@@ -1,0 +1,93 @@
+"""Which channels of a model have no effect on its outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+from keras import ops
+
+from tf_reg.compaction.analysis import Analysis, Read
+
+
+@dataclasses.dataclass(frozen=True)
+class Removal:
+    """What is removed from a model.
+
+    Args:
+        analysis: What is known of the model.
+        roots: The labels that are removed.
+        unread: For each kernel, by its id, which of its inputs it needs no more although others do. Boolean, a value
+            for each input.
+    """
+
+    analysis: Analysis
+    roots: frozenset[int]
+    unread: dict[int, np.ndarray]
+
+    def kept(self, ids: np.ndarray) -> np.ndarray:
+        """Return which labels stay, boolean of the shape of `ids`."""
+        return ~np.isin(self.analysis.labels.roots(ids), list(self.roots))
+
+
+def find(analysis: Analysis) -> Removal:
+    """Find the most channels that can be removed without a change of the outputs.
+
+    A channel can be removed if every kernel that reads it, or a channel that must go with it, has zero weights for it,
+    or if it is a constant that the bias can take over. The search starts with all channels and takes those back that
+    are needed, until none is.
+
+    Args:
+        analysis: What is known of the model.
+    """
+    kernels = list(_kernels(analysis))
+    kept = analysis.reasons
+    made = {int(root) for axes in analysis.slices.values() for ids in axes.values() for root in analysis.labels.roots(ids)}
+    roots = made - set(kept)
+    changed = True
+    while changed:
+        removal = Removal(analysis, frozenset(roots), {})
+        needed: set[int] = set()
+        for reads, values in kernels:
+            needs = _needs(removal, reads, values)
+            needed |= set(analysis.labels.roots(reads[0].channels.ids[needs]).tolist())
+        needed |= _last(analysis, roots)
+        changed = bool(needed & roots)
+        roots -= needed
+    removal = Removal(analysis, frozenset(roots), {})
+    return dataclasses.replace(removal, unread={id(r[0].kernel): ~_needs(removal, r, v) for r, v in kernels})
+
+
+def _kernels(analysis: Analysis) -> Iterator[tuple[list[Read], np.ndarray]]:
+    """All reads of each kernel, and its weights as an array `(inputs, outputs, places)`."""
+    by_kernel: dict[int, list[Read]] = defaultdict(list)
+    for read in analysis.reads:
+        by_kernel[id(read.kernel)].append(read)
+    for reads in by_kernel.values():
+        first = reads[0]
+        values = np.moveaxis(ops.convert_to_numpy(first.kernel.value), (first.inputs, first.outputs), (0, 1))
+        yield reads, values.reshape(*values.shape[:2], -1)
+
+
+def _needs(removal: Removal, reads: list[Read], values: np.ndarray) -> np.ndarray:
+    """Which inputs a kernel needs, boolean: a value for each input."""
+    first = reads[0]
+    outputs = removal.kept(removal.analysis.slices[id(first.kernel)][first.outputs])
+    unread = (values[:, outputs] == 0).all(axis=(1, 2))
+    foldable = np.logical_and.reduce([read.foldable for read in reads])
+    for read in reads[1:]:
+        foldable &= read.channels.constants == first.channels.constants
+    return ~(unread | foldable)
+
+
+def _last(analysis: Analysis, roots: set[int]) -> set[int]:
+    """A label of each axis of which nothing would be left."""
+    found = set()
+    for axes in analysis.slices.values():
+        for ids in axes.values():
+            own = analysis.labels.roots(ids).tolist()
+            if set(own) <= roots:
+                found.add(own[0])
+    return found
