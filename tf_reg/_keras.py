@@ -108,6 +108,16 @@ def calls(model: keras.Function) -> list[Call]:
     ]
 
 
+def operation_name(operation: Any) -> str:
+    """Return the name of the class of an operation of `keras.ops`, such as `"Add"`; empty for anything else.
+
+    Args:
+        operation: A layer or an operation.
+    """
+    is_function = not isinstance(operation, keras.Layer) and type(operation).__module__.startswith("keras.src.ops.")
+    return type(operation).__name__ if is_function else ""
+
+
 @contextmanager
 def open_for_state(layer: keras.Layer) -> Iterator[None]:
     """Let a built layer take new variables and seed generators within a `with` block.

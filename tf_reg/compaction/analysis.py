@@ -9,8 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_reg._keras import Call, calls
+from tf_reg._graph import as_graph
+from tf_reg._keras import Call, calls, operation_name
 from tf_reg.compaction.channels import Channels, Labels
+
+INPUT, OUTPUT = "input of the model", "output of the model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,21 @@ class Read:
     foldable: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """A functional model: the whole one, or one within it.
+
+    Args:
+        model: The model.
+        calls: Its calls, in an order in which each has what it needs.
+        inputs: The channels of its inputs in the first call of the model.
+    """
+
+    model: keras.Function
+    calls: list[Call]
+    inputs: list[Channels | None]
+
+
 class Analysis:
     """The channels of all tensors of a model, and who reads them.
 
@@ -43,7 +61,8 @@ class Analysis:
         rules: The rule of every class of layers and operations that is known.
 
     Attributes:
-        calls: The calls of the model, in an order in which each has what it needs.
+        graph: The model.
+        graphs: The models within the model, by their ids.
         labels: All labels of channels.
         slices: For each variable, by its id, the labels along some of its axes.
         reads: Who reads which channels.
@@ -53,26 +72,46 @@ class Analysis:
     """
 
     def __init__(self, model: keras.Function, rules: Any) -> None:
-        self.model = model
-        self.calls: list[Call] = calls(model)
+        self.graphs: dict[int, Graph] = {}
         self.labels = Labels()
         self.slices: dict[int, dict[int, np.ndarray]] = {}
         self.reads: list[Read] = []
         self.widths: dict[int, dict[str, np.ndarray]] = {}
         self.shapes: dict[int, tuple[str, Channels]] = {}
+        self._rules = rules
+        self._inner: dict[int, keras.Function | None] = {}
         self._kept: list[tuple[np.ndarray, str]] = []
         self._tensors: dict[int, Channels] = {}
-        for tensor in model.inputs:
-            self._add(tensor, self.barrier_output(tensor, "input of the model"))
-        for call in self.calls:
-            rule = rules.get(type(call.operation))
-            results = None if rule is None else rule(self, call)
-            if results is None:
-                results = self._barrier(call)
-            for tensor, channels in zip(call.outputs, results, strict=True):
-                self._add(tensor, channels)
+        self.graph = self._walk(model, [self.barrier_output(tensor, INPUT) for tensor in model.inputs])
         for tensor in model.outputs:
-            self.keep(self.of(tensor), "output of the model")
+            self.keep(self.of(tensor), OUTPUT)
+
+    def _walk(self, model: keras.Function, inputs: Sequence[Channels | None]) -> Graph:
+        """Look at all calls of a functional model."""
+        graph = self.graphs.get(id(model)) or Graph(model, calls(model), list(inputs))
+        for tensor, channels, before in zip(model.inputs, inputs, graph.inputs, strict=True):
+            if channels is not None and before is not None:
+                self.labels.join(before.ids, channels.ids)
+            self._add(tensor, channels)
+        for call in graph.calls:
+            for tensor, channels in zip(call.outputs, self._results(call), strict=True):
+                self._add(tensor, channels)
+        return graph
+
+    def _results(self, call: Call) -> Sequence[Channels | None]:
+        inner = self.inner_graph(call.operation)
+        if inner is not None:
+            self.graphs[id(inner)] = self._walk(inner, [self.of(tensor) for tensor in call.inputs])
+            return [self.of(tensor) for tensor in inner.outputs]
+        rule = self._rules.get(type(call.operation)) or self._rules.get(operation_name(call.operation))
+        results = None if rule is None else rule(self, call)
+        return self._barrier(call) if results is None else results
+
+    def inner_graph(self, operation: Any) -> keras.Function | None:
+        """Return a model within the model as a functional model over the same layers; None for anything else."""
+        if id(operation) not in self._inner:
+            self._inner[id(operation)] = as_graph(operation) if isinstance(operation, keras.Model) else None
+        return self._inner[id(operation)]
 
     def of(self, tensor: keras.KerasTensor) -> Channels | None:
         """Return the channels of a tensor; None where it has none that are known."""
@@ -86,6 +125,11 @@ class Analysis:
             for root in np.unique(self.labels.roots(ids)).tolist():
                 found.setdefault(root, reason)
         return found
+
+    def in_weights(self) -> set[int]:
+        """Return the labels along the axes of weights: for each the one that stands for it."""
+        arrays = [ids for axes in self.slices.values() for ids in axes.values()]
+        return set(self.labels.roots(np.concatenate(arrays)).tolist()) if arrays else set()
 
     def keep(self, channels: Channels | None, reason: str) -> None:
         """Say that all channels of a tensor must stay.

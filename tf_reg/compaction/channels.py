@@ -72,9 +72,7 @@ class Labels:
         return label
 
 
-def moved(
-    channels: Channels, shape: Sequence[int | None], move: Callable[[np.ndarray], np.ndarray]
-) -> Channels | None:
+def moved(channels: Channels, shape: Sequence[int | None], move: Callable[[np.ndarray], np.ndarray]) -> Channels | None:
     """Return the channels of a tensor after an operation that only moves its numbers; None if they lie along no axis.
 
     Args:

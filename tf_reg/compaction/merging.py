@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-from keras import layers
+from keras import layers, tree
 
+from tf_reg._backend import Tensor
 from tf_reg._keras import Call
 from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
+from tf_reg.compaction.probe import constants_after
 
 Numbers = Callable[[Sequence[np.ndarray]], np.ndarray]
 
@@ -47,6 +50,28 @@ def elementwise(combine: Numbers, analysis: Analysis, call: Call) -> Sequence[Ch
     return [Channels(axis, whole[0].ids, combine(values))]
 
 
+def operation(combine: Numbers, analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
+    """An operation of `keras.ops` on two tensors, or on a tensor and a number.
+
+    Args:
+        combine: What the operation does with constants.
+        analysis: What is known of the model so far.
+        call: The call of the operation.
+    """
+    if len(call.inputs) == 2:
+        return elementwise(combine, analysis, call)
+    [tensor], channels = call.inputs, analysis.of(call.inputs[0])
+    others = [value for value in tree.flatten((call.args, call.kwargs)) if value is not tensor]
+    if channels is None or any(np.ndim(value) for value in others):
+        return None
+
+    def apply(value: Tensor) -> Tensor:
+        args, kwargs = tree.map_structure(lambda x: value if x is tensor else x, (call.args, call.kwargs))
+        return call.operation(*args, **kwargs)
+
+    return [channels.with_constants(constants_after(apply, channels, tensor.shape, channels.axis, tensor.dtype))]
+
+
 def concatenate(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
     """Put the channels of all inputs one after the other, or join them where another axis is put together.
 
@@ -77,7 +102,9 @@ MERGES: dict[type, Numbers] = {
     layers.Maximum: functools.partial(functools.reduce, np.maximum),
     layers.Minimum: functools.partial(functools.reduce, np.minimum),
 }
-RULES = {
+OPERATIONS = (layers.Add, layers.Subtract, layers.Multiply, layers.Maximum, layers.Minimum)  # in `keras.ops` too
+RULES: dict[Any, Any] = {
     **{kind: functools.partial(elementwise, numbers) for kind, numbers in MERGES.items()},
+    **{kind.__name__: functools.partial(operation, MERGES[kind]) for kind in OPERATIONS},
     layers.Concatenate: concatenate,
 }

@@ -9,7 +9,8 @@ import numpy as np
 from keras import ops, tree
 
 from tf_reg import _keras
-from tf_reg.compaction.analysis import Read
+from tf_reg.compaction.analysis import Graph, Read
+from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.removal import Removal
 from tf_reg.compaction.select import SelectFeatures
 
@@ -29,31 +30,38 @@ class Rebuilt:
     def __init__(self, removal: Removal) -> None:
         self._removal = removal
         self._analysis = removal.analysis
-        self._layers: dict[int, Any] = {}
+        self._layers: dict[int, tuple[Any, Any]] = {}  # the old one and the new one
         self._tensors: dict[int, keras.KerasTensor] = {}
         self._reads: dict[int, list[Read]] = {}
         for read in self._analysis.reads:
             self._reads.setdefault(id(read.layer), []).append(read)
-        old = self._analysis.model
-        inputs = tree.map_structure(self._input, old.input)
-        for call in self._analysis.calls:
-            self._call(call)
-        outputs = tree.map_structure(lambda tensor: self._tensors[id(tensor)], old.output)
-        self.model = keras.Model(inputs, outputs, name=old.name)
-        for call in self._analysis.calls:
-            if isinstance(call.operation, keras.Layer):
-                self._set_weights(call.operation, self._layers[id(call.operation)])
+        self.model = self._build(self._analysis.graph)
+        for old, new in self._layers.values():
+            if isinstance(old, keras.Layer) and not isinstance(old, keras.Model):
+                self._set_weights(old, new)
 
-    def _input(self, tensor: keras.KerasTensor) -> keras.KerasTensor:
+    def _build(self, graph: Graph) -> keras.Model:
+        """Make a functional model: the whole one, or one within it."""
+        channels = iter(graph.inputs)
+        inputs = tree.map_structure(lambda tensor: self._input(tensor, next(channels)), graph.model.input)
+        for call in graph.calls:
+            self._call(call)
+        outputs = tree.map_structure(lambda tensor: self._tensors[id(tensor)], graph.model.output)
+        return keras.Model(inputs, outputs, name=graph.model.name)
+
+    def _input(self, tensor: keras.KerasTensor, channels: Channels | None) -> keras.KerasTensor:
         layer, _ = _keras.call_that_made(tensor)
-        made = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=layer.name, sparse=tensor.sparse)
+        shape = list(tensor.shape)
+        if channels is not None:
+            shape[channels.axis] = int(self._removal.kept(channels.ids).sum())
+        made = keras.Input(batch_shape=shape, dtype=tensor.dtype, name=layer.name, sparse=tensor.sparse)
         self._tensors[id(tensor)] = made
         return made
 
     def _call(self, call: _keras.Call) -> None:
-        operation = self._layers.get(id(call.operation))
-        if operation is None:
-            operation = self._layers[id(call.operation)] = self._new(call.operation)
+        if id(call.operation) not in self._layers:
+            self._layers[id(call.operation)] = call.operation, self._new(call.operation)
+        operation = self._layers[id(call.operation)][1]
         args, kwargs = tree.map_structure(lambda value: self._tensors.get(id(value), value), (call.args, call.kwargs))
         chosen = self._chosen(call.operation)
         if chosen is not None:
@@ -75,6 +83,9 @@ class Rebuilt:
         return needed[stays]
 
     def _new(self, operation: Any) -> Any:
+        inner = self._analysis.inner_graph(operation)
+        if inner is not None:
+            return self._build(self._analysis.graphs[id(inner)])
         config = operation.get_config()
         for name, ids in self._analysis.widths.get(id(operation), {}).items():
             config[name] = int(self._removal.kept(ids).sum())

@@ -44,17 +44,11 @@ def find(analysis: Analysis) -> Removal:
     """
     kernels = list(_kernels(analysis))
     kept = analysis.reasons
-    made = {int(root) for axes in analysis.slices.values() for ids in axes.values() for root in analysis.labels.roots(ids)}
+    made = {
+        int(root) for axes in analysis.slices.values() for ids in axes.values() for root in analysis.labels.roots(ids)
+    }
     roots = made - set(kept)
-    changed = True
-    while changed:
-        removal = Removal(analysis, frozenset(roots), {})
-        needed: set[int] = set()
-        for reads, values in kernels:
-            needs = _needs(removal, reads, values)
-            needed |= set(analysis.labels.roots(reads[0].channels.ids[needs]).tolist())
-        needed |= _last(analysis, roots)
-        changed = bool(needed & roots)
+    while needed := (_needed(analysis, roots, kernels) or _last(analysis, roots)):
         roots -= needed
     removal = Removal(analysis, frozenset(roots), {})
     return dataclasses.replace(removal, unread={id(r[0].kernel): ~_needs(removal, r, v) for r, v in kernels})
@@ -69,6 +63,13 @@ def _kernels(analysis: Analysis) -> Iterator[tuple[list[Read], np.ndarray]]:
         first = reads[0]
         values = np.moveaxis(ops.convert_to_numpy(first.kernel.value), (first.inputs, first.outputs), (0, 1))
         yield reads, values.reshape(*values.shape[:2], -1)
+
+
+def _needed(analysis: Analysis, roots: set[int], kernels: list[tuple[list[Read], np.ndarray]]) -> set[int]:
+    """Those of the labels that a kernel needs, if all of them were removed."""
+    removal = Removal(analysis, frozenset(roots), {})
+    found = [reads[0].channels.ids[_needs(removal, reads, values)] for reads, values in kernels]
+    return set(analysis.labels.roots(np.concatenate(found)).tolist()) & roots if found else set()
 
 
 def _needs(removal: Removal, reads: list[Read], values: np.ndarray) -> np.ndarray:

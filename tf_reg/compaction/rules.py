@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,6 @@ import keras
 import numpy as np
 from keras import activations, layers, ops
 
-from tf_reg._backend import Tensor
 from tf_reg._keras import Call
 from tf_reg.compaction.analysis import Analysis, Read
 from tf_reg.compaction.channels import Channels, moved
@@ -36,17 +36,36 @@ CHANNELWISE = (
         for rank in ("1D", "2D", "3D")
         for name in ("MaxPooling", "AveragePooling", "GlobalMaxPooling", "GlobalAveragePooling")
     ),
-    *(getattr(layers, name + rank) for rank in ("1D", "2D", "3D") for name in ("UpSampling", "ZeroPadding", "Cropping")),
+    *(
+        getattr(layers, name + rank)
+        for rank in ("1D", "2D", "3D")
+        for name in ("UpSampling", "ZeroPadding", "Cropping")
+    ),
 )
 Rule = Callable[[Analysis, Call], Sequence[Channels | None] | None]  # None: nothing is known, all channels stay
 
 ELEMENTWISE = {
-    getattr(activations, name)
-    for name in (
-        "relu relu6 leaky_relu elu selu celu gelu silu softplus softsign tanh sigmoid hard_sigmoid hard_silu exponential "
-        "linear mish log_sigmoid tanh_shrink soft_shrink hard_shrink hard_tanh squareplus threshold sparse_plus"
-    ).split()
-    if hasattr(activations, name)
+    function
+    for name, function in vars(activations).items()
+    if name
+    in {
+        *(
+            "relu",
+            "relu6",
+            "leaky_relu",
+            "elu",
+            "selu",
+            "celu",
+            "gelu",
+            "silu",
+            "softplus",
+            "softsign",
+            "tanh",
+            "sigmoid",
+        ),
+        *("hard_sigmoid", "hard_silu", "exponential", "linear", "mish", "log_sigmoid", "tanh_shrink", "soft_shrink"),
+        *("hard_shrink", "hard_tanh", "squareplus", "threshold", "sparse_plus", "sparse_sigmoid"),
+    }
 }
 
 
@@ -70,19 +89,19 @@ def _activated(layer: Any, made: Channels, analysis: Analysis) -> Channels:
 
 
 def _kernel(
-    analysis: Analysis, call: Call, axis: int, kernel: Any, ends: tuple[int, int], bordered: bool
-) -> Channels | None:
+    analysis: Analysis, call: Call, channels: Channels, kernel: Any, ends: tuple[int, int], bordered: bool
+) -> Channels:
     """A kernel that reads all channels and makes new ones: dense layers and convolutions.
 
     Args:
-        axis: The axis of the channels, of the input and of the result.
+        analysis: What is known of the model so far.
+        call: The call of the layer.
+        channels: The channels that it reads.
         kernel: The variable.
         ends: The axes of the kernel along which the inputs and the outputs lie.
         bordered: Whether zeros are added around the input, or positions get different numbers of weights.
     """
-    channels, layer = analysis.of(call.inputs[0]), call.operation
-    if channels is None or channels.axis != axis:
-        return None
+    layer = call.operation
     inputs, outputs = (end % len(kernel.shape) for end in ends)
     analysis.slice(kernel, inputs, channels.ids)
     made = analysis.slice(kernel, outputs)
@@ -90,21 +109,18 @@ def _kernel(
     foldable = ~np.isnan(channels.constants) & ((channels.constants == 0) | (not bordered))
     analysis.reads.append(Read(layer, kernel, inputs, outputs, channels, foldable))
     constants = np.where(foldable, channels.constants, 0.0) @ values.sum(axis=2)
-    bias = _own(call).get("bias")
-    if bias is not None:
-        analysis.slice(bias, 0, made)
-        constants = constants + _array(bias)
     constants = np.where((values[~foldable] == 0).all(axis=(0, 2)), constants, np.nan)
-    return _activated(layer, Channels(axis, made, constants), analysis)
+    return _activated(layer, _with_bias(analysis, call, Channels(channels.axis, made, constants)), analysis)
 
 
 def _dense(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
     layer = call.operation
     if layer.quantization_mode or layer.lora_enabled:
         return None
-    made = _kernel(analysis, call, len(call.inputs[0].shape) - 1, layer.kernel, (0, 1), bordered=False)
-    if made is None:
+    channels = analysis.of(call.inputs[0])
+    if channels is None or channels.axis != len(call.inputs[0].shape) - 1:
         return None
+    made = _kernel(analysis, call, channels, layer.kernel, (0, 1), bordered=False)
     analysis.widths[id(layer)] = {"units": made.ids}
     return [made]
 
@@ -113,18 +129,41 @@ def _axis(layer: Any, tensor: keras.KerasTensor) -> int:
     return len(tensor.shape) - 1 if layer.data_format == "channels_last" else 1
 
 
+def _bordered(layer: Any) -> bool:
+    """Whether a convolution adds zeros around its input that some of its weights meet."""
+    return layer.padding != "valid" and any(size > 1 for size in layer.kernel_size)
+
+
 def _conv(analysis: Analysis, call: Call, transposed: bool = False) -> Sequence[Channels | None] | None:
     layer = call.operation
-    if getattr(layer, "groups", 1) != 1 or getattr(layer, "lora_enabled", False):
+    channels = analysis.of(call.inputs[0])
+    if getattr(layer, "lora_enabled", False) or channels is None or channels.axis != _axis(layer, call.inputs[0]):
         return None
-    whole = all(size == 1 for size in layer.kernel_size)
-    bordered = transposed or (layer.padding != "valid" and not whole)
+    if getattr(layer, "groups", 1) != 1:
+        return _one_channel_a_group(analysis, call)
+    bordered = transposed or _bordered(layer)
     ends = (-1, -2) if transposed else (-2, -1)
-    made = _kernel(analysis, call, _axis(layer, call.inputs[0]), layer.kernel, ends, bordered)
-    if made is None:
-        return None
+    made = _kernel(analysis, call, channels, layer.kernel, ends, bordered)
     analysis.widths[id(layer)] = {"filters": made.ids}
     return [made]
+
+
+def _through_depthwise(layer: Any, kernel: Any, channels: Channels) -> Channels:
+    """The channels after a kernel that makes each channel from one, of the shape `(*sizes, channels, multiplier)`."""
+    multiplier = math.prod(kernel.shape) // math.prod(kernel.shape[: len(layer.kernel_size)]) // len(channels.ids)
+    values = _array(kernel).reshape(-1, len(channels.ids) * multiplier)
+    ids, before = np.repeat(channels.ids, multiplier), np.repeat(channels.constants, multiplier)
+    known = ~np.isnan(before) & ((before == 0) | (not _bordered(layer)))
+    constants = np.where(known, np.where(known, before, 0.0) * values.sum(axis=0), np.nan)
+    return Channels(channels.axis, ids, np.where((values == 0).all(axis=0), 0.0, constants))
+
+
+def _with_bias(analysis: Analysis, call: Call, made: Channels) -> Channels:
+    bias = _own(call).get("bias")
+    if bias is None:
+        return made
+    analysis.slice(bias, 0, made.ids)
+    return made.with_constants(made.constants + _array(bias))
 
 
 def _depthwise(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
@@ -132,18 +171,30 @@ def _depthwise(analysis: Analysis, call: Call) -> Sequence[Channels | None] | No
     if channels is None or channels.axis != _axis(layer, call.inputs[0]):
         return None
     analysis.slice(layer.kernel, -2, channels.ids)
-    ids = np.repeat(channels.ids, layer.depth_multiplier)
-    values = _array(layer.kernel).reshape(-1, len(ids)).copy()
-    inner = np.repeat(channels.constants, layer.depth_multiplier)
-    whole = layer.padding == "valid" or all(size == 1 for size in layer.kernel_size)
-    known = ~np.isnan(inner) & ((inner == 0) | whole)
-    constants = np.where(known, np.where(known, inner, 0.0) * values.sum(axis=0), np.nan)
-    constants = np.where((values == 0).all(axis=0), 0.0, constants)
-    bias = _own(call).get("bias")
-    if bias is not None:
-        analysis.slice(bias, 0, ids)
-        constants = constants + _array(bias)
-    return [_activated(layer, Channels(channels.axis, ids, constants), analysis)]
+    made = _with_bias(analysis, call, _through_depthwise(layer, layer.kernel, channels))
+    return [_activated(layer, made, analysis)]
+
+
+def _one_channel_a_group(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
+    """A convolution with as many groups as channels: a depthwise one."""
+    layer, channels = call.operation, analysis.of(call.inputs[0])
+    if channels is None or channels.axis != _axis(layer, call.inputs[0]) or layer.groups != len(channels.ids):
+        return None
+    made = _through_depthwise(layer, layer.kernel, channels)
+    analysis.slice(layer.kernel, -1, made.ids)
+    analysis.widths[id(layer)] = {"filters": made.ids, "groups": channels.ids}
+    return [_activated(layer, _with_bias(analysis, call, made), analysis)]
+
+
+def _separable(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
+    layer, channels = call.operation, analysis.of(call.inputs[0])
+    if channels is None or channels.axis != _axis(layer, call.inputs[0]):
+        return None
+    analysis.slice(layer.depthwise_kernel, -2, channels.ids)
+    middle = _through_depthwise(layer, layer.depthwise_kernel, channels)
+    made = _kernel(analysis, call, middle, layer.pointwise_kernel, (-2, -1), bordered=False)
+    analysis.widths[id(layer)] = {"filters": made.ids}
+    return [made]
 
 
 def _batch_normalization(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
@@ -245,6 +296,8 @@ RULES: dict[type, Rule] = {
     layers.Conv3DTranspose: functools.partial(_conv, transposed=True),
     layers.DepthwiseConv1D: _depthwise,
     layers.DepthwiseConv2D: _depthwise,
+    layers.SeparableConv1D: _separable,
+    layers.SeparableConv2D: _separable,
     layers.BatchNormalization: _batch_normalization,
     layers.Embedding: _embedding,
     layers.Activation: _activation,
