@@ -52,7 +52,7 @@ def compare(model: keras.Model, other: keras.Model, examples: Any = None, seed: 
     for inputs in (*_inputs(model, np.random.default_rng(seed)), *([] if examples is None else [examples])):
         for one, two in zip(_outputs(model, inputs), _outputs(other, inputs), strict=True):
             dtypes.add(keras.backend.standardize_dtype(one.dtype))
-            one, two = (ops.convert_to_numpy(ops.cast(value, "float64")) for value in (one, two))
+            one, two = (ops.convert_to_numpy(value).astype("float64") for value in (one, two))
             size = np.abs(one).max(initial=0.0)
             if not np.isfinite(one).all() or size == 0:
                 same = one.shape == two.shape and np.array_equal(one, two, equal_nan=True)

@@ -13,6 +13,7 @@ from tf_reg.compaction.analysis import Graph, Read
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.removal import Removal
 from tf_reg.compaction.select import SelectFeatures
+from tf_reg.penalties.registry import group_penalty_of
 
 WORTH_SELECTING = 1 / 8  # the share of a layer's inputs; a selection of fewer takes longer than it saves
 
@@ -94,9 +95,33 @@ class Rebuilt:
             shape = list(config[name])
             shape[channels.axis - 1] = int(self._removal.kept(channels.ids).sum())
             config[name] = shape
+        for variable in operation.variables if isinstance(operation, keras.Layer) else ():
+            self._resize(config, f"{variable.name}_regularizer", variable)
         if "use_bias" in config and self._folded(operation).any():
             config["use_bias"] = True
         return type(operation).from_config(config)
+
+    def _resize(self, config: dict[str, Any], name: str, variable: Any) -> None:
+        """Let a penalty whose strength depends on the size of a group keep its strength."""
+        penalty = group_penalty_of(keras.regularizers.get(config.get(name)))
+        resized = penalty and penalty.resized(variable.shape, self._shape(variable))
+        if resized is not None:
+            config[name] = keras.regularizers.serialize(resized)
+
+    def _shape(self, variable: Any) -> tuple[int, ...]:
+        """The new shape of a variable."""
+        return tuple(int(kept.sum()) for kept in self._kept(variable))
+
+    def _kept(self, variable: Any) -> list[np.ndarray]:
+        """What a variable keeps along each of its axes: boolean, a value for each place."""
+        slices = self._analysis.slices.get(id(variable), {})
+        kept = [
+            self._removal.kept(slices[a]) if a in slices else np.ones(n, bool) for a, n in enumerate(variable.shape)
+        ]
+        for read in self._analysis.reads:
+            if read.kernel is variable:
+                kept[read.inputs] = self._rows(read)
+        return kept
 
     def _rows(self, read: Read) -> np.ndarray:
         """Which inputs the new kernel has, boolean: a value for each input of the old one."""
@@ -125,9 +150,8 @@ class Rebuilt:
             value = ops.convert_to_numpy(variable.value)
             if reads and variable.name == "bias":
                 value = (value + self._folded(old)).astype(value.dtype)
-            for axis, ids in self._analysis.slices.get(id(variable), {}).items():
-                is_input = reads is not None and variable is reads[0].kernel and axis == reads[0].inputs
-                value = np.compress(self._rows(reads[0]) if is_input else self._removal.kept(ids), value, axis)
+            for axis, kept in enumerate(self._kept(variable)):
+                value = np.compress(kept, value, axis)
             (by_name[variable.name] if reads else new_weights[place]).assign(value)
         if reads and "bias" in by_name and not any(variable.name == "bias" for variable in old_weights):
             kept = self._removal.kept(self._analysis.slices[id(reads[0].kernel)][reads[0].outputs])
