@@ -13,6 +13,7 @@ from tf_reg.compaction import rebuild
 from tf_reg.compaction.check import compare
 from tf_reg.compaction.compact import compact
 from tf_reg.compaction.plan import plan_compaction
+from tf_reg.compaction.removal import Removal
 
 pytestmark = pytest.mark.contract
 PLAIN, SLOW = 2 if keras.backend.backend() == "jax" else 8, 100  # random models; JAX compiles every operation
@@ -170,8 +171,8 @@ def test_a_wrong_rewrite_is_caught(wrong, monkeypatch):
     model = filled(keras.Sequential([keras.Input((6, 6, 2)), conv, last, layers.Flatten(), layers.Dense(2)]))
     kill(conv, outputs=[1])
     if wrong == "shifted":
-        rows = rebuild.Rebuilt._rows
-        monkeypatch.setattr(rebuild.Rebuilt, "_rows", lambda self, read: np.roll(rows(self, read), 1))
+        rows = Removal.rows
+        monkeypatch.setattr(Removal, "rows", lambda self, read: np.roll(rows(self, read), 1))
     elif wrong == "forgotten":
         monkeypatch.setattr(rebuild.Rebuilt, "_folded", lambda self, layer: np.zeros(1))
     else:
@@ -212,6 +213,21 @@ def test_a_compacted_model_can_be_saved(tmp_path):
     small = compact(model)
     small.save(tmp_path / "small.keras")
     assert compare(small, keras.models.load_model(tmp_path / "small.keras")).largest == 0
+
+
+def test_words_a_lambda_and_a_shared_layer():
+    """Integers below the size of the embedding, although the input is float; a function that only exists in memory."""
+    words, others = keras.Input((5,), name="a"), keras.Input((6,), dtype="int32", name="b")
+    embedding = layers.Embedding(9, 6, mask_zero=True)
+    shared = layers.Dense(4, "relu")
+    pooled = [shared(layers.GlobalAveragePooling1D()(embedding(tensor))) for tensor in (words, others)]
+    double = layers.Lambda(lambda x: 2 * x, output_shape=lambda shape: shape)
+    model = keras.Model({"a": words, "b": others}, layers.Dense(2, name="last")(double(layers.Subtract()(pooled))))
+    kill(filled(model).get_layer("last"), inputs=[1])
+    kill(shared, inputs=[0, 1, 5])
+    small = compact(model)
+    assert small.layers[-1].kernel.shape == (4, 2), "the lambda is a barrier"
+    assert small.get_layer(shared.name).kernel.shape == (3, 4)
 
 
 def test_models_that_are_not_functional_are_refused():

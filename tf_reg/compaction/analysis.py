@@ -126,6 +126,10 @@ class Analysis:
                 found.setdefault(root, reason)
         return found
 
+    def reads_of(self, layer: Any) -> list[Read]:
+        """Return the reads of a layer's kernel, one for each call of the layer."""
+        return [read for read in self.reads if read.layer is layer]
+
     def in_weights(self) -> set[int]:
         """Return the labels along the axes of weights: for each the one that stands for it."""
         arrays = [ids for axes in self.slices.values() for ids in axes.values()]

@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops, tree
 
 from tf_reg import _keras
+from tf_reg._graph import as_graph
 
 BATCHES, MAGNITUDES = (1, 3), (1.0, 100.0)
 SIZE = 32  # of an axis whose size isn't known
@@ -81,14 +82,22 @@ def _shape(tensor: keras.KerasTensor) -> list[int]:
     return [SIZE if size is None else size for size in tensor.shape[1:]]
 
 
-def _draw(tensor: keras.KerasTensor, batch: int, magnitude: float, words: int, random: np.random.Generator) -> Any:
+def _draw(
+    tensor: keras.KerasTensor, batch: int, magnitude: float, words: dict[int, int], random: np.random.Generator
+) -> Any:
     shape = (batch, *_shape(tensor))
-    if keras.backend.is_float_dtype(tensor.dtype):
+    if keras.backend.is_float_dtype(tensor.dtype) and id(tensor) not in words:
         return ops.convert_to_tensor(magnitude * random.normal(size=shape), dtype=tensor.dtype)
-    return ops.convert_to_tensor(random.integers(words, size=shape), dtype=tensor.dtype)
+    return ops.convert_to_tensor(random.integers(words.get(id(tensor), 2), size=shape), dtype=tensor.dtype)
 
 
-def _words(model: keras.Model) -> int:
-    """How many numbers every embedding of a model knows."""
-    known = [part.input_dim for part in _keras.sublayers(model) if isinstance(part, keras.layers.Embedding)]
-    return min(known, default=2)
+def _words(model: keras.Model) -> dict[int, int]:
+    """How many numbers the embeddings know that take an input of a model, by the input's id."""
+    found: dict[int, int] = {}
+    for layer in _keras.sublayers(model):
+        graph = as_graph(layer) if isinstance(layer, keras.Model) else None
+        for call in _keras.calls(graph) if graph is not None else ():
+            if isinstance(call.operation, keras.layers.Embedding):
+                size = call.operation.input_dim
+                found.update({id(tensor): min(size, found.get(id(tensor), size)) for tensor in call.inputs})
+    return found

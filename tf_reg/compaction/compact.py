@@ -40,7 +40,7 @@ def compact(model: keras.Model, examples: Any = None) -> keras.Model:
     >>> model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(2)])
     >>> kernel, bias = layer.get_weights()
     >>> layer.set_weights([kernel * [1.0, 0.0, 1.0, 0.0], bias])
-    >>> compact(model).layers[0].units
+    >>> tf_reg.compact(model).layers[0].units
     2
     """
     plan = plan_compaction(model)

@@ -33,16 +33,17 @@ def elementwise(combine: Numbers, analysis: Analysis, call: Call) -> Sequence[Ch
         call: The call of the layer or operation.
     """
     rank = len(call.outputs[0].shape)
-    inputs = [(tensor, analysis.of(tensor)) for tensor in call.inputs]
-    axes = {channels.axis + rank - len(tensor.shape) for tensor, channels in inputs if channels is not None}
-    if len(axes) != 1 or any(channels is None for _, channels in inputs):
+    found = [(tensor, analysis.of(tensor)) for tensor in call.inputs]
+    inputs = [(tensor, channels) for tensor, channels in found if channels is not None]
+    axes = {channels.axis + rank - len(tensor.shape) for tensor, channels in inputs}
+    if len(axes) != 1 or len(inputs) < len(found):
         return None
     axis = axes.pop()
     size = call.outputs[0].shape[axis]
-    whole = [channels for _, channels in inputs if channels is not None and len(channels.ids) == size]
+    whole = [channels for _, channels in inputs if len(channels.ids) == size]
     values = []
     for _, channels in inputs:
-        if channels is not None and len(channels.ids) == size:
+        if len(channels.ids) == size:
             analysis.labels.join(whole[0].ids, channels.ids)
         else:
             analysis.keep(channels, f"{call.operation.name} (one channel beside {size})")

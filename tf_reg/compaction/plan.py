@@ -11,11 +11,11 @@ import keras
 
 from tf_reg._graph import as_graph
 from tf_reg._text_table import aligned
-from tf_reg.compaction import merging, rules
+from tf_reg.compaction import merging, moves, rules
 from tf_reg.compaction.analysis import INPUT, Analysis
 from tf_reg.compaction.removal import Removal, find
 
-RULES = {**rules.RULES, **merging.RULES}
+RULES = {**rules.RULES, **moves.RULES, **merging.RULES}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +75,14 @@ def plan_compaction(model: keras.Model) -> CompactionPlan:
 
     Example:
 
-    >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
-    >>> model.layers[1].kernel.assign(model.layers[1].kernel * [[1.0], [0.0], [1.0], [0.0]])  # doctest: +SKIP
-    >>> [(layer.before, layer.after) for layer in plan_compaction(model).layers]
-    [(4, 4), (2, 2)]
+    >>> first, last = keras.layers.Dense(4, name="first"), keras.layers.Dense(2, name="last")
+    >>> model = keras.Sequential([keras.Input((3,)), first, last])
+    >>> kernel, bias = last.get_weights()
+    >>> last.set_weights([kernel * [[1.0], [0.0], [1.0], [0.0]], bias])
+    >>> print(tf_reg.plan_compaction(model))
+    layer  channels  parameters
+    first    4 -> 2     16 -> 8
+    last          2     10 -> 6
     """
     graph = as_graph(model) if isinstance(model, keras.Model) else None
     if graph is None:
@@ -106,14 +110,8 @@ def _layers(removal: Removal) -> list[LayerPlan]:
 
 
 def _parameters(removal: Removal, layer: Any) -> tuple[int, int]:
-    before = after = 0
-    for variable in layer.variables:
-        shape = list(variable.shape)
-        before += math.prod(shape)
-        for axis, ids in removal.analysis.slices.get(id(variable), {}).items():
-            shape[axis] = int(removal.kept(ids).sum())
-        after += math.prod(shape)
-    return before, after
+    variables = layer.variables
+    return sum(math.prod(v.shape) for v in variables), sum(math.prod(removal.shape(v)) for v in variables)
 
 
 def _held(removal: Removal) -> dict[str, int]:

@@ -9,13 +9,11 @@ import numpy as np
 from keras import ops, tree
 
 from tf_reg import _keras
-from tf_reg.compaction.analysis import Graph, Read
+from tf_reg.compaction.analysis import Graph
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.removal import Removal
 from tf_reg.compaction.select import SelectFeatures
 from tf_reg.penalties.registry import group_penalty_of
-
-WORTH_SELECTING = 1 / 8  # the share of a layer's inputs; a selection of fewer takes longer than it saves
 
 
 class Rebuilt:
@@ -32,10 +30,8 @@ class Rebuilt:
         self._removal = removal
         self._analysis = removal.analysis
         self._layers: dict[int, tuple[Any, Any]] = {}  # the old one and the new one
+        self._selections: dict[int, SelectFeatures] = {}
         self._tensors: dict[int, keras.KerasTensor] = {}
-        self._reads: dict[int, list[Read]] = {}
-        for read in self._analysis.reads:
-            self._reads.setdefault(id(read.layer), []).append(read)
         self.model = self._build(self._analysis.graph)
         for old, new in self._layers.values():
             if isinstance(old, keras.Layer) and not isinstance(old, keras.Model):
@@ -64,24 +60,17 @@ class Rebuilt:
             self._layers[id(call.operation)] = call.operation, self._new(call.operation)
         operation = self._layers[id(call.operation)][1]
         args, kwargs = tree.map_structure(lambda value: self._tensors.get(id(value), value), (call.args, call.kwargs))
-        chosen = self._chosen(call.operation)
+        chosen = self._removal.chosen(call.operation)
         if chosen is not None:
-            selected = SelectFeatures(np.flatnonzero(chosen), name=f"{call.operation.name}_inputs")
-            args = (selected(args[0]), *args[1:])
+            args = (self._selection(call.operation, chosen)(args[0]), *args[1:])
         for old, new in zip(call.outputs, tree.flatten(operation(*args, **kwargs)), strict=True):
             self._tensors[id(old)] = new
 
-    def _chosen(self, layer: Any) -> np.ndarray | None:
-        """Which of the inputs that stay a dense layer selects; None for all. Boolean, a value for each."""
-        if not isinstance(layer, keras.layers.Dense) or id(layer) not in self._reads:
-            return None
-        kernel = self._reads[id(layer)][0].kernel
-        stays = self._removal.kept(self._analysis.slices[id(kernel)][0])
-        needed = stays & ~self._removal.unread[id(kernel)]
-        if needed.sum() > (1 - WORTH_SELECTING) * stays.sum():
-            return None
-        needed[np.flatnonzero(stays)[:1]] |= not needed.any()
-        return needed[stays]
+    def _selection(self, layer: keras.Layer, chosen: np.ndarray) -> SelectFeatures:
+        if id(layer) not in self._selections:
+            indices = np.flatnonzero(chosen).tolist()
+            self._selections[id(layer)] = SelectFeatures(indices, name=f"{layer.name}_inputs", dtype=layer.dtype_policy)
+        return self._selections[id(layer)]
 
     def _new(self, operation: Any) -> Any:
         inner = self._analysis.inner_graph(operation)
@@ -99,58 +88,36 @@ class Rebuilt:
             self._resize(config, f"{variable.name}_regularizer", variable)
         if "use_bias" in config and self._folded(operation).any():
             config["use_bias"] = True
-        return type(operation).from_config(config)
+        with _keras.trusted():
+            return type(operation).from_config(config)
 
     def _resize(self, config: dict[str, Any], name: str, variable: Any) -> None:
         """Let a penalty whose strength depends on the size of a group keep its strength."""
         penalty = group_penalty_of(keras.regularizers.get(config.get(name)))
-        resized = penalty and penalty.resized(variable.shape, self._shape(variable))
+        resized = penalty and penalty.resized(variable.shape, self._removal.shape(variable))
         if resized is not None:
             config[name] = keras.regularizers.serialize(resized)
 
-    def _shape(self, variable: Any) -> tuple[int, ...]:
-        """The new shape of a variable."""
-        return tuple(int(kept.sum()) for kept in self._kept(variable))
-
-    def _kept(self, variable: Any) -> list[np.ndarray]:
-        """What a variable keeps along each of its axes: boolean, a value for each place."""
-        slices = self._analysis.slices.get(id(variable), {})
-        kept = [
-            self._removal.kept(slices[a]) if a in slices else np.ones(n, bool) for a, n in enumerate(variable.shape)
-        ]
-        for read in self._analysis.reads:
-            if read.kernel is variable:
-                kept[read.inputs] = self._rows(read)
-        return kept
-
-    def _rows(self, read: Read) -> np.ndarray:
-        """Which inputs the new kernel has, boolean: a value for each input of the old one."""
-        stays = self._removal.kept(read.channels.ids)
-        chosen = self._chosen(read.layer)
-        if chosen is not None:
-            stays[stays] = chosen
-        return stays
-
     def _folded(self, layer: Any) -> np.ndarray:
         """What the bias takes over from inputs that are removed, of the shape of the bias before removal."""
-        if id(layer) not in self._reads:
+        if not self._analysis.reads_of(layer):
             return np.zeros(1)
-        read = self._reads[id(layer)][0]
+        read = self._analysis.reads_of(layer)[0]
         kernel = ops.convert_to_numpy(read.kernel.value).astype("float64")
         values = np.moveaxis(kernel, (read.inputs, read.outputs), (0, 1))
         values = values.reshape(*values.shape[:2], -1).sum(axis=2)
-        gone = ~self._rows(read) & read.foldable
+        gone = ~self._removal.rows(read) & read.foldable
         return np.where(gone, read.channels.constants, 0.0)[gone] @ values[gone]
 
     def _set_weights(self, old: Any, new: Any) -> None:
         old_weights, new_weights = old.variables, new.variables
         by_name = {variable.name: variable for variable in new_weights}
-        reads = self._reads.get(id(old))
+        reads = self._analysis.reads_of(old)
         for place, variable in enumerate(old_weights):
             value = ops.convert_to_numpy(variable.value)
             if reads and variable.name == "bias":
                 value = (value + self._folded(old)).astype(value.dtype)
-            for axis, kept in enumerate(self._kept(variable)):
+            for axis, kept in enumerate(self._removal.along(variable)):
                 value = np.compress(kept, value, axis)
             (by_name[variable.name] if reads else new_weights[place]).assign(value)
         if reads and "bias" in by_name and not any(variable.name == "bias" for variable in old_weights):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from tf_reg.compaction.analysis import Analysis, Read
+
+WORTH_SELECTING = 1 / 8  # of a layer's inputs: a selection of fewer takes longer than it saves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +34,39 @@ class Removal:
     def kept(self, ids: np.ndarray) -> np.ndarray:
         """Return which labels stay, boolean of the shape of `ids`."""
         return ~np.isin(self.analysis.labels.roots(ids), list(self.roots))
+
+    def chosen(self, layer: Any) -> np.ndarray | None:
+        """Return which of the inputs that stay a dense layer selects, boolean: a value for each; None for all."""
+        reads = self.analysis.reads_of(layer) if isinstance(layer, keras.layers.Dense) else []
+        if not reads:
+            return None
+        stays = self.kept(reads[0].channels.ids)
+        needed = stays & ~self.unread[id(reads[0].kernel)]
+        if needed.sum() > (1 - WORTH_SELECTING) * stays.sum():
+            return None
+        needed[np.flatnonzero(stays)[:1]] |= not needed.any()
+        return needed[stays]
+
+    def rows(self, read: Read) -> np.ndarray:
+        """Return which of its inputs a kernel keeps, boolean: a value for each."""
+        stays, chosen = self.kept(read.channels.ids), self.chosen(read.layer)
+        if chosen is not None:
+            stays[stays] = chosen
+        return stays
+
+    def along(self, variable: keras.Variable) -> list[np.ndarray]:
+        """Return what a variable keeps along each of its axes: boolean, a value for each place."""
+        kept = [np.ones(size, bool) for size in variable.shape]
+        for axis, ids in self.analysis.slices.get(id(variable), {}).items():
+            kept[axis] = self.kept(ids)
+        for read in self.analysis.reads:
+            if read.kernel is variable:
+                kept[read.inputs] = self.rows(read)
+        return kept
+
+    def shape(self, variable: keras.Variable) -> tuple[int, ...]:
+        """Return the new shape of a variable."""
+        return tuple(int(kept.sum()) for kept in self.along(variable))
 
 
 def find(analysis: Analysis) -> Removal:

@@ -13,7 +13,7 @@ from keras import activations, layers, ops
 
 from tf_reg._keras import Call
 from tf_reg.compaction.analysis import Analysis, Read
-from tf_reg.compaction.channels import Channels, moved
+from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.probe import constants_after
 
 RANDOM = (
@@ -252,40 +252,6 @@ def _embedding(analysis: Analysis, call: Call) -> Sequence[Channels | None] | No
     return [Channels(len(call.outputs[0].shape) - 1, ids, constants)]
 
 
-def _moves(move: Callable[[Any], Callable[[np.ndarray], np.ndarray] | None]) -> Rule:
-    def rule(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
-        channels, function = analysis.of(call.inputs[0]), move(call)
-        if channels is None or function is None:
-            return None
-        result = moved(channels, call.inputs[0].shape, function)
-        if result is None:
-            return None
-        if isinstance(call.operation, layers.Reshape):
-            analysis.shapes[id(call.operation)] = ("target_shape", result)
-        return [result]
-
-    return rule
-
-
-def _flatten(call: Call) -> Callable[[np.ndarray], np.ndarray] | None:
-    if None in call.inputs[0].shape[1:]:
-        return None
-    if call.operation.data_format == "channels_first":
-        return lambda places: np.moveaxis(places, 0, -1).reshape(-1)
-    return lambda places: places.reshape(-1)
-
-
-def _reshape(call: Call) -> Callable[[np.ndarray], np.ndarray] | None:
-    target = call.outputs[0].shape[1:]
-    if None in call.inputs[0].shape[1:] or None in target:
-        return None
-    return lambda places: places.reshape(target)
-
-
-def _permute(call: Call) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda places: np.transpose(places, [dimension - 1 for dimension in call.operation.dims])
-
-
 RULES: dict[type, Rule] = {
     layers.Dense: _dense,
     layers.Conv1D: _conv,
@@ -302,9 +268,6 @@ RULES: dict[type, Rule] = {
     layers.Embedding: _embedding,
     layers.Activation: _activation,
     layers.PReLU: _prelu,
-    layers.Flatten: _moves(_flatten),
-    layers.Reshape: _moves(_reshape),
-    layers.Permute: _moves(_permute),
     **dict.fromkeys(CHANNELWISE, _channelwise),
     **dict.fromkeys(RANDOM, _channelwise),
 }
