@@ -9,6 +9,8 @@ from tf_reg.callbacks.regularization_logger import RegularizationLogger as Regul
 from tf_reg.callbacks.strength import proximal_of as proximal_of
 from tf_reg.callbacks.strength_schedule import StrengthSchedule as StrengthSchedule
 from tf_reg.callbacks.target_sparsity import TargetSparsity as TargetSparsity
+from tf_reg.compaction.compact import compact as compact
+from tf_reg.compaction.plan import plan_compaction as plan_compaction
 from tf_reg.layers.drop_block import DropBlock2D as DropBlock2D
 from tf_reg.layers.drop_connect import DropConnect as DropConnect
 from tf_reg.layers.stochastic_depth import StochasticDepth as StochasticDepth
@@ -38,8 +40,10 @@ __all__ = [
     "StochasticDepth",
     "StrengthSchedule",
     "TargetSparsity",
+    "compact",
     "export",
     "mc_predict",
+    "plan_compaction",
     "proximal_map",
     "proximal_of",
     "register_prox",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple
 
 import keras
 
@@ -76,6 +76,58 @@ def call_that_made(tensor: keras.KerasTensor) -> tuple[Any, list[keras.KerasTens
     """
     operation, node_index, _ = _private(tensor, "_keras_history")
     return operation, list(_private(operation, "_inbound_nodes")[node_index].input_tensors)
+
+
+class Call(NamedTuple):
+    """A call of a layer or an operation in a functional model.
+
+    Args:
+        operation: What is called.
+        args: The positional arguments; symbolic tensors among them, in any structure.
+        kwargs: The keyword arguments.
+        inputs: The symbolic tensors among the arguments.
+        outputs: The symbolic tensors that it returns.
+    """
+
+    operation: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: list[keras.KerasTensor]
+    outputs: list[keras.KerasTensor]
+
+
+def calls(model: keras.Function) -> list[Call]:
+    """Return the calls of a functional model, each after those that it needs. Its inputs are not among them.
+
+    Args:
+        model: A functional model.
+    """
+    by_depth = _private(model, "_nodes_by_depth")
+    nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
+    return [
+        Call(node.operation, node.arguments.args, node.arguments.kwargs, list(node.input_tensors), list(node.outputs))
+        for node in nodes
+    ]
+
+
+def operation_name(operation: Any) -> str:
+    """Return the name of the class of an operation of `keras.ops`, such as `"Add"`; empty for anything else.
+
+    Args:
+        operation: A layer or an operation.
+    """
+    is_function = not isinstance(operation, keras.Layer) and type(operation).__module__.startswith("keras.src.ops.")
+    return type(operation).__name__ if is_function else ""
+
+
+def trusted() -> AbstractContextManager[Any]:
+    """Return a context in which Keras makes a `Lambda` layer from the config of one that is in memory.
+
+    Keras has a public switch for the whole process only.
+    """
+    from keras.src.saving import serialization_lib
+
+    return _private(serialization_lib, "SafeModeScope")(safe_mode=False)
 
 
 @contextmanager

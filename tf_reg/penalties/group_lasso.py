@@ -128,6 +128,13 @@ class GroupLasso(keras.regularizers.Regularizer, Penalty):
         """The same penalty for a layer of another type."""
         return type(self)(**{**self.get_config(), "layout": layout})
 
+    def resized(self, before: Sequence[int], after: Sequence[int]) -> GroupLasso:
+        """The penalty with the strength that keeps the multiplier of a group's norm."""
+        strength = self.strength
+        if self.size_weights:
+            strength *= math.sqrt(self.grouping(before).size / self.grouping(after).size)
+        return type(self)(**{**self.get_config(), "strength": strength})
+
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor, as plain Python."""
         return {

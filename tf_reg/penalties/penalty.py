@@ -97,3 +97,12 @@ class Penalty(abc.ABC):
             layout: A word of `tf_reg.penalties.groups.LAYOUTS`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no layout.")
+
+    def resized(self, before: Sequence[int], after: Sequence[int]) -> Any:
+        """The regularizer of the same penalty for a weight that has lost zeros; None where it is the same regularizer.
+
+        Args:
+            before: The weight's shape.
+            after: Its new shape.
+        """
+        return None

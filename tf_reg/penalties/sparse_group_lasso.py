@@ -118,6 +118,11 @@ class SparseGroupLasso(keras.regularizers.Regularizer, Penalty):
         """The same penalty for a layer of another type."""
         return type(self)(**{**self.get_config(), "layout": layout})
 
+    def resized(self, before: Sequence[int], after: Sequence[int]) -> SparseGroupLasso:
+        """The penalty with the strength that keeps the multiplier of a group's norm."""
+        strength = self.group_lasso.resized(before, after).strength
+        return type(self)(**{**self.get_config(), "strength": strength})
+
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor, as plain Python."""
         return {"l1": self.l1, **self.group_lasso.get_config()}

@@ -1,0 +1,191 @@
+"""What the calls of a functional model do with the channels of its tensors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tf_reg._graph import as_graph
+from tf_reg._keras import Call, calls, operation_name
+from tf_reg.compaction.channels import Channels, Labels
+
+INPUT, OUTPUT = "input of the model", "output of the model"
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """A layer's kernel reads the channels of a tensor.
+
+    Args:
+        layer: The layer.
+        kernel: Its variable.
+        inputs: The axis of the kernel along which the channels of the tensor lie.
+        outputs: The axis along which the channels lie that it makes.
+        channels: The channels of the tensor.
+        foldable: Where a constant of the tensor is the same number at each position of the result, so that the bias can
+            take it over. Boolean, a value for each channel.
+    """
+
+    layer: keras.Layer
+    kernel: keras.Variable
+    inputs: int
+    outputs: int
+    channels: Channels
+    foldable: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """A functional model: the whole one, or one within it.
+
+    Args:
+        model: The model.
+        calls: Its calls, in an order in which each has what it needs.
+        inputs: The channels of its inputs in the first call of the model.
+    """
+
+    model: keras.Function
+    calls: list[Call]
+    inputs: list[Channels | None]
+
+
+class Analysis:
+    """The channels of all tensors of a model, and who reads them.
+
+    Args:
+        model: A functional model.
+        rules: The rule of every class of layers and operations that is known.
+
+    Attributes:
+        graph: The model.
+        graphs: The models within the model, by their ids.
+        labels: All labels of channels.
+        slices: For each variable, by its id, the labels along some of its axes.
+        reads: Who reads which channels.
+        widths: For each layer, by its id, the settings that are a number of channels, and the labels of these.
+        shapes: For each layer, by its id, the settings that are a shape, and the channels of the result.
+        reasons: Why a label must stay. By its number; ask for `labels.roots` first.
+    """
+
+    def __init__(self, model: keras.Function, rules: Any) -> None:
+        self.graphs: dict[int, Graph] = {}
+        self.labels = Labels()
+        self.slices: dict[int, dict[int, np.ndarray]] = {}
+        self.reads: list[Read] = []
+        self.widths: dict[int, dict[str, np.ndarray]] = {}
+        self.shapes: dict[int, tuple[str, Channels]] = {}
+        self._rules = rules
+        self._inner: dict[int, keras.Function | None] = {}
+        self._kept: list[tuple[np.ndarray, str]] = []
+        self._tensors: dict[int, Channels] = {}
+        self.graph = self._walk(model, [self.barrier_output(tensor, INPUT) for tensor in model.inputs])
+        for tensor in model.outputs:
+            self.keep(self.of(tensor), OUTPUT)
+
+    def _walk(self, model: keras.Function, inputs: Sequence[Channels | None]) -> Graph:
+        """Look at all calls of a functional model."""
+        graph = self.graphs.get(id(model)) or Graph(model, calls(model), list(inputs))
+        for tensor, channels, before in zip(model.inputs, inputs, graph.inputs, strict=True):
+            if channels is not None and before is not None:
+                self.labels.join(before.ids, channels.ids)
+            self._add(tensor, channels)
+        for call in graph.calls:
+            for tensor, channels in zip(call.outputs, self._results(call), strict=True):
+                self._add(tensor, channels)
+        return graph
+
+    def _results(self, call: Call) -> Sequence[Channels | None]:
+        inner = self.inner_graph(call.operation)
+        if inner is not None:
+            self.graphs[id(inner)] = self._walk(inner, [self.of(tensor) for tensor in call.inputs])
+            return [self.of(tensor) for tensor in inner.outputs]
+        rule = self._rules.get(type(call.operation)) or self._rules.get(operation_name(call.operation))
+        results = None if rule is None else rule(self, call)
+        return self._barrier(call) if results is None else results
+
+    def inner_graph(self, operation: Any) -> keras.Function | None:
+        """Return a model within the model as a functional model over the same layers; None for anything else."""
+        if id(operation) not in self._inner:
+            self._inner[id(operation)] = as_graph(operation) if isinstance(operation, keras.Model) else None
+        return self._inner[id(operation)]
+
+    def of(self, tensor: keras.KerasTensor) -> Channels | None:
+        """Return the channels of a tensor; None where it has none that are known."""
+        return self._tensors.get(id(tensor))
+
+    @property
+    def reasons(self) -> dict[int, str]:
+        """Why labels must stay, by the number of the label that stands for each."""
+        found: dict[int, str] = {}
+        for ids, reason in self._kept:
+            for root in np.unique(self.labels.roots(ids)).tolist():
+                found.setdefault(root, reason)
+        return found
+
+    def reads_of(self, layer: Any) -> list[Read]:
+        """Return the reads of a layer's kernel, one for each call of the layer."""
+        return [read for read in self.reads if read.layer is layer]
+
+    def in_weights(self) -> set[int]:
+        """Return the labels along the axes of weights: for each the one that stands for it."""
+        arrays = [ids for axes in self.slices.values() for ids in axes.values()]
+        return set(self.labels.roots(np.concatenate(arrays)).tolist()) if arrays else set()
+
+    def keep(self, channels: Channels | None, reason: str) -> None:
+        """Say that all channels of a tensor must stay.
+
+        Args:
+            channels: The channels; None where none are known.
+            reason: What holds them.
+        """
+        if channels is not None:
+            self._kept.append((channels.ids, reason))
+
+    def keep_ids(self, ids: np.ndarray, reason: str) -> None:
+        """Say that labels must stay."""
+        self._kept.append((ids, reason))
+
+    def slice(self, variable: keras.Variable, axis: int, ids: np.ndarray | None = None) -> np.ndarray:
+        """Say which labels lie along an axis of a variable, and return them.
+
+        Args:
+            variable: A variable of a layer.
+            axis: One of its axes.
+            ids: The labels; None for those that are known from an earlier call of the layer, or new ones.
+        """
+        axes = self.slices.setdefault(id(variable), {})
+        axis %= len(variable.shape)
+        if axis not in axes:
+            axes[axis] = self.labels.new(variable.shape[axis]) if ids is None else ids
+        elif ids is not None:
+            self.labels.join(axes[axis], ids)
+        return axes[axis]
+
+    def barrier_output(self, tensor: keras.KerasTensor, reason: str) -> Channels | None:
+        """Return new channels for a tensor, which must stay.
+
+        Args:
+            tensor: A symbolic tensor.
+            reason: What holds them.
+        """
+        axis = len(tensor.shape) - 1
+        if axis < 1 or tensor.shape[axis] is None:
+            return None
+        ids = self.labels.new(tensor.shape[axis])
+        self.keep_ids(ids, reason)
+        return Channels(axis, ids, np.full(len(ids), np.nan))
+
+    def _barrier(self, call: Call) -> Sequence[Channels | None]:
+        """All channels around a call stay."""
+        reason = f"{call.operation.name} ({type(call.operation).__name__})"
+        for tensor in call.inputs:
+            self.keep(self.of(tensor), reason)
+        return [self.barrier_output(tensor, reason) for tensor in call.outputs]
+
+    def _add(self, tensor: keras.KerasTensor, channels: Channels | None) -> None:
+        if channels is not None:
+            self._tensors[id(tensor)] = channels

@@ -1,0 +1,65 @@
+"""The same function as a smaller model."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+
+from tf_reg.compaction.check import compare
+from tf_reg.compaction.plan import plan_compaction
+from tf_reg.compaction.rebuild import Rebuilt
+from tf_reg.compaction.select import SelectFeatures
+
+
+def compact(model: keras.Model, examples: Any = None) -> keras.Model:
+    """Return a new model without what has no effect on the outputs. The model itself stays as it is.
+
+    The new model computes the same in inference, with the same inputs, outputs, names of layers and settings of
+    `compile`; its optimizer starts anew. This is checked on random inputs, and the model is refused if the outputs
+    differ by more than rounding. `plan_compaction` says what is removed, and what stays for which reason.
+
+    In training the two may differ: a batch normalization makes something else of a constant channel there.
+
+    Args:
+        model: A built functional or sequential model.
+        examples: Inputs of the model, in the structure that it takes, with a batch axis: the check calls both models
+            on them too. Give some where random inputs tell little.
+
+    Raises:
+        ValueError: A model that isn't built, or isn't functional or sequential.
+        RuntimeError: The new model computes something else. This is a fault of tf_reg.
+
+    Warns:
+        UserWarning: No check could tell: the outputs were constant, or not finite.
+
+    Example:
+
+    >>> layer = keras.layers.Dense(4, activation="relu")
+    >>> model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(2)])
+    >>> kernel, bias = layer.get_weights()
+    >>> layer.set_weights([kernel * [1.0, 0.0, 1.0, 0.0], bias])
+    >>> tf_reg.compact(model).layers[0].units
+    2
+    """
+    plan = plan_compaction(model)
+    small = Rebuilt(plan.removal).model
+    if isinstance(model, keras.Sequential) and not any(isinstance(layer, SelectFeatures) for layer in small.layers):
+        small = keras.Sequential(small.layers, name=model.name)
+    found = compare(model, small, examples)
+    if not found.within_rounding:
+        raise RuntimeError(
+            f"The compacted model computes something else: its outputs differ by {found.largest:.1e} of the largest "
+            f"one. Rounding makes at most {found.limit:.0e}. Your model is unchanged. Please report this as a fault of "
+            "tf_reg."
+        )
+    if not found.checks:
+        warnings.warn(
+            "tf_reg.compact could not check the new model: on random inputs, the outputs of your model are constant or "
+            "not finite. Give it some inputs: compact(model, examples=...).",
+            stacklevel=2,
+        )
+    if model.compiled:
+        small.compile_from_config(model.get_compile_config())
+    return small

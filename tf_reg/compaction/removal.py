@@ -1,0 +1,131 @@
+"""Which channels of a model have no effect on its outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_reg.compaction.analysis import Analysis, Read
+
+WORTH_SELECTING = 1 / 8  # of a layer's inputs: a selection of fewer takes longer than it saves
+
+
+@dataclasses.dataclass(frozen=True)
+class Removal:
+    """What is removed from a model.
+
+    Args:
+        analysis: What is known of the model.
+        roots: The labels that are removed.
+        unread: For each kernel, by its id, which of its inputs it needs no more although others do. Boolean, a value
+            for each input.
+    """
+
+    analysis: Analysis
+    roots: frozenset[int]
+    unread: dict[int, np.ndarray]
+
+    def kept(self, ids: np.ndarray) -> np.ndarray:
+        """Return which labels stay, boolean of the shape of `ids`."""
+        return ~np.isin(self.analysis.labels.roots(ids), list(self.roots))
+
+    def chosen(self, layer: Any) -> np.ndarray | None:
+        """Return which of the inputs that stay a dense layer selects, boolean: a value for each; None for all."""
+        reads = self.analysis.reads_of(layer) if isinstance(layer, keras.layers.Dense) else []
+        if not reads:
+            return None
+        stays = self.kept(reads[0].channels.ids)
+        needed = stays & ~self.unread[id(reads[0].kernel)]
+        if needed.sum() > (1 - WORTH_SELECTING) * stays.sum():
+            return None
+        needed[np.flatnonzero(stays)[:1]] |= not needed.any()
+        return needed[stays]
+
+    def rows(self, read: Read) -> np.ndarray:
+        """Return which of its inputs a kernel keeps, boolean: a value for each."""
+        stays, chosen = self.kept(read.channels.ids), self.chosen(read.layer)
+        if chosen is not None:
+            stays[stays] = chosen
+        return stays
+
+    def along(self, variable: keras.Variable) -> list[np.ndarray]:
+        """Return what a variable keeps along each of its axes: boolean, a value for each place."""
+        kept = [np.ones(size, bool) for size in variable.shape]
+        for axis, ids in self.analysis.slices.get(id(variable), {}).items():
+            kept[axis] = self.kept(ids)
+        for read in self.analysis.reads:
+            if read.kernel is variable:
+                kept[read.inputs] = self.rows(read)
+        return kept
+
+    def shape(self, variable: keras.Variable) -> tuple[int, ...]:
+        """Return the new shape of a variable."""
+        return tuple(int(kept.sum()) for kept in self.along(variable))
+
+
+def find(analysis: Analysis) -> Removal:
+    """Find the most channels that can be removed without a change of the outputs.
+
+    A channel can be removed if every kernel that reads it, or a channel that must go with it, has zero weights for it,
+    or if it is a constant that the bias can take over. The search starts with all channels and takes those back that
+    are needed, until none is.
+
+    Args:
+        analysis: What is known of the model.
+    """
+    kernels = list(_kernels(analysis))
+    kept = analysis.reasons
+    made = {
+        int(root) for axes in analysis.slices.values() for ids in axes.values() for root in analysis.labels.roots(ids)
+    }
+    roots = made - set(kept)
+    while needed := (_needed(analysis, roots, kernels) or _last(analysis, roots)):
+        roots -= needed
+    removal = Removal(analysis, frozenset(roots), {})
+    return dataclasses.replace(removal, unread={id(r[0].kernel): ~_needs(removal, r, v) for r, v in kernels})
+
+
+def _kernels(analysis: Analysis) -> Iterator[tuple[list[Read], np.ndarray]]:
+    """All reads of each kernel, and its weights as an array `(inputs, outputs, places)`."""
+    by_kernel: dict[int, list[Read]] = defaultdict(list)
+    for read in analysis.reads:
+        by_kernel[id(read.kernel)].append(read)
+    for reads in by_kernel.values():
+        first = reads[0]
+        values = np.moveaxis(ops.convert_to_numpy(first.kernel.value), (first.inputs, first.outputs), (0, 1))
+        yield reads, values.reshape(*values.shape[:2], -1)
+
+
+def _needed(analysis: Analysis, roots: set[int], kernels: list[tuple[list[Read], np.ndarray]]) -> set[int]:
+    """Those of the labels that a kernel needs, if all of them were removed."""
+    removal = Removal(analysis, frozenset(roots), {})
+    found = [reads[0].channels.ids[_needs(removal, reads, values)] for reads, values in kernels]
+    return set(analysis.labels.roots(np.concatenate(found)).tolist()) & roots if found else set()
+
+
+def _needs(removal: Removal, reads: list[Read], values: np.ndarray) -> np.ndarray:
+    """Which inputs a kernel needs, boolean: a value for each input."""
+    first = reads[0]
+    outputs = removal.kept(removal.analysis.slices[id(first.kernel)][first.outputs])
+    unread = (values[:, outputs] == 0).all(axis=(1, 2))
+    foldable = np.logical_and.reduce([read.foldable for read in reads])
+    for read in reads[1:]:
+        foldable &= read.channels.constants == first.channels.constants
+    return ~(unread | foldable)
+
+
+def _last(analysis: Analysis, roots: set[int]) -> set[int]:
+    """A label of each axis of which nothing would be left."""
+    found = set()
+    for axes in analysis.slices.values():
+        for ids in axes.values():
+            own = analysis.labels.roots(ids).tolist()
+            if set(own) <= roots:
+                found.add(own[0])
+    return found
