@@ -115,6 +115,15 @@ class Proximal(OptimizerWrapper):
         if model is not None:
             self._ledger.note(model)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in ("clipnorm", "global_clipnorm", "clipvalue") and getattr(self, "built", False):
+            self._check_clip()
+
+    def _check_clip(self) -> None:
+        claims = self._ledger.claimed(self._trainable_variables)
+        warn_of_clipping(self.inner_optimizer, claims, 1.0 if self.scheduled else self._state.strength_config())
+
     def _claim(self, variables: Sequence[keras.Variable]) -> None:
         self._ledger.claim(variables)
         warn_of_clipping(self.inner_optimizer, self._ledger.claimed(variables), self._state.first_strength)
