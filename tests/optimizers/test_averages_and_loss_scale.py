@@ -95,3 +95,17 @@ def test_loss_scale_skips_the_map_with_the_step():
     np.testing.assert_array_equal(kernel(model), before)
     fit(model)
     assert (kernel(model) != before).any()
+
+
+def test_steps_of_replicas_overlap():
+    """MirroredStrategy starts the second replica's step before the first one's is done."""
+    inner = optimizers.SGD(0.1, use_ema=True)
+    average = Proximal(inner).moving_average
+    first, second = average.postponed(), average.postponed()
+    first.__enter__()
+    second.__enter__()
+    assert (inner.use_ema, average.used) == (False, True)
+    first.__exit__(None, None, None)
+    assert (inner.use_ema, average.used) == (False, True)
+    second.__exit__(None, None, None)
+    assert (inner.use_ema, average.used) == (True, True)

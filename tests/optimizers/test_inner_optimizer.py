@@ -105,3 +105,17 @@ def test_a_clip_below_the_penalty_warns_and_is_right_to(clip, penalty, warns):
     if warns and "clipvalue" not in clip:
         train(model, 120)
         assert (kernel(model) == 0).all()
+
+
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm", "clipvalue"])
+def test_a_clip_that_is_set_in_training_warns_too(clip):
+    """By the strength of now, and of the line that sets it."""
+    optimizer, variable = Proximal("sgd"), keras.Variable(np.ones(4, "float32"))
+    variable.regularizer = keras.regularizers.L1(0.3)
+    setattr(optimizer, clip, None)
+    optimizer.build([variable])
+    optimizer.strength = 2.0
+    with pytest.warns(UserWarning, match=r"is clipped at 0\.5, which is below its penalty's slope of 0\.6") as caught:
+        setattr(optimizer, clip, 0.5)
+    assert caught[-1].filename == __file__
+    setattr(optimizer, clip, 2.0)  # a warning would be an error

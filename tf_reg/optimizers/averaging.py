@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import keras
 from keras import ops
@@ -11,18 +13,39 @@ from tf_reg._backend import Tensor
 
 
 class MovingAverage:
-    """The moving average of an optimizer that no longer takes it itself.
+    """The moving average of an optimizer, taken later than the optimizer itself would take it.
 
     Keras' optimizers take it at the end of their own step, which is before the proximal step.
 
     Args:
-        optimizer: An optimizer that isn't built yet. Its settings `use_ema`, `ema_momentum` and
-            `ema_overwrite_frequency` are read.
+        optimizer: An optimizer. Its settings `use_ema`, `ema_momentum` and `ema_overwrite_frequency` are read when they
+            are needed.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer):
-        self.used = optimizer.use_ema
         self._optimizer = optimizer
+        self._steps = 0  # how many steps are in `postponed`: each replica of a MirroredStrategy may be there
+        self._use_ema: Any = False  # the optimizer's setting while a step is in `postponed`
+
+    @property
+    def used(self) -> bool:
+        """Whether there is a moving average."""
+        return bool(self._use_ema if self._steps else self._optimizer.use_ema)
+
+    @contextmanager
+    def postponed(self) -> Iterator[None]:
+        """Let the optimizer make steps without an average within a `with` block."""
+        if not self._steps:
+            self._use_ema = self._optimizer.use_ema
+        self._steps += 1
+        if self._use_ema:
+            self._optimizer.use_ema = False
+        try:
+            yield
+        finally:
+            self._steps -= 1
+            if self._use_ema and not self._steps:
+                self._optimizer.use_ema = self._use_ema
 
     def update(self, before: Tensor, keeps_zeros: Sequence[keras.Variable]) -> None:
         """Take the average after a step.
@@ -54,7 +77,12 @@ class MovingAverage:
     def _pairs(self, variables: Sequence[keras.Variable]) -> list[tuple[keras.Variable, keras.Variable]]:
         if not self.used:
             return []
-        averages = self._optimizer._model_variables_moving_average
+        averages = getattr(self._optimizer, "_model_variables_moving_average", None)
+        if averages is None:
+            raise ValueError(
+                "use_ema must be set before an optimizer is built. Received: use_ema=True on one that was built "
+                "without it, and so has no moving averages. Compile the model with a new optimizer."
+            )
         return [pair for pair in zip(variables, averages, strict=True) if pair[1] is not None]
 
 

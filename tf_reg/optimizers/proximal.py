@@ -39,9 +39,10 @@ class Proximal(OptimizerWrapper):
     it, the first step leaves the penalties in the gradient. Call `release` before you train the same weights with
     another optimizer in such a loop.
 
-    To load a saved model, `import tf_reg` first. Set gradient accumulation, weight decay, clipping and moving averages
-    on the inner optimizer. A moving average (`use_ema`) is taken after the proximal operator, and is zero where the
-    weight is zero. A `LossScaleOptimizer` belongs outside.
+    To load a saved model, `import tf_reg` first. All settings of the inner optimizer (learning rate, clipping, weight
+    decay, gradient accumulation, moving average, momentum) can be read and set on either of the two. A moving average
+    (`use_ema`) is taken after the proximal operator, and is zero where the weight is zero. A `LossScaleOptimizer`
+    belongs outside.
 
     In an adaptive optimizer, the step size of a weight that has had no gradient yet has no bound. There the proximal
     operator moves a weight no farther than the optimizer itself could have done. (A penalty of your own waits for the
@@ -68,6 +69,8 @@ class Proximal(OptimizerWrapper):
     >>> int(keras.ops.count_nonzero(layer.kernel))
     0
     """
+
+    every: int = 1
 
     def __init__(
         self,
@@ -104,6 +107,15 @@ class Proximal(OptimizerWrapper):
                 self._ledger.note_caller(self._late)
         if model is not None:
             self._ledger.note(model)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in ("clipnorm", "global_clipnorm", "clipvalue") and getattr(self, "built", False):
+            self._check_clip()
+
+    def _check_clip(self) -> None:
+        claims = self._ledger.claimed(self._trainable_variables)
+        warn_of_clipping(self.inner_optimizer, claims, 1.0 if self.scheduled else self._state.strength_config())
 
     def _claim(self, variables: Sequence[keras.Variable]) -> None:
         self._ledger.claim(variables)
@@ -182,9 +194,18 @@ class Proximal(OptimizerWrapper):
             trainable_variables: The variables, in the same order; those of `build` if not given.
 
         Raises:
-            ValueError: A regularizer changed after `build`.
+            ValueError: A regularizer changed after `build`; or another number of gradients than of variables, unknown
+                variables, or none for an optimizer that isn't built.
         """
-        variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
+        if len(grads) == 0:
+            return
+        if trainable_variables is None and not self.built:
+            raise ValueError(
+                f"apply expects the variables, or an optimizer that is built. Received: {len(grads)} gradients without "
+                f"variables for {self.name!r}, which isn't built. Call optimizer.build(model) first."
+            )
+        given = None if trainable_variables is None else list(trainable_variables)
+        variables = self._trainable_variables if given is None else given
         if not self.built:
             with keras.name_scope(self.name, caller=self):
                 self.build(variables)
@@ -196,7 +217,7 @@ class Proximal(OptimizerWrapper):
         self._late = False
         keep = self._state.keeps_zeros(self.inner_optimizer, rate)
         old = before_update(self.inner_optimizer, claims, keep)
-        self.inner_optimizer.apply(grads, variables)
+        self.inner_apply(grads, given)
         step = self._state.advance(self.inner_optimizer, rate, strength, self.calls, keep)
         make_step(self.inner_optimizer, claims, old, step, self._ledger.compiled())
         before = ops.floor_divide(self.calls - 1, self.calls_per_update)
@@ -211,7 +232,7 @@ class Proximal(OptimizerWrapper):
         """Return the arguments of the constructor, serialised. A strength that was set is returned as it is now."""
         return {
             "name": self.name,
-            "inner_optimizer": self.inner_config(),
+            "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
             "strength": self._state.strength_config(),
         }
 

@@ -1,4 +1,4 @@
-"""A Keras optimizer around a Keras optimizer, with everything forwarded that Keras asks an optimizer for."""
+"""A Keras optimizer around a Keras optimizer: who looks at it or sets it finds the one inside."""
 
 from __future__ import annotations
 
@@ -10,14 +10,31 @@ import keras
 from tf_reg._backend import Tensor
 from tf_reg.optimizers.averaging import MovingAverage
 
+# What Keras reads on an optimizer from outside, or in methods that it inherits, and has no public name for.
+_PRIVATE = frozenset(
+    {
+        "_accumulated_gradients",
+        "_iterations",
+        "_learning_rate",
+        "_model_variables_moving_average",
+        "_trainable_variables",
+        "_trainable_variables_indices",
+    }
+)
+
 
 class OptimizerWrapper(keras.optimizers.Optimizer):
     """An optimizer that lets another one make the step, and may change the weights after it.
 
-    Learning rate, iterations and loss scale are those of the inner optimizer. So are the settings of its moving
-    average. The subclass takes the average with `moving_average.update` at the end of its `apply`.
+    Its attributes are those of the inner optimizer: learning rate, iterations, clipping, weight decay, loss scale,
+    gradient accumulation, moving average, and what the inner optimizer has of its own, such as `momentum`. They are
+    read there and set there, at any time. Only name, class, config and `variables` are its own.
 
-    Abstract: a subclass defines `apply`.
+    The subclass defines `apply`. There it calls `inner_apply`, and takes the moving average with
+    `moving_average.update` at the end.
+
+    Abstract. A subclass declares its public attributes in the class body. Otherwise they would be set on an inner
+    optimizer that has attributes of the same name.
 
     Args:
         inner_optimizer: The optimizer that makes the step.
@@ -26,8 +43,26 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
 
     def __init__(self, inner_optimizer: keras.optimizers.Optimizer, name: str | None = None):
         super().__init__(learning_rate=0.0, name=name)
-        self.inner_optimizer = inner_optimizer
+        for attribute in [one for one in self.__dict__ if _is_shared(one) and one not in ("name", "built")]:
+            del self.__dict__[attribute]  # Keras' defaults would hide the inner optimizer's values
         self.moving_average = MovingAverage(inner_optimizer)
+        self.inner_optimizer = inner_optimizer
+
+    def __getattr__(self, name: str) -> Any:
+        inner = self.__dict__.get("inner_optimizer")
+        if inner is not None and _is_shared(name):
+            return getattr(inner, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        inner = self.__dict__.get("inner_optimizer")
+        own = name in self.__dict__ or hasattr(type(self), name)
+        if inner is not None and not own and _is_shared(name) and hasattr(inner, name):
+            setattr(inner, name, value)
+        elif isinstance(getattr(type(self), name, None), property):
+            object.__setattr__(self, name, value)  # Keras would add a variable, as the new value, to its own variables
+        else:
+            super().__setattr__(name, value)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Make the inner optimizer's variables.
@@ -36,13 +71,43 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
             variables: The model's trainable variables.
         """
         self.inner_optimizer.build(variables)
-        self.inner_optimizer.use_ema = False
-        super().build(variables)
+        self.built = True
+
+    def inner_apply(self, grads: Sequence[Tensor], variables: Sequence[keras.Variable] | None) -> None:
+        """Make the inner optimizer's step, without its moving average.
+
+        Args:
+            grads: The gradients of the loss.
+            variables: The variables, in the same order; all those of `build` if None.
+
+        Raises:
+            ValueError: Variables that it wasn't built with, or another number of gradients.
+        """
+        with self.moving_average.postponed():
+            self.inner_optimizer.apply(grads, variables)
 
     @property
     def variables(self) -> list[keras.Variable]:
         """Its own variables, then the inner optimizer's."""
         return self._variables + self.inner_optimizer.variables
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set all variables.
+
+        Args:
+            weights: Arrays or variables of the shapes of `variables`, in their order.
+
+        Raises:
+            ValueError: An optimizer that isn't built, or another number of weights or another shape.
+        """
+        if self.built and len(weights) != len(self.variables):
+            raise ValueError(
+                f"set_weights expects one value for each of the {len(self.variables)} variables of {self.name!r}. "
+                f"Received: {len(weights)}. Take them from the `variables` of an optimizer of the same kind."
+            )
+        own = len(self._variables)
+        super().set_weights(weights[:own])
+        self.inner_optimizer.set_weights(weights[own:])
 
     @property
     def learning_rate(self) -> Any:
@@ -58,19 +123,20 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         """The number of the inner optimizer's updates."""
         return self.inner_optimizer.iterations
 
-    @property
-    def loss_scale_factor(self) -> float | None:
-        """The inner optimizer's loss scale. It can be set."""
-        return self.inner_optimizer.loss_scale_factor
-
-    @loss_scale_factor.setter
-    def loss_scale_factor(self, factor: float | None) -> None:
-        if hasattr(self, "inner_optimizer"):  # Keras' constructor sets it before the inner optimizer is there
-            self.inner_optimizer.loss_scale_factor = factor
-
     def scale_loss(self, loss: Tensor) -> Tensor:
         """Return the inner optimizer's scaled loss."""
         return self.inner_optimizer.scale_loss(loss)
+
+    def exclude_from_weight_decay(
+        self, var_list: Sequence[keras.Variable] | None = None, var_names: Sequence[str] | None = None
+    ) -> None:
+        """Keep the inner optimizer's weight decay away from some variables.
+
+        Args:
+            var_list: These variables.
+            var_names: Regular expressions. Variables whose name one of them matches are kept away too.
+        """
+        self.inner_optimizer.exclude_from_weight_decay(var_list=var_list, var_names=var_names)
 
     @property
     def calls(self) -> Any:
@@ -86,11 +152,10 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
         """Set the weights to their averages, if the inner optimizer has `use_ema`."""
         self.moving_average.overwrite(var_list)
 
-    def inner_config(self) -> dict[str, Any]:
-        """Return the inner optimizer, serialised with the settings that it was given."""
-        config = keras.saving.serialize_keras_object(self.inner_optimizer)
-        config["config"]["use_ema"] = self.moving_average.used
-        return config
+
+def _is_shared(name: str) -> bool:
+    """Whether an attribute of this name belongs to the inner optimizer, unless the wrapper has one of its own."""
+    return name in _PRIVATE or not name.startswith("_")
 
 
 def variables_of(model: keras.Layer) -> list[keras.Variable]:
