@@ -11,10 +11,11 @@ import keras
 import numpy as np
 
 from tf_reg.recipes import run, training
-from tf_reg.serving.exporting import exported, reason
+from tf_reg.serving.exporting import exported
 from tf_reg.serving.verify.verification import Verification
 from tf_reg.serving.write import versions
 from tf_reg.serving.write.options import Options
+from tf_reg.serving.write.watch import reason
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import UserError
 from tf_reg_cli.files import Source
