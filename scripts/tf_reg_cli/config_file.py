@@ -44,6 +44,7 @@ def read(file: Path) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(Config)]
     unknown = sorted(set(loaded) - set(names))
     if unknown:
-        hint = did_you_mean(unknown[0], names)
-        raise UserError(f"--config {file} has unknown names: {', '.join(unknown)}. {hint}".rstrip())
+        hints = [f"{name}: {hint}" for name in unknown if (hint := did_you_mean(name, names))]
+        said = " ".join(hints).removeprefix(f"{unknown[0]}: ") if len(unknown) == 1 else " ".join(hints)
+        raise UserError(f"--config {file} has unknown names: {', '.join(unknown)}. {said}".rstrip())
     return loaded

@@ -168,6 +168,10 @@ def check_model(model: keras.Model) -> None:
             f"The inputs must be numbers. Received strings for {', '.join(strings)}. Turn them into numbers in the "
             "client, and let the model begin behind that."
         )
+    _check_layers(model)
+
+
+def _check_layers(model: keras.Model) -> None:
     lookups = [layer.name for _, layer in layer_paths(model) if isinstance(layer, _LOOKUPS)]
     if lookups:
         raise ValueError(

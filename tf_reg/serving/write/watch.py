@@ -107,7 +107,9 @@ def reason(error: BaseException) -> str:
 
 def cause(text: str) -> str:
     """Return the line of a message that says the cause, without Keras' frames around it, as a sentence."""
-    text = _COLOURS.sub("", text).rpartition("Exception encountered: ")[2].partition("Arguments received by ")[0]
+    text = _COLOURS.sub("", text).rpartition("Exception encountered: ")[2]
+    for end in ("Arguments received by ", "Full object config: ", " Make sure custom classes and functions"):
+        text = text.partition(end)[0]
     lines = [line.strip() for line in text.splitlines()]
     said = [line for line in lines if line and not line.startswith("Exception encountered when calling ")]
     if len(said) > 1 and said[0].endswith(":"):
