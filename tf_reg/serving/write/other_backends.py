@@ -32,13 +32,17 @@ def write(interface: Interface, path: Path) -> None:
         RefusedError: If the other process can't load the model.
         RuntimeError: If it can't write it.
     """
-    own = {type(layer).__module__ for _, layer in layer_paths(interface.model)} - {"__main__"}
-    modules = sorted(name for name in own if name.partition(".")[0] != "keras")
+    kinds = {type(layer) for _, layer in layer_paths(interface.model)}
+    own = {
+        (kind.__module__, kind.__qualname__)
+        for kind in kinds
+        if kind.__module__.partition(".")[0] != "keras" and kind.__module__ != "__main__"
+    }
     with tempfile.TemporaryDirectory() as folder:
         file, answer = Path(folder) / "model.keras", Path(folder) / "answer.json"
         interface.model.save(file)
         job = {
-            "file": str(file), "path": str(path), "answer": str(answer), "modules": modules,
+            "file": str(file), "path": str(path), "answer": str(answer), "classes": sorted(own),
             "options": dataclasses.asdict(interface.options),
         }  # fmt: skip
         _run(json.dumps(job), answer, interface)
@@ -73,10 +77,9 @@ def _main() -> None:
     job = json.loads(sys.stdin.read())
     said: dict[str, Any] = {"scopes": {}, "failed": None, "error": None, "missing": None}
     try:
-        for module in job["modules"]:
-            importlib.import_module(module)
+        known = {name: getattr(importlib.import_module(module), name, None) for module, name in job["classes"]}
         # Safe mode is for files of other people: this one was a model of the process that asks.
-        model = keras.saving.load_model(job["file"], compile=False, safe_mode=False)
+        model = keras.saving.load_model(job["file"], known, compile=False, safe_mode=False)
     except Exception as error:  # of a user's module too
         said["missing"] = str(error)
     else:
