@@ -6,12 +6,20 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from tf_reg_cli import agreement
 from tf_reg_cli.checks import did_you_mean
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import UserError
+from tf_reg_cli.fields import to_path
+
+ConfigFile = Annotated[
+    Path | None,
+    Parameter(metavar="FILE", help="a config.json of an earlier run to start from", group="Output", converter=to_path),
+]
 
 
 def configured(flags: Mapping[str, Any], file: Path | None) -> Config:

@@ -18,6 +18,7 @@ MISTAKES = [
     (["--dataset", "fashion_mnits"], "Did you mean fashion_mnist?"),
     (["--dataset", "folder:nowhere", "--image-size", "8"], "'nowhere' does not exist"),
     (["--dataset", "folder:empty", "--image-size", "8"], "empty must hold at least two sub-folders"),
+    (["--dataset", "folder:empty"], "it has no sub-folder and no images"),
     (["--dataset", "folder:broken", "--image-size", "8"], "can't be read as an image"),
     (["--dataset", "folder:broken"], "image-size"),
     (["--train-size", "100000"], "and 1293 (what is left for training); got 100000"),

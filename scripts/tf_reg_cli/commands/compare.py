@@ -9,7 +9,7 @@ from cyclopts import Group, Parameter
 
 from tf_reg_cli.checks import Must
 from tf_reg_cli.config import Flags
-from tf_reg_cli.config_file import configured
+from tf_reg_cli.config_file import ConfigFile, configured
 from tf_reg_cli.fields import to_path, whole
 from tf_reg_cli.start import quiet_start
 
@@ -19,12 +19,7 @@ GROUP = Group("Comparison", sort_key=0)
 def command(
     *,
     flags: Annotated[Flags | None, Parameter("*")] = None,
-    config: Annotated[
-        Path | None,
-        Parameter(
-            metavar="FILE", help="a config.json of an earlier run to start from", group="Output", converter=to_path
-        ),
-    ] = None,
+    config: ConfigFile = None,
     study: Annotated[
         Literal["methods", "zeros"],
         Parameter(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from tf_reg_cli.config import Flags
-from tf_reg_cli.config_file import configured
-from tf_reg_cli.fields import to_path
+from tf_reg_cli.config_file import ConfigFile, configured
 from tf_reg_cli.files import require, weights
 from tf_reg_cli.start import quiet_start
 
@@ -17,12 +15,7 @@ from tf_reg_cli.start import quiet_start
 def command(
     *,
     flags: Annotated[Flags | None, Parameter("*")] = None,
-    config: Annotated[
-        Path | None,
-        Parameter(
-            metavar="FILE", help="a config.json of an earlier run to start from", group="Output", converter=to_path
-        ),
-    ] = None,
+    config: ConfigFile = None,
 ) -> int:
     """Train a regularised image classifier, and write what it learned, its curves and a SavedModel.
 
