@@ -145,19 +145,7 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
     history = _keep(model, before, folder)
     if not np.all(np.isfinite(history["loss"])):
         raise _of_no_use("Training diverged: the loss is no finite number.", config, folder)
-    metrics = {
-        "name": folder.name,
-        **training.measure(model, images),
-        **(calibration.measure(model, images.test, config.mc_samples, config.seed) if config.mc_samples else {}),
-        "epochs": len(history["loss"]),
-        "seconds": seconds,
-        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__, "tf_reg": tf_reg.__version__},
-        "machine": {
-            "architecture": platform.machine(),
-            "cores": os.cpu_count(),
-            "gpus": len(tf.config.list_physical_devices("GPU")),
-        },
-    }
+    metrics = _metrics(model, config, images, folder, len(history["loss"]), seconds)
     if not all(math.isfinite(value) for value in metrics.values() if isinstance(value, float)):
         raise _of_no_use("Training diverged: what it measures is no finite number.", config, folder)
     write_whole(folder / "metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n")
@@ -170,6 +158,24 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
     details = {"classes": images.class_names, "config": dataclasses.asdict(config), "metrics": metrics}
     saved_models = Path(config.saved_models_dir) / folder.name
     return Result(metrics, folder, export(model, saved_models, examples=test_images(images), details=details))
+
+
+def _metrics(
+    model: keras.Model, config: Config, images: ImageData, folder: Path, epochs: int, seconds: float
+) -> dict[str, Any]:
+    return {
+        "name": folder.name,
+        **training.measure(model, images),
+        **(calibration.measure(model, images.test, config.mc_samples, config.seed) if config.mc_samples else {}),
+        "epochs": epochs,
+        "seconds": seconds,
+        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__, "tf_reg": tf_reg.__version__},
+        "machine": {
+            "architecture": platform.machine(),
+            "cores": os.cpu_count(),
+            "gpus": len(tf.config.list_physical_devices("GPU")),
+        },
+    }
 
 
 def _of_no_use(problem: str, config: Config, folder: Path) -> FailedError:

@@ -14,6 +14,9 @@ from tf_reg_cli.fields import to_path, whole
 from tf_reg_cli.start import quiet_start
 
 GROUP = Group("Comparison", sort_key=0)
+Results = Annotated[
+    Path, Parameter(help="(default: runs/compare.jsonl)", metavar="FILE", group=GROUP, converter=to_path)
+]
 
 
 def command(
@@ -37,15 +40,7 @@ def command(
             validator=Must(lambda n: n >= 1, "1 or more"),
         ),
     ] = 5,
-    results: Annotated[
-        Path,
-        Parameter(
-            help="(default: runs/compare.jsonl)",
-            metavar="FILE",
-            group=GROUP,
-            converter=to_path,
-        ),
-    ] = Path("runs/compare.jsonl"),
+    results: Results = Path("runs/compare.jsonl"),
 ) -> int:
     """Compare regularisation methods on one data set and network, and print a table in Markdown.
 
