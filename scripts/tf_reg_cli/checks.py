@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -31,10 +33,12 @@ class Must:
     Args:
         holds: Whether a value meets the condition.
         expected: The condition in words, as in "must be ...".
+        words: Values that meet it, for the question whether one of them was meant.
     """
 
     holds: Callable[[Any], bool]
     expected: str
+    words: tuple[str, ...] = ()
 
     def __call__(self, kind: Any, value: Any) -> None:
         """Check the value of a flag, or each of its values.
@@ -44,7 +48,7 @@ class Must:
         """
         for one in value if isinstance(value, (list, tuple)) else [value]:
             if one is not None and not self.holds(one):
-                raise ValueError(self.expected)
+                raise UnmetError(self)
 
     @property
     def in_config(self) -> pydantic.AfterValidator:
@@ -52,10 +56,32 @@ class Must:
 
         def check(value: Any) -> Any:
             if not self.holds(value):
-                raise ValueError(self.expected)
+                raise UnmetError(self)
             return value
 
         return pydantic.AfterValidator(check)
+
+
+class UnmetError(ValueError):
+    """A condition doesn't hold; the message is what it expects."""
+
+    def __init__(self, condition: Must) -> None:
+        super().__init__(condition.expected)
+        self.words = condition.words
+
+
+def place(path: str) -> str:
+    """Return the path of a file or folder, with `~` as the home folder.
+
+    Raises:
+        ValueError: What it must be, if it is none.
+    """
+    if not path.strip() or "\0" in path:
+        raise ValueError("the path of a file or folder; . is the current folder")
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError:
+        raise ValueError("a path, in which ~ is your home folder and ~NAME that of a user who exists") from None
 
 
 def flag(name: str) -> str:
@@ -77,7 +103,25 @@ def validated(adapter: pydantic.TypeAdapter[Any], values: Mapping[str, Any]) -> 
         return adapter.validate_python(values, strict=True)
     except pydantic.ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
-        raise UserError(f"{flag(name)} must be {expected(error)}. Received: {values[name]!r}.") from None
+        hint = did_you_mean(values[name], near(error))
+        raise UserError(
+            f"{flag(name)} must be {expected(error)}. Received: {received(values[name])}. {hint}".rstrip()
+        ) from None
+
+
+def received(value: Any) -> str:
+    """Return a value as it stands on a command line."""
+    if isinstance(value, (list, tuple)) and value:
+        return " ".join(map(str, value))
+    return repr(value)
+
+
+def near(error: pydantic.ValidationError) -> list[str]:
+    """Return the words of which one may have been meant by the first wrong value."""
+    problem: Any = error.errors(include_url=False)[0]
+    if problem["type"] == "literal_error":
+        return re.findall(r"'([^']*)'", problem["ctx"]["expected"])
+    return list(getattr(problem.get("ctx", {}).get("error"), "words", ()))
 
 
 def expected(error: pydantic.ValidationError) -> str:
@@ -90,7 +134,28 @@ def expected(error: pydantic.ValidationError) -> str:
     return _KINDS[problem["type"]]
 
 
-def did_you_mean(word: str, words: Iterable[str], otherwise: str = "") -> str:
-    """Return the sentence "Did you mean ...?" with the words that are near, or `otherwise` where none is."""
-    near = difflib.get_close_matches(word, list(words), n=3)
-    return f"Did you mean {' or '.join(near)}?" if near else otherwise
+def did_you_mean(word: Any, words: Iterable[str], otherwise: str = "") -> str:
+    """Return the sentence "Did you mean ...?" with the words that are near, or `otherwise` where none is.
+
+    Near are the words that differ in case and in dashes alone, those whose parts begin with the letters given
+    (`lr`: `learning-rate`), and those that are spelt alike.
+    """
+    if not isinstance(word, str):
+        return otherwise
+    by_letters: dict[str, list[str]] = {}
+    for one in words:
+        by_letters.setdefault(_letters(one), []).append(one)
+    same = by_letters.get(_letters(word), [])
+    initials = [one for ones in by_letters.values() for one in ones if _initials(one) == _letters(word)]
+    alike = [by_letters[one][0] for one in difflib.get_close_matches(_letters(word), by_letters, n=3)]
+    found = same or initials or alike
+    return f"Did you mean {' or '.join(found)}?" if found else otherwise
+
+
+def _letters(word: str) -> str:
+    return re.sub(r"[-_ ]", "", word).casefold()
+
+
+def _initials(word: str) -> str:
+    parts = [part for part in re.split(r"[-_]", word) if part]
+    return "".join(part[0] for part in parts).casefold() if len(parts) > 1 else ""

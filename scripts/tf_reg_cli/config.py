@@ -17,15 +17,18 @@ from tf_reg_cli.field_types import (
     Between,
     Count,
     Counts,
+    Dataset,
     Name,
     Network,
     NotNegative,
     Penalty,
+    Place,
     Positive,
     Seed,
     Share,
 )
 from tf_reg_cli.fields import flags_of, option
+from tf_reg_cli.files import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +39,10 @@ class Config:
         UserError: A value has the wrong type, is out of range or contradicts another one; the message names the flag.
     """
 
-    dataset: str = option(
+    dataset: Dataset = option(
         "digits", "digits, the name of a TensorFlow Datasets image classification set, or folder:PATH", group="Data"
     )
-    data_dir: str | None = option(None, "where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR)")
+    data_dir: Place | None = option(None, "where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR)")
     image_size: Counts | None = option(None, "resize images to this height and width, in pixels: one number or two")
     color_mode: Literal["grayscale", "rgb"] | None = option(
         None, "the channels of the images of a folder (default: grayscale where all are grey)"
@@ -51,10 +54,10 @@ class Config:
         "the network: linear, mlp, cnn, or the name of one of keras.applications, as MobileNetV2",
         group="Model",
     )
-    weights: str | None = option(
+    weights: Place | None = option(
         None,
-        "a file to start from: model.keras of an earlier run, or a .h5 file that Keras publishes for a network of "
-        "keras.applications without its top",
+        "what to start from: the folder of an earlier run, its model.keras, or a .h5 file that Keras publishes for a "
+        "network of keras.applications without its top",
     )
     hidden: Counts = option((128,), "units of each hidden layer of the mlp")
     normalization: Literal["dataset", "imagenet"] = option("dataset", "constants of the model's input layer")
@@ -114,8 +117,8 @@ class Config:
     steps_per_execution: Count = option(1, "steps a call of the compiled function")
     jit: bool = option(False, "compile the step with XLA")
     name: Name | None = option(None, "name of the run (default: made of dataset, model and methods)", group="Output")
-    runs_dir: str = option("runs", "where the run's folder goes")
-    saved_models_dir: str = option("saved_models", "where the SavedModel goes: <dir>/<name>/<version>")
+    runs_dir: Place = option("runs", "where the run's folder goes")
+    saved_models_dir: Place = option("saved_models", "where the SavedModel goes: <dir>/<name>/<version>")
     quiet: bool = option(False, "one line an epoch instead of a progress bar")
 
     def __post_init__(self) -> None:
@@ -131,8 +134,8 @@ class Config:
         return self.reg in SPARSE if self.proximal is None else self.proximal and self.reg != "none"
 
     def save(self, path: Path) -> None:
-        """Write the configuration as JSON."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        """Write the configuration as JSON, whole or not at all."""
+        write_whole(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     @property
     def methods(self) -> list[str]:

@@ -6,12 +6,20 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from tf_reg_cli import agreement
 from tf_reg_cli.checks import did_you_mean
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import UserError
+from tf_reg_cli.fields import to_path
+
+ConfigFile = Annotated[
+    Path | None,
+    Parameter(metavar="FILE", help="a config.json of an earlier run to start from", group="Output", converter=to_path),
+]
 
 
 def configured(flags: Mapping[str, Any], file: Path | None) -> Config:
@@ -44,6 +52,7 @@ def read(file: Path) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(Config)]
     unknown = sorted(set(loaded) - set(names))
     if unknown:
-        hint = did_you_mean(unknown[0], names)
-        raise UserError(f"--config {file} has unknown names: {', '.join(unknown)}. {hint}".rstrip())
+        hints = [f"{name}: {hint}" for name in unknown if (hint := did_you_mean(name, names))]
+        said = " ".join(hints).removeprefix(f"{unknown[0]}: ") if len(unknown) == 1 else " ".join(hints)
+        raise UserError(f"--config {file} has unknown names: {', '.join(unknown)}. {said}".rstrip())
     return loaded

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from tf_reg_cli.checks import MOST, Must
+from tf_reg_cli.checks import MOST, Must, place
 
 SPARSE = ("l1", "l1l2", "group", "sparse-group")  # penalties whose proximal operator makes zeros
 NETWORKS = ("linear", "mlp", "cnn")
@@ -20,6 +20,20 @@ APPLICATIONS = (  # of keras.applications, which takes seconds to import
     "MobileNetV3Small", "NASNetLarge", "NASNetMobile", "ResNet101", "ResNet101V2", "ResNet152", "ResNet152V2",
     "ResNet50", "ResNet50V2", "VGG16", "VGG19", "Xception",
 )  # fmt: skip
+
+
+def dataset(name: str) -> str:
+    """Return the name of a data set, with the path of `folder:PATH` as `place` returns it.
+
+    Raises:
+        ValueError: What it must be, if it is none.
+    """
+    if not name.strip():
+        raise ValueError("digits, folder:PATH or a name of TensorFlow Datasets")
+    if not name.startswith("folder:"):
+        return name
+    return "folder:" + place(name.removeprefix("folder:"))
+
 
 COUNT = Must(lambda n: 1 <= n <= MOST, f"from 1 to {MOST}")
 NAME = Must(
@@ -39,9 +53,15 @@ Positive = Annotated[float, Must(lambda x: 0 < x < float("inf"), "above 0").in_c
 NotNegative = Annotated[float, NOT_NEGATIVE.in_config]
 Share = Annotated[float, Must(lambda x: 0 <= x < 1, "at least 0 and below 1").in_config]
 Between = Annotated[float, Must(lambda x: 0 < x < 1, "between 0 and 1").in_config]
+Place = Annotated[str, pydantic.AfterValidator(place)]
+Dataset = Annotated[str, pydantic.AfterValidator(dataset)]
 Name = Annotated[str, NAME.in_config]
 Network = Annotated[
     str,
-    Must(lambda name: name in (*NETWORKS, *APPLICATIONS), "linear, mlp, cnn or a name in keras.applications").in_config,
+    Must(
+        lambda name: name in (*NETWORKS, *APPLICATIONS),
+        "linear, mlp, cnn or a name in keras.applications",
+        (*NETWORKS, *APPLICATIONS),
+    ).in_config,
 ]
 Penalty = Literal["none", "l2", "l1", "l1l2", "group", "sparse-group"]

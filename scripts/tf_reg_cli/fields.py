@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typing_extensions
 from cyclopts import Group, Parameter, Token
 
-from tf_reg_cli.checks import flag
+from tf_reg_cli.checks import flag, place
 
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
@@ -66,6 +67,23 @@ def whole(kind: Any, tokens: Sequence[Token]) -> Any:
     """
     numbers = tuple(int(token.value) for token in tokens)
     return numbers if "tuple" in str(kind) else numbers[0]
+
+
+class NoPathError(ValueError):
+    """A word that is no path; the message is what it must be."""
+
+
+def to_path(kind: Any, tokens: Sequence[Token]) -> Any:
+    """Return the paths of files or folders that a flag was given, with `~` as the home folder.
+
+    Raises:
+        NoPathError: A word is empty or no path.
+    """
+    try:
+        paths = tuple(Path(place(token.value)) for token in tokens)
+    except ValueError as error:
+        raise NoPathError(str(error)) from None
+    return paths if "tuple" in str(kind) else paths[0]
 
 
 def metavar(hint: Any) -> str:

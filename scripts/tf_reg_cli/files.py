@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from tf_reg_cli.errors import UserError
@@ -33,7 +36,51 @@ def find(path: Path) -> Source:
         return Source(path / "model.keras", path.resolve().name, path if (path / "config.json").is_file() else None)
     if path.is_file() and path.suffix == ".keras":
         return Source(path, path.stem, None)
-    raise UserError(f"{path} is neither the folder of a run, with model.keras in it, nor a .keras file.")
+    raise UserError(
+        f"{path} is neither the folder of a run, with model.keras in it, nor a .keras file.{_other_kind(path)}"
+    )
+
+
+def _other_kind(path: Path) -> str:
+    """What to do with a model that is saved in another way, as one more sentence."""
+    if path.name.endswith(".weights.h5"):
+        return " It has weights alone: build the model, call `load_weights` on it, and save it as .keras."
+    if path.suffix in (".h5", ".hdf5") and path.is_file():
+        return f' Keras converts it: keras.models.load_model("{path}").save("{path.stem}.keras").'
+    if (path / "saved_model.pb").is_file():
+        return " It is a SavedModel already, which a server loads as it is; `tf-reg verify` checks it."
+    return ""
+
+
+def weights(path: str) -> str:
+    """Return the file that `--weights` names: of a run's folder its model."""
+    folder = Path(path)
+    return str(folder / "model.keras") if (folder / "model.keras").is_file() else path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that its name never stands for a part of it."""
+    with whole(path) as unfinished:
+        unfinished.write_text(text)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give the path of a hidden file beside `path` to write to, which gets that name when the block has ended well.
+
+    A process that is killed leaves the hidden file. Any other end without success removes it.
+    """
+    unfinished = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        yield unfinished
+        descriptor = os.open(unfinished, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def require(path: Path | str | None, flag: str = "") -> None:

@@ -13,13 +13,13 @@ from cyclopts import App, CycloptsError, Parameter
 
 from tf_reg_cli.commands import compare, export, predict, serving_config, train, verify
 from tf_reg_cli.config import Config
-from tf_reg_cli.errors import UserError
+from tf_reg_cli.errors import FailedError, UserError
 from tf_reg_cli.fields import with_lone_values
 from tf_reg_cli.help import TwoColumns
 from tf_reg_cli.sentences import sentence
 from tf_reg_cli.start import occupy_standard_descriptors
 
-BAD_USAGE, INTERRUPTED, NOBODY_READS = 2, 130, 141
+FAILED, BAD_USAGE, INTERRUPTED, NOBODY_READS = 1, 2, 130, 141
 
 
 def app() -> App:
@@ -57,8 +57,8 @@ def parse(arguments: Sequence[str]) -> tuple[Any, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    It is 0 for success, 1 for a version that `verify` refuses, 2 for a mistake of the user's, 130 after Ctrl-C, and
-    141 where nobody reads the output any more, as after `| head -1`.
+    It is 0 for success, 1 for a version that `verify` refuses and a training that nothing useful came out of, 2 for a
+    mistake of the user's, 130 after Ctrl-C, and 141 where nobody reads the output any more, as after `| head -1`.
 
     Args:
         arguments: The command line; by default the process' own.
@@ -87,4 +87,4 @@ def _run(arguments: list[str]) -> int:
         return INTERRUPTED
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        return BAD_USAGE
+        return FAILED if isinstance(error, FailedError) else BAD_USAGE

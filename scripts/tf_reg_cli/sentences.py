@@ -17,8 +17,8 @@ from cyclopts import (
     ValidationError,
 )
 
-from tf_reg_cli.checks import did_you_mean, expected
-from tf_reg_cli.fields import plain
+from tf_reg_cli.checks import did_you_mean, expected, near
+from tf_reg_cli.fields import NoPathError, plain
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -39,9 +39,11 @@ def sentence(error: CycloptsError) -> str:
             return _missing(error)
         case CoercionError():
             value = error.token.value if error.token else None
-            return f"{_name(error)} must be {_expected(error.argument)}. Received: {value!r}."
+            hint = did_you_mean(value, _words(error.argument))
+            return f"{_name(error)} must be {_expected(error.argument, error)}. Received: {value!r}. {hint}".rstrip()
         case ValidationError() if error.argument is not None:
-            return f"{_name(error)} must be {_condition(error)}. Received: {_given(error.argument)}."
+            hint = did_you_mean(error.argument.tokens[0].value, _near(error)) if error.argument.tokens else ""
+            return f"{_name(error)} must be {_condition(error)}. Received: {_given(error.argument)}. {hint}".rstrip()
     return str(error)
 
 
@@ -73,6 +75,15 @@ def _condition(error: ValidationError) -> str:
     return error.exception_message
 
 
+def _near(error: ValidationError) -> list[str]:
+    return near(error.__cause__) if isinstance(error.__cause__, pydantic.ValidationError) else []
+
+
+def _words(argument: Any) -> tuple[str, ...]:
+    kind = plain(argument.hint)
+    return typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+
+
 def _name(error: CycloptsError) -> str:
     argument: Any = error.argument
     if argument.field_info.is_keyword:
@@ -80,8 +91,10 @@ def _name(error: CycloptsError) -> str:
     return argument.name.upper()
 
 
-def _expected(argument: Any) -> str:
+def _expected(argument: Any, error: CycloptsError | None = None) -> str:
+    if isinstance(getattr(error, "__cause__", None), NoPathError):
+        return str(error.__cause__)  # type: ignore[union-attr]
+    if _words(argument):
+        return f"one of {', '.join(_words(argument))}"
     kind = plain(argument.hint)
-    if typing.get_origin(kind) is typing.Literal:
-        return f"one of {', '.join(typing.get_args(kind))}"
     return _KINDS.get(kind, "text")

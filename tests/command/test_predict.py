@@ -181,7 +181,7 @@ MISTAKES = [
     (["x.npy", "--version", "9"], "doesn't have version 9 of flowers"),
     (["x.npy", "--label", "stable"], "doesn't have the version stable of flowers"),
     (["x.npy", "--classes", "none.json"], "none.json names no classes"),
-    (["x.npy", "--classes", "nowhere.txt"], "nowhere.txt can't be read"),
+    (["x.npy", "--classes", "nowhere.txt"], "--classes nowhere.txt is no file"),
     (["x.npy", "--host", "nowhere.invalid", "--retries", "0"], "No answer from TensorFlow Serving"),
 ]
 

@@ -21,7 +21,7 @@ from tf_reg_cli.errors import UserError
         ({"validation_split": float("nan")}, r"validation_split .* got nan"),
         ({"validation_split": 0.0001}, r"1437 training examples of digits .* two parts of 1437 and 0"),
         ({"train_size": 0}, r"train_size must be a whole number of at least 1"),
-        ({"train_size": 9}, r"train_size must lie between 10 \(the classes of digits\) and 1293 .*; got 9"),
+        ({"train_size": 9}, r"--train-size must lie between 10 \(the classes of digits\) and 1293 .*; got 9"),
         ({"train_size": 1294}, r"and 1293 \(what is left for training\); got 1294"),
         ({"seed": -1}, r"seed must be a whole number from 0 to 2\*\*32 - 1; got -1"),
         ({"seed": 2**32}, r"seed must .* got 4294967296"),
@@ -41,7 +41,7 @@ from tf_reg_cli.errors import UserError
         ({"dataset": "coco"}, r"coco is not an image-classification set"),
         (
             {"dataset": "oxford_flowers102"},
-            r"oxford_flowers102 vary in size, .* pass image_size \(--image-size\)",
+            r"oxford_flowers102 vary in size, .* pass --image-size",
         ),
     ],
 )

@@ -165,7 +165,7 @@ def test_nobody_reads_what_training_prints(train, monkeypatch):
     os.close(reading)
     with os.fdopen(writing, "w") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
-        code, _, err = train("--model", "linear", "--train-size", 50, "--epochs", 2)
+        code, _, err = train("--model", "linear", "--train-size", 50, "--batch-size", 50, "--epochs", 2)
     assert (code, err) == (141, "")
     assert not Path("runs/digits-linear/metrics.json").exists()
 

@@ -18,11 +18,12 @@ MISTAKES = [
     (["--dataset", "fashion_mnits"], "Did you mean fashion_mnist?"),
     (["--dataset", "folder:nowhere", "--image-size", "8"], "'nowhere' does not exist"),
     (["--dataset", "folder:empty", "--image-size", "8"], "empty must hold at least two sub-folders"),
+    (["--dataset", "folder:empty"], "it has no sub-folder and no images"),
     (["--dataset", "folder:broken", "--image-size", "8"], "can't be read as an image"),
     (["--dataset", "folder:broken"], "image-size"),
     (["--train-size", "100000"], "and 1293 (what is left for training); got 100000"),
     (["--train-size", "2"], "between 10 (the classes of digits)"),
-    (["--validation-split", "0.0001"], "another validation_split"),
+    (["--validation-split", "0.0001"], "another --validation-split"),
 ]
 
 
@@ -62,7 +63,7 @@ def test_no_network_is_one_sentence_soon(train, monkeypatch, tmp_path):
 def test_a_run_that_diverges_says_so_and_keeps_its_files(train, flags):
     diverging = ("--optimizer", "sgd", "--learning-rate", 1e30, "--epochs", 3, "--name", "a")
     code, _, err = train(*diverging, *flags)
-    assert code == 2
+    assert code == 1
     assert err.count("\n") == 1
     assert "Lower --learning-rate" in err
     assert Path("runs/a/history.csv").exists()

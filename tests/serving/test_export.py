@@ -73,7 +73,7 @@ def test_examples_of_its_own(tmp_path):
     model = keras.Sequential(
         [keras.Input((5,)), layers.Embedding(10, 4), layers.Flatten(), layers.Dense(2, activation="softmax")]
     )
-    with pytest.raises(ValueError, match="pass `examples` that it can"):
+    with pytest.raises(ValueError, match="Pass `examples` that it can take"):
         tf_reg.export(model, tmp_path / "m")
     x = np.random.default_rng(0).integers(0, 10, (6, 5)).astype("float32")
     assert serve(tf_reg.export(model, tmp_path / "m", examples=x), x)["probabilities"].shape == (6, 2)
@@ -179,8 +179,8 @@ class Failing(layers.Layer):
         return shape
 
 
-@pytest.mark.parametrize(("message", "words"), [("", "RuntimeError"), ("\nIt is full.\nMore", r"It is full\.")])
+@pytest.mark.parametrize(("message", "words"), [("", r"RuntimeError\."), ("\nIt is full.\nMore", r"It is full\.")])
 def test_why_a_model_can_not_take_the_examples(tmp_path, message, words):
     model = keras.Sequential([keras.Input((2,)), Failing(message)])
-    with pytest.raises(ValueError, match=rf"pass `examples` that it can: {words}$"):
+    with pytest.raises(ValueError, match=rf", in the layer 'failing' \(Failing\): {words} Pass `ex"):
         tf_reg.export(model, tmp_path / "m")

@@ -69,7 +69,7 @@ def test_names_are_those_of_folders(export, name):
 
 def test_models_that_can_not_be_loaded(export, tmp_path, monkeypatch):
     classifier().save(tmp_path / "a.keras")
-    for error, words in ((ValueError(), "ValueError"), (TypeError("\n\x1b[1mno such\x1b[0m\nmore"), "no such")):
+    for error, words in ((ValueError(), "ValueError."), (TypeError("\n\x1b[1mno such\x1b[0m\nmore"), "no such.")):
         monkeypatch.setattr(keras.saving, "load_model", lambda *args, error=error, **options: _raise(error))
         assert export("a.keras") == (2, "", f"tf-reg export: a.keras can't be loaded as a Keras model: {words}\n")
 

@@ -16,6 +16,7 @@ import numpy as np
 from tf_reg.recipes import training
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import UserError
+from tf_reg_cli.files import write_whole
 
 Overrides = dict[str, Any]
 
@@ -121,7 +122,7 @@ class Trials:
             if rest:
                 if not rest.startswith('{"config": '):
                     raise ValueError("its last line is no result")
-                file.write_text("".join(line + "\n" for line in whole))
+                write_whole(file, "".join(line + "\n" for line in whole))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} is no file of results: {error}. Choose another --results.") from error
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import zipfile
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from tf_reg.recipes import run, training
-from tf_reg.serving.exporting import exported, reason
+from tf_reg.recipes import custom, run, training
+from tf_reg.serving.exporting import exported
 from tf_reg.serving.verify.verification import Verification
 from tf_reg.serving.write import versions
 from tf_reg.serving.write.options import Options
+from tf_reg.serving.write.watch import reason
+from tf_reg_cli.checks import flag
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import UserError
 from tf_reg_cli.files import Source
@@ -26,7 +29,15 @@ def published(folder: Path) -> set[int]:
 
 
 def export_saved(
-    source: Source, folder: Path, version: int | None, examples_file: Path | None, *, gpu: bool, **options: Any
+    source: Source,
+    folder: Path,
+    version: int | None,
+    examples_file: Path | None,
+    *,
+    gpu: bool,
+    classes: Sequence[str] = (),
+    unsafe_lambda: bool = False,
+    **options: Any,
 ) -> Verification:
     """Export a saved model and return what its verification has found, with the version's path.
 
@@ -37,12 +48,14 @@ def export_saved(
         examples_file: A `.npy` file with inputs to verify with; by default a run's test images, and for a file on its
             own random numbers.
         gpu: Whether every operation must have a GPU kernel.
+        classes: Classes and functions of the user's own in the model, each `module:Class`.
+        unsafe_lambda: Whether code that lies in the file itself may run, as that of a `Lambda` layer does.
         **options: The signatures, as `Options` has them.
 
     Raises:
         UserError: If something can't be read, or the model can't be exported so.
     """
-    model = _load(source.file)
+    model = _load(source.file, classes, unsafe_lambda)
     examples, details = None, {}
     if source.run is not None:
         details = {"config": _json(source.run / "config.json")}
@@ -56,14 +69,39 @@ def export_saved(
     try:
         return exported(model, folder, version, Options(**options), examples, details, gpu=gpu)
     except (ValueError, RuntimeError, OSError) as error:
-        raise UserError(str(error)) from error
+        raise UserError(_in_flags(str(error))) from error
 
 
-def _load(file: Path) -> keras.Model:
+def _in_flags(text: str) -> str:
+    """Name the flags in a sentence that names arguments of `tf_reg.export`."""
+    for field in ("version", "output_name", "signatures", "class_id", "top_k", "logits", "examples"):
+        text = text.replace(f"`{field}`", flag(field))
+    return text.replace("gpu=False", "--cpu")
+
+
+def _load(file: Path, classes: Sequence[str], unsafe_lambda: bool) -> keras.Model:
+    known = custom.load(classes)
     try:
-        return keras.saving.load_model(file, compile=False)
-    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file} can't be loaded as a Keras model: {reason(error)}") from error
+        return keras.saving.load_model(file, known, compile=False, safe_mode=not unsafe_lambda)
+    except Exception as error:  # a class of a user's own can raise anything
+        raise UserError(f"{file} can't be loaded as a Keras model: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    why = reason(error)
+    unknown = re.search(r"Could not locate (?:class|function) '([^']+)'", why)
+    if unknown:
+        name = unknown[1].rpartition(">")[2]
+        return (
+            f"{name} is neither of Keras nor of tf_reg. Say where it is by --custom MODULE:{name}; MODULE.py may lie "
+            "in the current folder."
+        )
+    if "safe_mode" in why or "unsafe" in why:
+        return (
+            "it has a layer, such as Lambda, whose code lies in the file and would run here. Pass --unsafe-lambda if "
+            "you trust whoever made the file."
+        )
+    return why
 
 
 def _json(file: Path) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
 import os
 import platform
 import sys
@@ -22,13 +23,14 @@ from keras import ops
 
 import tf_reg
 from tf_reg import _walk
-from tf_reg.recipes import plots, training
+from tf_reg.recipes import plots, training, usefulness
 from tf_reg.recipes.data.image_data import ImageData
 from tf_reg.serving.exporting import export
 from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.uncertainty import calibration
 from tf_reg_cli.config import Config
-from tf_reg_cli.errors import UserError
+from tf_reg_cli.errors import FailedError, UserError
+from tf_reg_cli.files import whole, write_whole
 
 EXPORT_EXAMPLES = 32
 
@@ -70,11 +72,12 @@ def run(config: Config) -> Result:
     """Train as `config` says and write `runs/<name>/` and a SavedModel.
 
     Raises:
-        UserError: If the data can't be had, the folder is taken or can't be written, or training diverges.
+        UserError: If the data can't be had, or the folder is taken or can't be written.
+        FailedError: If nothing useful came out; what there is lies in the run's folder.
         KeyboardInterrupt: On Ctrl-C, after what there is has been written; the message names the folder.
     """
     model, images = training.prepare(config)
-    for note in images.notes:
+    for note in (*images.notes, *_bigger_batches(config, images)):
         print(f"Note: {note}", file=sys.stderr)
     folder = _make_folder(config)
     try:
@@ -88,6 +91,14 @@ def run(config: Config) -> Result:
         raise UserError(f"The run can't be written: {error}. What there is lies in {folder}.") from error
     except VerificationError as error:
         raise UserError(f"The model can't be exported: {error} It lies in {folder}.") from error
+
+
+def _bigger_batches(config: Config, images: ImageData) -> Iterator[str]:
+    if config.batch_size > images.train_size:
+        yield (
+            f"--batch-size {config.batch_size} is more than the {images.train_size} training images: an epoch is one "
+            "step with all of them."
+        )
 
 
 def _make_folder(config: Config) -> Path:
@@ -133,15 +144,30 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
     seconds = time.perf_counter() - start
     history = _keep(model, before, folder)
     if not np.all(np.isfinite(history["loss"])):
-        raise UserError(
-            "Training diverged: the loss is no finite number. Lower --learning-rate or the penalty. "
-            f"See {folder}/history.csv."
-        )
-    metrics = {
+        raise _of_no_use("Training diverged: the loss is no finite number.", config, folder)
+    metrics = _metrics(model, config, images, folder, len(history["loss"]), seconds)
+    if not all(math.isfinite(value) for value in metrics.values() if isinstance(value, float)):
+        raise _of_no_use("Training diverged: what it measures is no finite number.", config, folder)
+    write_whole(folder / "metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    shares = usefulness.class_shares(images)
+    problem = usefulness.useless(metrics, shares, config.label_smoothing)
+    if problem is not None:
+        raise _of_no_use(problem, config, folder)
+    for note in usefulness.notes(metrics, history, shares, config):
+        print(f"Note: {note}", file=sys.stderr)
+    details = {"classes": images.class_names, "config": dataclasses.asdict(config), "metrics": metrics}
+    saved_models = Path(config.saved_models_dir) / folder.name
+    return Result(metrics, folder, export(model, saved_models, examples=test_images(images), details=details))
+
+
+def _metrics(
+    model: keras.Model, config: Config, images: ImageData, folder: Path, epochs: int, seconds: float
+) -> dict[str, Any]:
+    return {
         "name": folder.name,
         **training.measure(model, images),
         **(calibration.measure(model, images.test, config.mc_samples, config.seed) if config.mc_samples else {}),
-        "epochs": len(history["loss"]),
+        "epochs": epochs,
         "seconds": seconds,
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__, "tf_reg": tf_reg.__version__},
         "machine": {
@@ -150,10 +176,12 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
             "gpus": len(tf.config.list_physical_devices("GPU")),
         },
     }
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    details = {"classes": images.class_names, "config": dataclasses.asdict(config), "metrics": metrics}
-    saved_models = Path(config.saved_models_dir) / folder.name
-    return Result(metrics, folder, export(model, saved_models, examples=test_images(images), details=details))
+
+
+def _of_no_use(problem: str, config: Config, folder: Path) -> FailedError:
+    return FailedError(
+        f"{problem} {usefulness.advice(config)} No SavedModel was made; what was trained lies in {folder}."
+    )
 
 
 def test_images(images: ImageData) -> np.ndarray:
@@ -163,12 +191,15 @@ def test_images(images: ImageData) -> np.ndarray:
 
 def _keep(model: keras.Model, before: dict[str, np.ndarray], folder: Path) -> dict[str, list[float]]:
     """Save the model and draw the curves, of an interrupted run too; returns the history."""
-    model.save(folder / "model.keras")
+    with whole(folder / "model.keras") as unfinished:
+        model.save(unfinished)
     history = model.history.history if hasattr(model, "history") else {}
     if history:  # not interrupted in the first epoch
-        plots.curves(history, folder / "curves.png", folder.name)
+        with whole(folder / "curves.png") as unfinished:
+            plots.curves(history, unfinished, folder.name)
     if history and before:
-        plots.regularization(history, before, _weights(model), folder / "regularization.png", folder.name)
+        with whole(folder / "regularization.png") as unfinished:
+            plots.regularization(history, before, _weights(model), unfinished, folder.name)
     return history
 
 

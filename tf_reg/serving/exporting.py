@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,15 @@ import keras
 import numpy as np
 
 from tf_reg.measure.zeros import sparsity
-from tf_reg.serving import saved_graph, server_config
-from tf_reg.serving.saved_graph import Tensor
-from tf_reg.serving.verify import replay, verification
+from tf_reg.serving import example_inputs, refusals, saved_graph, server_config
+from tf_reg.serving.verify import verification
 from tf_reg.serving.verify.verification import Reference, Verification
 from tf_reg.serving.write import manifest, other_backends, versions, warmup
 from tf_reg.serving.write.options import Options, check_model, check_names, own_output
 from tf_reg.serving.write.signatures import Interface
+from tf_reg.serving.write.unchanged import unchanged
 
 WARMUP_EXAMPLES = 8  # at most, in the bigger of the two requests of a signature
-_COLOURS = re.compile(r"\x1b\[[\d;]*m")  # a terminal's, in Keras' messages
 
 
 def export(
@@ -47,7 +45,11 @@ def export(
     examples, and a manifest with the checksums of all files; beside the versions, the server's configuration files
     (those that exist stay as they are). The version is written under another name, goes through
     `tf_reg.verify_saved_model`, and only then is renamed: the folder never shows a version that is half written, and
-    existing versions are never touched. A model on JAX or torch is written by a process that runs TensorFlow.
+    existing versions are never touched. A model on JAX or torch is written by a process that runs TensorFlow. The model
+    stays as it was, whatever comes of it: weights, states, counters, metrics, seeds, and the attributes of its layers.
+
+    `TimeDistributed` takes sequences of any length. A layer of your own may hold a `tf.lookup.StaticHashTable`, as an
+    attribute. What can't be served is refused in a sentence that names the layer and a way out.
 
     Args:
         model: A built functional or sequential model, input shapes `(batch, ...)`. Several inputs or outputs keep
@@ -73,7 +75,8 @@ def export(
         The path of the new version.
 
     Raises:
-        ValueError: If the model isn't functional, takes strings, or has text or lookup layers; if the version is taken
+        ValueError: If the model isn't functional, takes strings, has text or lookup layers of Keras or layers with
+            `stateful=True`; if a layer raises an error or can't be written as a graph; if the version is taken
             or no positive integer, a name is no identifier or that of another output, an option, the examples or the
             details don't fit, the folder is the address of a bucket, or `output_name` is `"probabilities"` and the
             outputs aren't.
@@ -103,9 +106,16 @@ def exported(
     if version is not None:
         versions.check_version(version)
     check_names(options)
-    interface = Interface(model, options)
-    inputs = _random_examples(interface) if examples is None else _named_examples(interface, examples)
-    reference = Reference(inputs, _expected(interface, inputs), interface.tolerance, interface.weight_bytes)
+    check_model(model)
+    with unchanged(model):
+        return _exported(Interface(model, options), base, version, examples, details, gpu)
+
+
+def _exported(
+    interface: Interface, base: Path, version: int | None, examples: Any, details: Mapping[str, Any] | None, gpu: bool
+) -> Verification:
+    reference = _reference(interface, examples)
+    inputs = dict(reference.inputs)
     versions.make_base(base)
     if version is not None and (base / str(version)).exists():
         raise versions.taken(base, version)
@@ -114,7 +124,7 @@ def exported(
         _write(interface, staged)
         warmup.write(staged / warmup.FILE, name, _warmup_records(interface, inputs))
         manifest.write(staged, _manifest(interface, name, staged, {} if details is None else details))
-        found = _verify(staged, reference, gpu)
+        found = _verify(interface, staged, reference, gpu)
         server_config.write(base)
         return dataclasses.replace(found, path=versions.publish(staged, base, version))
 
@@ -160,97 +170,57 @@ def verify_saved_model(
             raise ValueError("`examples` are compared with a model's outputs. Received no `model`.")
         return verification.verify(Path(path), gpu=gpu)
     interface = _interface_of(Path(path), model)
-    inputs = _random_examples(interface) if examples is None else _named_examples(interface, examples)
-    reference = Reference(inputs, _expected(interface, inputs), interface.tolerance, interface.weight_bytes)
+    with unchanged(model):
+        reference = _reference(interface, examples)
     return verification.verify(Path(path), reference, gpu=gpu)
 
 
-def reason(error: Exception) -> str:
-    """Return the first line of an error that says something, without Keras' frame around it, or else its type."""
-    text = _COLOURS.sub("", str(error)).partition("Arguments received by ")[0]
-    lines = [line.strip() for line in text.splitlines()]
-    said = [line for line in lines if line and not line.startswith("Exception encountered when calling ")]
-    return said[0] if said else type(error).__name__
-
-
 def _write(interface: Interface, path: Path) -> None:
-    if keras.backend.backend() != "tensorflow":
-        other_backends.write(interface.model, interface.options, path)
-        return
-    import tensorflow as tf
+    with refusals.named(
+        interface,
+        f"The model {interface.model.name!r} can't be written as a graph of TensorFlow",
+        "In a graph tensors have no values yet and the batch has no size, so let every `call` use keras.ops alone, or "
+        "export a model without that layer.",
+    ):
+        if keras.backend.backend() != "tensorflow":
+            other_backends.write(interface, path)
+            return
+        import tensorflow as tf
 
-    try:
-        interface.write(path)
-    except tf.errors.OpError as error:  # what a disk says, in TensorFlow's words
-        raise OSError(f"TensorFlow can't write the model: {error.message}") from error
+        try:
+            interface.write(path)
+        except tf.errors.OpError as error:  # what a disk says, in TensorFlow's words
+            if interface.watch.failed:
+                raise
+            raise OSError(f"TensorFlow can't write the model: {error.message}") from error
 
 
-def _verify(staged: Path, reference: Reference, gpu: bool) -> Verification:
+def _verify(interface: Interface, staged: Path, reference: Reference, gpu: bool) -> Verification:
     try:
         return verification.verify(staged, reference, gpu=gpu)
     except verification.VerificationError as error:
-        raise verification.VerificationError(f"Nothing was published: {error}") from error
+        text = str(error).replace(str(staged), f"The model {interface.model.name!r}")
+        text = refusals.explained(interface, dict(reference.inputs), text)
+        raise verification.VerificationError(f"Nothing was published: {text}") from error
 
 
-def _random_examples(interface: Interface) -> dict[str, np.ndarray]:
-    return replay.random_inputs(saved_graph.Signature(interface.tensors, {}))
-
-
-def _named_examples(interface: Interface, examples: Any) -> dict[str, np.ndarray]:
-    """Return examples as arrays by input name, in the dtypes of the signature."""
-    names = list(interface.tensors)
-    if not isinstance(examples, Mapping):
-        arrays = [examples] if len(names) == 1 else examples
-        if not isinstance(arrays, list | tuple):
-            raise ValueError(
-                f"`examples` must be a list or a dictionary of arrays for the inputs {', '.join(names)}. Received: "
-                f"{type(examples).__name__}."
-            )
-        if len(arrays) != len(names):
-            raise ValueError(f"`examples` must be for the inputs {', '.join(names)}. Received {len(arrays)} of them.")
-        examples = dict(zip(names, arrays, strict=True))
-    if set(examples) != set(names):
-        received = ", ".join(map(str, examples))
-        raise ValueError(f"`examples` must be for the inputs {', '.join(names)}. Received: {received}.")
-    named = {name: _array(name, tensor, examples[name]) for name, tensor in interface.tensors.items()}
-    sizes = {array.shape[:1] for array in named.values()}
-    if len(sizes) != 1 or min(sizes) < (1,):
-        raise ValueError(f"`examples` must be as many for each input, at least 1. Received: {sorted(sizes)}.")
-    return named
-
-
-def _array(name: str, tensor: Tensor, value: Any) -> np.ndarray:
-    """Return the examples for one input in the dtype of the signature."""
-    try:
-        array = keras.ops.convert_to_numpy(value)
-    except (TypeError, ValueError):  # a list of lists of several lengths
-        array = np.asarray(None)
-    numbers = array.dtype.kind not in "OSU"
-    fits = len(array.shape) == len(tensor.shape) and all(
-        want in (None, have) for want, have in zip(tensor.shape, array.shape, strict=True)
-    )
-    if not numbers or not fits:
-        received = f"the shape {array.shape}" if numbers else f"{type(value).__name__}, which is no array of numbers"
-        raise ValueError(
-            f"`examples` for the input {name} must be an array of the shape {tensor.shape}, None for their number. "
-            f"Received: {received}."
-        )
-    return array.astype(tensor.dtype)
+def _reference(interface: Interface, examples: Any) -> Reference:
+    """Return the examples, a user's own or made-up ones, and what the model makes of them."""
+    inputs = example_inputs.made_up(interface) if examples is None else example_inputs.named(interface, examples)
+    return Reference(inputs, _expected(interface, inputs), interface.tolerance, interface.weight_bytes)
 
 
 def _expected(interface: Interface, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the model's outputs for the examples, which it has to be able to take."""
-    try:
+    with refusals.named(interface, "The model can't take the examples", "Pass `examples` that it can take."):
         expected = interface.expected(inputs)
-    except Exception as error:  # each backend has its own
-        raise ValueError(
-            f"The model can't take the examples, so pass `examples` that it can: {reason(error)}"
-        ) from error
-    values = expected.get("probabilities")
-    if values is not None and not (values.min() >= 0 and values.max() <= 1 + 1e-6):
+    values = expected.get("probabilities", np.zeros(0))
+    values = values[np.isfinite(values)]  # what isn't finite is for the verification
+    if values.size and not (values.min() >= 0 and values.max() <= 1 + 1e-6):
         raise ValueError(
             f"The model's outputs aren't probabilities: they reach from {values.min():.3g} to {values.max():.3g}. "
-            "End the model in softmax or sigmoid, or name them with `output_name`."
+            f"End the model in softmax or sigmoid behind the layer {interface.model.layers[-1].name!r}, or name them "
+            "with `output_name`."
         )
     return expected
 
@@ -261,7 +231,12 @@ def _warmup_records(interface: Interface, inputs: dict[str, np.ndarray]) -> list
     for name in interface.options.names:
         for size in (1, min(WARMUP_EXAMPLES, len(next(iter(inputs.values()))))):
             request = interface.request(name, {key: array[:size] for key, array in inputs.items()})
-            records.append(warmup.Record(name, request, interface.answer(name, request)))
+            with refusals.named(
+                interface,
+                f"The model can't take a batch of {size}",
+                "A server sends any number of examples, so let every `call` take any.",
+            ):
+                records.append(warmup.Record(name, request, interface.answer(name, request)))
     return records
 
 

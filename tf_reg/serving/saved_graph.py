@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Stateful, and neither a write nor a draw; whatever else is stateful is refused.
+# Stateful, and neither a write nor a draw; whatever else is stateful is refused. A `HashTableV2` never changes.
 HARMLESS = {
-    "Assert", "Case", "If", "Placeholder", "ReadVariableOp", "ResourceGather", "ResourceGatherNd",
+    "Assert", "Case", "HashTableV2", "If", "LookupTableFindV2", "LookupTableSizeV2", "Placeholder",
+    "ReadVariableOp", "ResourceGather", "ResourceGatherNd",
     "StatefulPartitionedCall", "VarHandleOp", "VarIsInitializedOp", "VariableShape", "While",
 }  # fmt: skip
 RANDOM = re.compile(
@@ -82,25 +83,33 @@ def reached(meta_graph: Any, signature: Signature) -> list[Any]:
 
 
 def problems(nodes: Iterable[Any]) -> list[str]:
-    """Say which of the nodes draw random numbers, write variables, or run under XLA alone; each kind once."""
+    """Say which nodes draw random numbers, write variables, or run under XLA alone, each kind once, and where."""
     from tensorflow.python.framework import op_def_registry
 
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}
     for node in nodes:
         definition = op_def_registry.get(node.op)
         if XLA.search(node.op) or node.attr["_XlaMustCompile"].b:
-            found[f"{node.op} needs XLA, which the server has switched off"] = None
+            found.setdefault(f"{node.op} needs XLA, which the server has switched off", node.name)
         elif RANDOM.search(node.op):
-            found[f"{node.op} draws random numbers"] = None
+            found.setdefault(f"{node.op} draws random numbers", node.name)
         elif definition is not None and _is_stateful(definition) and node.op not in HARMLESS:
             verb = "writes a variable" if WRITES.search(node.op) else "has state"
-            found[f"{node.op} {verb}"] = None
-    return list(found)
+            found.setdefault(f"{node.op} {verb}", node.name)
+    return [f"{problem} at {name}" for problem, name in found.items()]
 
 
-def without_gpu_kernel(nodes: Iterable[Any]) -> list[str]:
-    """Return the operations that have no kernel for a GPU with these types, as the installed TensorFlow knows them."""
-    return sorted({node.op for node in nodes if not any(_fits(kernel, node) for kernel in _gpu_kernels(node.op))})
+def without_gpu_kernel(nodes: Iterable[Any]) -> dict[str, str]:
+    """Return the operations that have no kernel for a GPU with these types, as the installed TensorFlow knows them.
+
+    Returns:
+        For each operation the name of the first node of this kind.
+    """
+    found: dict[str, str] = {}
+    for node in nodes:
+        if not any(_fits(kernel, node) for kernel in _gpu_kernels(node.op)):
+            found.setdefault(node.op, node.name)
+    return dict(sorted(found.items()))
 
 
 def knows_gpu_kernels() -> bool:

@@ -9,19 +9,20 @@ from cyclopts import Group, Parameter
 
 from tf_reg_cli.checks import Must
 from tf_reg_cli.config import Flags
-from tf_reg_cli.config_file import configured
-from tf_reg_cli.fields import whole
+from tf_reg_cli.config_file import ConfigFile, configured
+from tf_reg_cli.fields import to_path, whole
 from tf_reg_cli.start import quiet_start
 
 GROUP = Group("Comparison", sort_key=0)
+Results = Annotated[
+    Path, Parameter(help="(default: runs/compare.jsonl)", metavar="FILE", group=GROUP, converter=to_path)
+]
 
 
 def command(
     *,
     flags: Annotated[Flags | None, Parameter("*")] = None,
-    config: Annotated[
-        Path | None, Parameter(metavar="FILE", help="a config.json of an earlier run to start from", group="Output")
-    ] = None,
+    config: ConfigFile = None,
     study: Annotated[
         Literal["methods", "zeros"],
         Parameter(
@@ -39,9 +40,7 @@ def command(
             validator=Must(lambda n: n >= 1, "1 or more"),
         ),
     ] = 5,
-    results: Annotated[Path, Parameter(help="(default: runs/compare.jsonl)", metavar="FILE", group=GROUP)] = Path(
-        "runs/compare.jsonl"
-    ),
+    results: Results = Path("runs/compare.jsonl"),
 ) -> int:
     """Compare regularisation methods on one data set and network, and print a table in Markdown.
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from tf_reg_cli.checks import Must
-from tf_reg_cli.fields import whole
+from tf_reg_cli.fields import to_path, whole
 from tf_reg_cli.files import find, require
 from tf_reg_cli.start import quiet_start
 
 FOLDER_NAME = Must(
     lambda text: text not in ("", "..") and Path(text).name == text, "the name of a folder, such as flowers"
+)
+CUSTOM = Must(
+    lambda text: re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", text) is not None,
+    "MODULE:CLASS, such as layers:MyLayer for class MyLayer in layers.py",
 )
 
 
@@ -33,7 +38,14 @@ class Options:
     version: Annotated[
         int | None, Parameter(help="(default: one more than the highest there is)", metavar="N", converter=whole)
     ] = None
-    saved_models_dir: Annotated[Path, Parameter(help="(default: saved_models)", metavar="DIR")] = Path("saved_models")
+    saved_models_dir: Annotated[
+        Path,
+        Parameter(
+            help="(default: saved_models)",
+            metavar="DIR",
+            converter=to_path,
+        ),
+    ] = Path("saved_models")
     signatures: Annotated[
         tuple[Literal["uint8", "bytes"], ...],
         Parameter(
@@ -47,23 +59,51 @@ class Options:
     logits: Annotated[bool, Parameter(help="add the output logits", negative=())] = False
     output_name: Annotated[str, Parameter(help="(default: probabilities)", metavar="TEXT")] = "probabilities"
     examples: Annotated[
-        Path | None, Parameter(help="a .npy file with inputs (default: the run's test images)", metavar="FILE")
+        Path | None,
+        Parameter(
+            help="a .npy file with inputs (default: the run's test images)",
+            metavar="FILE",
+            converter=to_path,
+        ),
     ] = None
     cpu: Annotated[bool, Parameter(help="allow operations without a GPU kernel", negative=())] = False
 
+    custom: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="classes of your own in the model; MODULE.py may lie in the current folder",
+            metavar="MODULE:CLASS...",
+            validator=CUSTOM,
+        ),
+    ] = ()
+    unsafe_lambda: Annotated[
+        bool,
+        Parameter(
+            help="let the code of Lambda layers run, which lies in the file: for files that you trust", negative=()
+        ),
+    ] = False
+
     def of_the_export(self) -> dict[str, Any]:
-        """Return what `tf_reg.serving.write.options.Options` takes."""
+        """Return what `tf_reg.recipes.export_run.export_saved` takes besides the source and the version."""
         return {
             "signatures": [f"serving_{kind}" for kind in self.signatures],
             "class_id": self.class_id,
             "top_k": self.top_k,
             "logits": self.logits,
             "output_name": self.output_name,
+            "classes": self.custom,
+            "unsafe_lambda": self.unsafe_lambda,
         }
 
 
 def command(
-    source: Annotated[Path, Parameter(help="a run's folder, or a .keras file")],
+    source: Annotated[
+        Path,
+        Parameter(
+            help="a run's folder, or a .keras file",
+            converter=to_path,
+        ),
+    ],
     /,
     *,
     options: Options | None = None,
@@ -74,11 +114,12 @@ def command(
 
       tf-reg export runs/digits-mlp-l1l2
       tf-reg export model.keras --name flowers --signatures uint8 bytes --top-k 5
+      tf-reg export model.keras --custom layers:MyLayer layers:my_activation
     """
     options = options or Options()
     found = find(source)
     folder = options.saved_models_dir / (options.name or found.name)
-    require(options.examples)
+    require(options.examples, "--examples")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # whatever the model was trained on
     try:
         with quiet_start():

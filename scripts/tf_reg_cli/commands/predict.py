@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter
 
 from tf_reg_cli.checks import Must
 from tf_reg_cli.errors import UserError
-from tf_reg_cli.fields import whole
+from tf_reg_cli.fields import to_path, whole
 from tf_reg_cli.files import require
 from tf_reg_cli.start import quiet_start
 
@@ -90,7 +90,9 @@ class Options:
     batch_size: Annotated[Positive, Parameter(help="examples a request (default: 32)", group=ANSWERS)] = 32
     classes: Annotated[
         Path | None,
-        Parameter(help="names: a tf_reg.json, a JSON list, or one a line", metavar="FILE", group=ANSWERS),
+        Parameter(
+            help="names: a tf_reg.json, a JSON list, or one a line", metavar="FILE", group=ANSWERS, converter=to_path
+        ),
     ] = None
     top: Annotated[Positive, Parameter(help="classes to print (default: 1)", group=ANSWERS)] = 1
     bench: Annotated[bool, Parameter(help="measure latency and throughput instead", group=BENCH, negative=())] = False
@@ -103,7 +105,14 @@ class Options:
 
 
 def command(
-    files: Annotated[tuple[Path, ...], Parameter(help=".npy files with examples, or images", required=True)],
+    files: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            help=".npy files with examples, or images",
+            required=True,
+            converter=to_path,
+        ),
+    ],
     /,
     *,
     options: Options,
@@ -117,8 +126,9 @@ def command(
       tf-reg predict digits.npy --model digits-mlp-l1l2 --bench --connections 8
     """
     _check(options)
-    for file in (*files, options.classes):
+    for file in files:
         require(file)
+    require(options.classes, "--classes")
     with quiet_start():
         from tf_reg.serving.client import requests
     names = requests.read_classes(options.classes) if options.classes else None

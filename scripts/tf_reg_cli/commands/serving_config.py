@@ -10,13 +10,20 @@ from cyclopts import Parameter
 
 from tf_reg_cli.checks import Must
 from tf_reg_cli.errors import UserError
+from tf_reg_cli.fields import to_path
 from tf_reg_cli.start import quiet_start
 
 LABELLED = Must(lambda text: re.fullmatch(r"[^=]*=[0-9]+", text) is not None, "LABEL=VERSION, such as stable=1")
 
 
 def command(
-    base: Annotated[Path, Parameter(help="the model's base folder, such as saved_models/m")],
+    base: Annotated[
+        Path,
+        Parameter(
+            help="the model's base folder, such as saved_models/m",
+            converter=to_path,
+        ),
+    ],
     /,
     *,
     label: Annotated[

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from tf_reg_cli.config import Flags
-from tf_reg_cli.config_file import configured
-from tf_reg_cli.files import require
+from tf_reg_cli.config_file import ConfigFile, configured
+from tf_reg_cli.files import require, weights
 from tf_reg_cli.start import quiet_start
 
 
 def command(
     *,
     flags: Annotated[Flags | None, Parameter("*")] = None,
-    config: Annotated[
-        Path | None, Parameter(metavar="FILE", help="a config.json of an earlier run to start from", group="Output")
-    ] = None,
+    config: ConfigFile = None,
 ) -> int:
     """Train a regularised image classifier, and write what it learned, its curves and a SavedModel.
 
@@ -35,7 +32,7 @@ def command(
       tf-reg train --dataset fashion_mnist --model cnn --dropout 0.5
     """
     wanted = configured(flags or {}, config)
-    require(wanted.weights, "--weights")
+    require(wanted.weights and weights(wanted.weights), "--weights")
     try:
         with quiet_start():
             from tf_reg.recipes import run

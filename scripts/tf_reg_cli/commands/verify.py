@@ -9,11 +9,19 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from tf_reg_cli.errors import UserError
+from tf_reg_cli.fields import to_path
 from tf_reg_cli.start import quiet_start
 
 
 def command(
-    versions: Annotated[tuple[Path, ...], Parameter(help="folders such as saved_models/m/1", required=True)],
+    versions: Annotated[
+        tuple[Path, ...],
+        Parameter(
+            help="folders such as saved_models/m/1",
+            required=True,
+            converter=to_path,
+        ),
+    ],
     /,
     *,
     cpu: Annotated[bool, Parameter(help="allow operations without a GPU kernel", negative=())] = False,

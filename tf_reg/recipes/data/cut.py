@@ -39,7 +39,7 @@ def cut(source: Source, train_size: int | None, validation_split: float, seed: i
     classes = len(source.class_names)
     if not classes <= train_size <= train.size:
         raise UserError(
-            f"train_size must lie between {classes} (the classes of {source.name}) and {train.size} "
+            f"--train-size must lie between {classes} (the classes of {source.name}) and {train.size} "
             f"(what is left for training); got {train_size}."
         )
     return train.take(stratified_order(train.labels, seed)[:train_size]), validation, test
@@ -87,7 +87,7 @@ def _set_aside(split: Split, count: int, seed: int) -> tuple[Split, Split]:
         raise UserError(
             f"The {split.size} training examples of {split.origin} can't be cut in two parts of "
             f"{split.size - count} and {count} with an example of each class in the first: provide more examples, or "
-            "another validation_split."
+            "another --validation-split."
         )
     picked = candidates[:count]
     return split.take(np.setdiff1d(np.arange(split.size), picked)), split.take(picked)

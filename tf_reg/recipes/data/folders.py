@@ -66,7 +66,8 @@ def open_folder(folder: str, image_size: tuple[int, int] | None, channels: int |
     if not folder or not path.is_dir():
         problem = "is not a folder" if path.exists() else "does not exist"
         raise UserError(f"folder:PATH needs a folder of images, one sub-folder a class; {folder!r} {problem}.")
-    final_shape(f"folder:{folder}", (None, None, 3), image_size)  # before all files are read
+    if any(True for _ in _files(path)):
+        final_shape(f"folder:{folder}", (None, None, 3), image_size)  # before all files are read
     paths, others = _split_folders(path)
     listed = {split: _list_images(where) for split, where in paths.items()}
     _check_classes(paths, listed)
@@ -171,6 +172,7 @@ def _list_images(path: pathlib.Path) -> Listing:
     classes = _sub_folders(path)
     if len(classes) < 2:
         found = f"only one ({classes[0]})" if classes else "no sub-folder"
+        found += "" if any(True for _ in _files(path)) else " and no images"
         raise UserError(f"{path} must hold at least two sub-folders, one a class; it has {found}.")
     files: list[str] = []
     labels: list[int] = []

@@ -87,8 +87,7 @@ def final_shape(name: str, shape: Shape, image_size: tuple[int, int] | None) -> 
     height, width = image_size or shape[:2]
     if height is None or width is None:
         raise UserError(
-            f"The images of {name} vary in size, so they must be resized: "
-            "pass image_size (--image-size), for example 64."
+            f"The images of {name} vary in size, so they must be resized: pass --image-size, for example 64."
         )
     return height, width, shape[2]
 

@@ -73,7 +73,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
 
     folder = data_dir or os.environ.get("TFDS_DATA_DIR") or None
     if folder and os.path.isfile(os.path.expanduser(folder)):
-        raise UserError(f"data_dir (--data-dir) must be a folder; {folder} is a file.")
+        raise UserError(f"--data-dir must be a folder; {folder} is a file.")
     try:
         with _quiet():
             return tfds.builder(name, data_dir=folder and os.path.expanduser(folder), try_gcs=False)

@@ -7,7 +7,9 @@ from pathlib import Path
 import keras
 
 from tf_reg._walk import layer_paths
+from tf_reg.serving.write.watch import reason
 from tf_reg_cli.errors import UserError
+from tf_reg_cli.files import weights
 
 HEAD = "logits"
 
@@ -21,11 +23,12 @@ def load(model: keras.Model, file: str) -> None:
 
     Args:
         model: A model that `models.build` made.
-        file: The path of the file.
+        file: The path of the file, or of a run's folder.
 
     Raises:
         UserError: The file can't be read, or isn't of this network.
     """
+    file = weights(file)
     if not Path(file).is_file():
         raise UserError(f"--weights {file} is no file.")
     try:
@@ -36,7 +39,7 @@ def load(model: keras.Model, file: str) -> None:
     except UserError:
         raise
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"--weights {file} can't be loaded into this network: {error}") from error
+        raise UserError(f"--weights {file} can't be loaded into this network: {reason(error)}") from error
 
 
 def _body(model: keras.Model, file: str) -> keras.Model:

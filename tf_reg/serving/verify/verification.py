@@ -105,7 +105,7 @@ def _verify(saved_model: Path, reference: Reference | None, gpu: bool) -> Verifi
         _refuse(manifest.damage(saved_model, contents))
     meta_graph = saved_graph.load(saved_model)
     signatures = saved_graph.signatures(meta_graph)
-    cpu_only = _check_graph(meta_graph, signatures, gpu)
+    _check_graph(meta_graph, signatures)
     weights = _weight_bytes(meta_graph, signatures) if reference is None else reference.weight_bytes
     stored = _check_sizes(saved_model, weights)
     cases = _recorded(saved_model, signatures)
@@ -116,15 +116,16 @@ def _verify(saved_model: Path, reference: Reference | None, gpu: bool) -> Verifi
         made_up = replay.random_inputs(signatures[DEFAULT])
         cases.append(replay.Case("made-up examples", signatures[DEFAULT], made_up, {}))
     tolerance = (contents or {}).get("tolerance", TOLERANCE) if reference is None else reference.tolerance
+    difference = _run(saved_model, cases, tolerance)  # what computes something else needs no advice on kernels
     return Verification(
         path=saved_model,
         signatures=tuple(signatures),
         compared=sum(case.size for case in cases if case.outputs),
-        difference=_run(saved_model, cases, tolerance),
+        difference=difference,
         requests=requests,
         variable_bytes=stored,
         weight_bytes=weights,
-        cpu_only=cpu_only,
+        cpu_only=_check_kernels(meta_graph, signatures[DEFAULT], gpu),
         checksums=len(contents["files"]) if contents else 0,
     )
 
@@ -134,8 +135,7 @@ def _refuse(problems: Sequence[str]) -> None:
         raise ValueError("; ".join(problems) + ".")
 
 
-def _check_graph(meta_graph: Any, signatures: Mapping[str, Signature], gpu: bool) -> tuple[str, ...] | None:
-    """Check all signatures, and return what lacks a GPU kernel in the default one."""
+def _check_graph(meta_graph: Any, signatures: Mapping[str, Signature]) -> None:
     if DEFAULT not in signatures:
         raise ValueError(f"It has no signature {DEFAULT}, only {', '.join(signatures) or 'none'}.")
     found = []
@@ -144,15 +144,20 @@ def _check_graph(meta_graph: Any, signatures: Mapping[str, Signature], gpu: bool
         found += [f"{name}: {problem}" for problem in saved_graph.problems(nodes)]
         found += [f"{name}: {problem}" for problem in _check_tensors(signature)]
     _refuse(found)
+
+
+def _check_kernels(meta_graph: Any, signature: Signature, gpu: bool) -> tuple[str, ...] | None:
+    """Return which operations lack a GPU kernel; None where the installed TensorFlow can't tell."""
     if not saved_graph.knows_gpu_kernels():
         return None
-    cpu_only = tuple(saved_graph.without_gpu_kernel(saved_graph.reached(meta_graph, signatures[DEFAULT])))
+    cpu_only = saved_graph.without_gpu_kernel(saved_graph.reached(meta_graph, signature))
     if gpu and cpu_only:
+        found = ", ".join(f"{op} at {name}" for op, name in cpu_only.items())
         raise ValueError(
-            f"{DEFAULT} has operations without a GPU kernel: {', '.join(cpu_only)}. Keep them out of the model, or "
-            "pass gpu=False for a server on CPUs."
+            f"{DEFAULT} has operations without a GPU kernel: {found}. Keep them out of the model, or pass gpu=False "
+            "for a server on CPUs."
         )
-    return cpu_only
+    return tuple(cpu_only)
 
 
 def _check_tensors(signature: Signature) -> list[str]:

@@ -137,7 +137,8 @@ def check_model(model: keras.Model) -> None:
     """Refuse a model that no signature can be made of.
 
     Raises:
-        ValueError: If it isn't functional, or has nested inputs or outputs, or takes strings, or has tables of words.
+        ValueError: If it isn't functional, or has nested inputs or outputs, takes strings, or has tables of words or
+            layers that remember the batch before.
     """
     if not isinstance(model, keras.Model):
         raise ValueError(f"The model must be a functional or sequential one of Keras. Received: {model!r}.")
@@ -167,11 +168,24 @@ def check_model(model: keras.Model) -> None:
             f"The inputs must be numbers. Received strings for {', '.join(strings)}. Turn them into numbers in the "
             "client, and let the model begin behind that."
         )
+    _check_layers(model)
+
+
+def _check_layers(model: keras.Model) -> None:
     lookups = [layer.name for _, layer in layer_paths(model) if isinstance(layer, _LOOKUPS)]
     if lookups:
         raise ValueError(
             f"The signature is for numbers, without tables of words. Received the layers {', '.join(lookups)}. Split "
             "the model behind them, and look the words up in the client."
+        )
+    remember = [
+        repr(path) for path, layer in layer_paths(model) if isinstance(layer, keras.layers.RNN) and layer.stateful
+    ]
+    if remember:
+        raise ValueError(
+            f"A server answers each request on its own. Received the layers {', '.join(remember)} with stateful=True. "
+            "Build the same model with stateful=False, give it the weights by `set_weights(model.get_weights())`, and "
+            "send whole sequences, or make the states inputs and outputs."
         )
 
 

@@ -15,6 +15,8 @@ from keras import ops
 from tf_reg import _keras
 from tf_reg._walk import layer_paths
 from tf_reg.serving.saved_graph import Tensor
+from tf_reg.serving.write import tables, time_axis
+from tf_reg.serving.write.attributes import is_of_tensorflow, kept_by
 from tf_reg.serving.write.options import (
     BYTES,
     DEFAULT,
@@ -26,6 +28,7 @@ from tf_reg.serving.write.options import (
     output_names,
     structures,
 )
+from tf_reg.serving.write.watch import Watch, replaced_call
 
 Tensors = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -55,7 +58,7 @@ class Interface:
 
     def __init__(self, model: keras.Model, options: Options) -> None:
         check_model(model)
-        self.model, self.options = model, options
+        self.model, self.options, self.watch = model, options, Watch(model)
         self.inputs = dict(zip(input_names(model, options), model.inputs, strict=True))
         self.outputs = output_names(model, options)
         self._head = _Head(model) if options.logits else None
@@ -70,8 +73,11 @@ class Interface:
 
     @property
     def weight_bytes(self) -> int:
-        """The size of the model's weights as they are stored; those of random layers aren't."""
-        return sum(np.prod(v.shape, dtype=int) * np.dtype(_stored(v.dtype)).itemsize for v in self.model.weights)
+        """The size of the model's weights as they are stored, and of variables of TensorFlow's own in its layers."""
+        kept = {id(v): v for _, layer in layer_paths(self.model) for v in kept_by(layer) if is_of_tensorflow(v)}
+        sizes = [(tuple(v.shape), np.dtype(_stored(v.dtype)).itemsize) for v in self.model.weights]
+        sizes += [(tuple(v.shape), v.dtype.size) for v in kept.values()]
+        return sum(np.prod(shape, dtype=int) * size for shape, size in sizes)
 
     def expected(self, inputs: Tensors) -> Arrays:
         """Return what `serving_default` should: NumPy arrays, computed by the model's own backend on the CPU.
@@ -79,7 +85,7 @@ class Interface:
         The model is called as its user calls it, and names are Keras' own: of what is exported, only what lies beside
         the model's outputs has a part in it.
         """
-        with keras.device("cpu"), inference(self.model):
+        with keras.device("cpu"), self.traced():
             outputs = self._called(inputs)
             if self._head is not None:
                 outputs["logits"] = self._head(self._flat(inputs))[0]
@@ -111,13 +117,23 @@ class Interface:
             return self._finished({self.outputs[0]: probabilities, "logits": logits})
         return self._finished(dict(zip(self.outputs, _run(self.model, flat), strict=True)))
 
+    @contextlib.contextmanager
+    def traced(self) -> Iterator[None]:
+        """Within a `with` block the model does inference alone, and `watch` sees its layers."""
+        with inference(self.model), self.watch.watching():
+            yield
+
     def write(self, path: Path) -> None:
         """Write a SavedModel with these signatures."""
         archive = keras.export.ExportArchive()  # with no `track`: that would store the weights a second time
-        with inference(self.model):
+        with self.traced():
+            functions = []
             for name in self.options.names:
                 function, specs = self._endpoint(name)
-                archive.add_endpoint(name, function, input_signature=specs)
+                endpoint = archive.add_endpoint(name, function, input_signature=specs)
+                functions.append(endpoint.get_concrete_function())
+            for table in tables.used(self.model, functions, self.watch):
+                archive.track(table)
             archive.write_out(str(path), verbose=False)
 
     def images(self, contents: Any) -> Any:
@@ -190,8 +206,9 @@ class Interface:
 def inference(model: keras.Model) -> Iterator[None]:
     """Take out what layers do beyond inference even with `training=False`, while a model is traced.
 
-    Recurrent cells with dropout draw masks and write the seed's state whether they use them or not; and on a machine
-    with a GPU recurrent layers would be written as cuDNN kernels, which run nowhere else.
+    Recurrent cells with dropout draw masks and write the seed's state whether they use them or not; on a machine with a
+    GPU recurrent layers would be written as cuDNN kernels, which run nowhere else; and `TimeDistributed` over a free
+    axis would be vectorised to a graph that computes something else.
     """
     quiet = {"dropout": 0.0, "recurrent_dropout": 0.0}
     with contextlib.ExitStack() as stack:
@@ -201,6 +218,8 @@ def inference(model: keras.Model) -> Iterator[None]:
                     stack.enter_context(_attribute(layer, name, value))
             if "use_cudnn" in vars(layer):
                 stack.enter_context(_attribute(layer, "use_cudnn", False))
+            if type(layer).call is keras.layers.TimeDistributed.call:
+                stack.enter_context(replaced_call(layer, time_axis.folded(layer)))
         yield
 
 
@@ -216,7 +235,7 @@ class _Head:
                 "`logits` needs a model that ends in a softmax or a sigmoid, in a layer of its own or as the last "
                 f"layer's activation. Received: {model.name!r}, which ends in the layer {self._layer.name!r}."
             )
-        self._body = keras.Model(model.inputs, inputs[0])
+        self._body = keras.Model(model.inputs, inputs[0], name=model.name)  # without one, Keras counts on
 
     def __call__(self, flat: Sequence[Any]) -> tuple[Any, Any]:
         x = _run(self._body, flat)[0]

@@ -1,0 +1,69 @@
+"""The examples that a model is verified with: a user's own, or made-up ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from tf_reg.serving import saved_graph
+from tf_reg.serving.saved_graph import Tensor
+from tf_reg.serving.verify import replay
+from tf_reg.serving.write.signatures import Interface
+
+
+def made_up(interface: Interface) -> dict[str, np.ndarray]:
+    """Return random numbers for every input of a model, by input name."""
+    return replay.random_inputs(saved_graph.Signature(interface.tensors, {}))
+
+
+def named(interface: Interface, examples: Any) -> dict[str, np.ndarray]:
+    """Return a user's examples as arrays by input name, in the dtypes of the signature.
+
+    Args:
+        interface: The model's interface.
+        examples: An array, `(batch, ...)`; for several inputs a list or a dictionary of these.
+
+    Raises:
+        ValueError: If a name, a shape or the number of examples doesn't fit, or a value is no array of numbers.
+    """
+    names = list(interface.tensors)
+    if not isinstance(examples, Mapping):
+        arrays = [examples] if len(names) == 1 else examples
+        if not isinstance(arrays, list | tuple):
+            raise ValueError(
+                f"`examples` must be a list or a dictionary of arrays for the inputs {', '.join(names)}. Received: "
+                f"{type(examples).__name__}."
+            )
+        if len(arrays) != len(names):
+            raise ValueError(f"`examples` must be for the inputs {', '.join(names)}. Received {len(arrays)} of them.")
+        examples = dict(zip(names, arrays, strict=True))
+    if set(examples) != set(names):
+        received = ", ".join(map(str, examples))
+        raise ValueError(f"`examples` must be for the inputs {', '.join(names)}. Received: {received}.")
+    named = {name: _array(name, tensor, examples[name]) for name, tensor in interface.tensors.items()}
+    sizes = {array.shape[:1] for array in named.values()}
+    if len(sizes) != 1 or min(sizes) < (1,):
+        raise ValueError(f"`examples` must be as many for each input, at least 1. Received: {sorted(sizes)}.")
+    return named
+
+
+def _array(name: str, tensor: Tensor, value: Any) -> np.ndarray:
+    """Return the examples for one input in the dtype of the signature."""
+    try:
+        array = keras.ops.convert_to_numpy(value)
+    except (TypeError, ValueError):  # a list of lists of several lengths
+        array = np.asarray(None)
+    numbers = array.dtype.kind not in "OSU"
+    fits = len(array.shape) == len(tensor.shape) and all(
+        want in (None, have) for want, have in zip(tensor.shape, array.shape, strict=True)
+    )
+    if not numbers or not fits:
+        received = f"the shape {array.shape}" if numbers else f"{type(value).__name__}, which is no array of numbers"
+        raise ValueError(
+            f"`examples` for the input {name} must be an array of the shape {tensor.shape}, None for their number. "
+            f"Received: {received}."
+        )
+    return array.astype(tensor.dtype)

@@ -1,0 +1,122 @@
+"""Which layer of a model is at work when something fails or is written: for messages that name it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from tf_reg import _backend
+from tf_reg._walk import layer_paths
+
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")  # a terminal's, in Keras' messages
+_NAME = re.compile(r"[\w.>-]+(?:/[\w.>-]+)*")
+
+
+class RefusedError(ValueError):
+    """Why a model can't be exported, said whole: the layer, the reason and the way out."""
+
+
+class Watch:
+    """Watches the layers of a model while it is called.
+
+    Args:
+        model: A built model.
+
+    Attributes:
+        failed: The layer in whose `call` the last error was raised, the innermost one, in words; None without one.
+        last: The layer whose `call` has ended last, in words.
+        scopes: The layers, in words, by the scopes that names of a graph's nodes begin with.
+        finished: Where it is a list, gets the layer in words, its inputs and its outputs at the end of each call.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+        self.failed: str | None = None
+        self.last: str | None = None
+        self.scopes: dict[str, str] = {}
+        self.finished: list[tuple[str, list[Any], list[Any]]] | None = None
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch what is called within a `with` block."""
+        self.failed = self.last = None
+        layers = [(f"{path!r} ({type(layer).__name__})", layer) for path, layer in layer_paths(self.model)]
+        with contextlib.ExitStack() as stack:
+            for words, layer in layers:
+                stack.enter_context(replaced_call(layer, self._watched(words, layer.call)))
+            yield
+
+    @property
+    def where(self) -> str:
+        """The place that failed, as the end of a sentence; empty where it isn't known."""
+        if self.failed:
+            return f", in the layer {self.failed}"
+        return f", behind the layer {self.last}" if self.last else ""
+
+    def named_in(self, text: str) -> list[str]:
+        """Return the layers whose nodes a text names, each once."""
+        found: dict[str, None] = {}
+        for name in _NAME.findall(text):
+            parts = name.split("/")
+            scopes = ("/".join(parts[:size]) for size in range(len(parts), 0, -1))
+            found |= dict.fromkeys([self.scopes[scope] for scope in scopes if scope in self.scopes][:1])
+        return list(found)
+
+    def _watched(self, words: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(call)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            if _backend.in_a_graph():
+                import tensorflow as tf
+
+                self.scopes.setdefault(tf.get_current_name_scope(), words)
+            try:
+                outputs = call(*args, **kwargs)
+            except Exception:
+                self.failed = self.failed or words
+                raise
+            self.failed, self.last = None, words  # a layer that has caught an error has mended it
+            if self.finished is not None:
+                self.finished.append((words, keras.tree.flatten([args, kwargs]), keras.tree.flatten(outputs)))
+            return outputs
+
+        return watched
+
+
+@contextlib.contextmanager
+def replaced_call(layer: keras.Layer, call: Callable[..., Any]) -> Iterator[None]:
+    """Let a layer run another function in the place of its `call` within a `with` block."""
+    own = vars(layer)  # not by `setattr`, which tells Keras
+    before = {"call": own["call"]} if "call" in own else {}
+    own["call"] = call
+    try:
+        yield
+    finally:
+        own.pop("call", None)
+        own.update(before)
+
+
+def reason(error: BaseException) -> str:
+    """Return the cause of an error as a sentence, or else its type."""
+    return cause(str(error)) or f"{type(error).__name__}."
+
+
+def cause(text: str) -> str:
+    """Return the line of a message that says the cause, without Keras' frames around it, as a sentence."""
+    text = _COLOURS.sub("", text).rpartition("Exception encountered: ")[2]
+    for end in ("Arguments received by ", "Full object config: ", " Make sure custom classes and functions"):
+        text = text.partition(end)[0]
+    lines = [line.strip() for line in text.splitlines()]
+    said = [line for line in lines if line and not line.startswith("Exception encountered when calling ")]
+    if len(said) > 1 and said[0].endswith(":"):
+        return ended(f"{said[0]} {said[1]}")
+    return ended(said[0]) if said else ""
+
+
+def ended(text: str) -> str:
+    """Return a sentence with a full stop at its end."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
