@@ -54,6 +54,8 @@ CALLS = {
     "StochasticDepth": {},
     "StrengthSchedule": {"schedule": lambda: plan},
     "TargetSparsity": {"target": lambda: 0.5},
+    "compact": {"model": model},
+    "plan_compaction": {"model": model},
     "mc_predict": {"model": model, "x": lambda: np.ones((2, 4)), "samples": lambda: 2},
     "proximal_map": {"regularizer": lambda: L1},
     "proximal_of": {"optimizer": lambda: keras.optimizers.SGD(0.1)},
@@ -83,8 +85,7 @@ RIGHT = {
     "an empty list": {"tf1.sum_regularizer.regularizer_list", "tf1.SumRegularizer.terms"},
     "minus one": {"DropBlock2D.seed", "DropConnect.seed", "StochasticDepth.seed"},
     "huge": {
-        "Proximal.every", "Refit.epochs", "RegularizationLogger.update_freq", "TargetSparsity.refit_epochs",
-        "mc_predict.seed",
+        "Refit.epochs", "RegularizationLogger.update_freq", "TargetSparsity.refit_epochs", "mc_predict.seed",
     },
     "true": {
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",

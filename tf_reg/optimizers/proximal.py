@@ -70,8 +70,6 @@ class Proximal(OptimizerWrapper):
     0
     """
 
-    every: int = 1
-
     def __init__(
         self,
         inner_optimizer: keras.optimizers.Optimizer | str,
