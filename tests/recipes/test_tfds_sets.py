@@ -111,7 +111,7 @@ def test_a_set_to_be_downloaded_by_hand_says_how(tmp_path):
 
 def test_a_data_dir_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match=r"data_dir .* must be a folder; .*file is a file"):
+    with pytest.raises(UserError, match=r"--data-dir must be a folder; .*file is a file"):
         image_data.load("fashion_mnist", data_dir=str(tmp_path / "file"))
 
 

@@ -48,9 +48,15 @@ def compare(model: keras.Model, other: keras.Model, examples: Any = None, seed: 
         other: A model with the same inputs and outputs.
         examples: Inputs of the model, in the structure that it takes, with a batch axis; None for none.
         seed: The seed of the random inputs.
+
+    Raises:
+        ValueError: Examples of another structure or shape than the inputs.
     """
     largest, checks, dtypes = 0.0, 0, set[str]()
-    for inputs in (*_inputs(model, np.random.default_rng(seed)), *([] if examples is None else [examples])):
+    for inputs in (
+        *_inputs(model, np.random.default_rng(seed)),
+        *([] if examples is None else [_checked(model, examples)]),
+    ):
         for one, two in zip(_outputs(model, inputs), _outputs(other, inputs), strict=True):
             dtypes.add(keras.backend.standardize_dtype(one.dtype))
             one, two = (ops.convert_to_numpy(value).astype("float64") for value in (one, two))
@@ -69,9 +75,35 @@ def _outputs(model: keras.Model, inputs: Any) -> list[Any]:
     return tree.flatten(model(inputs, training=False))
 
 
+def _structure(model: keras.Model) -> Any:
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+
+def _checked(model: keras.Model, examples: Any) -> Any:
+    """The examples as tensors."""
+
+    def convert(tensor: keras.KerasTensor, value: Any) -> Any:
+        array = np.asarray(value)
+        if array.ndim != len(tensor.shape) or any(
+            want not in (None, got) for want, got in zip(tensor.shape[1:], array.shape[1:], strict=True)
+        ):
+            raise ValueError(f"an array of the shape {array.shape} for an input of the shape {tensor.shape}")
+        return ops.convert_to_tensor(array, dtype=tensor.dtype)
+
+    structure = _structure(model)
+    try:
+        tree.assert_same_structure(structure, examples)
+        return tree.map_structure(convert, structure, examples)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(
+            "examples are inputs of the model, in the structure that it takes, with a batch axis. "
+            f"Received: {str(error).splitlines()[0][:200]}."
+        ) from None
+
+
 def _inputs(model: keras.Model, random: np.random.Generator) -> Iterator[Any]:
     """Inputs in the structure that the model takes."""
-    words, structure = _words(model), model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    words, structure = _words(model), _structure(model)
     for batch, magnitude in itertools.product(BATCHES, MAGNITUDES):
         draw = functools.partial(_draw, batch=batch, magnitude=magnitude, words=words, random=random)
         yield tree.map_structure(draw, structure)
