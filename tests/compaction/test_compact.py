@@ -63,11 +63,13 @@ def test_most_random_models_become_smaller_and_can_be_checked():
 @pytest.mark.parametrize("seed", range(5))
 def test_in_float64_to_ten_digits(seed):
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     try:
         model = random_model(seed)
         found = compare(model, compact(model))
     finally:
         keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
     assert found.limit == 1e-10
     assert found.largest <= 1e-10
 
