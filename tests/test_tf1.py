@@ -92,7 +92,7 @@ def article_loss(tensorflow, w, b):
 
 
 @pytest.mark.slow
-def test_the_articles_program():
+def test_the_program_of_tf1():
     """Gradient descent on mean squared error + 0.1 sum|W| + 0.1 l2_loss(W), 1,000 steps of 0.01."""
     theirs = trained_by_tf1(lambda: v1.train.GradientDescentOptimizer(0.01), ARTICLE_START, article_loss, 1000)
     layer = keras.layers.Dense(3, kernel_regularizer=tf1.l1_l2_regularizer(0.1, 0.1))
@@ -106,7 +106,7 @@ def test_the_articles_program():
 
 
 @pytest.mark.slow
-def test_the_articles_program_hovers_where_ours_is_zero():
+def test_the_program_of_tf1_hovers_where_ours_is_zero():
     theirs, _ = trained_by_tf1(lambda: v1.train.GradientDescentOptimizer(0.01), ARTICLE_START, article_loss, 1000)
     w, b = (keras.Variable(value) for value in ARTICLE_START)
     w.regularizer = tf1.l1_l2_regularizer(0.1, 0.1)

@@ -41,7 +41,7 @@ def test_means_and_deviations_over_the_seeds():
     assert list(comparison.markdown([row], study()))[2:] == ["| none |  | 86.0 ± 1.0 | 14.0 ± 1.0 |"]
 
 
-def test_every_method_of_the_articles_is_there_alone():
+def test_every_method_is_there_alone():
     methods = dict(comparison.METHODS)
     combinations = methods.pop("combination")
     assert len(methods) == 1 + 8

@@ -39,7 +39,7 @@ def test_raw_pixels_become_probabilities(name, options):
     assert (model.input.name, model.layers[-1].name, model.input.dtype) == ("inputs", "probabilities", "float32")
 
 
-def test_the_articles_networks():
+def test_the_usual_networks():
     def parameters(**options):
         return networks.build(
             Config(**options), image_shape=(28, 28, 1), classes=10, mean=[0.0], variance=[1.0], flippable=True
