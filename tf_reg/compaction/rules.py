@@ -44,29 +44,12 @@ CHANNELWISE = (
 )
 Rule = Callable[[Analysis, Call], Sequence[Channels | None] | None]  # None: nothing is known, all channels stay
 
-ELEMENTWISE = {
-    function
-    for name, function in vars(activations).items()
-    if name
-    in {
-        *(
-            "relu",
-            "relu6",
-            "leaky_relu",
-            "elu",
-            "selu",
-            "celu",
-            "gelu",
-            "silu",
-            "softplus",
-            "softsign",
-            "tanh",
-            "sigmoid",
-        ),
-        *("hard_sigmoid", "hard_silu", "exponential", "linear", "mish", "log_sigmoid", "tanh_shrink", "soft_shrink"),
-        *("hard_shrink", "hard_tanh", "squareplus", "threshold", "sparse_plus", "sparse_sigmoid"),
-    }
-}
+_NAMES = (
+    *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "softplus", "softsign", "tanh", "sigmoid"),
+    *("hard_sigmoid", "hard_silu", "exponential", "linear", "mish", "log_sigmoid", "tanh_shrink", "soft_shrink"),
+    *("hard_shrink", "hard_tanh", "squareplus", "threshold", "sparse_plus", "sparse_sigmoid"),
+)
+ELEMENTWISE = {getattr(activations, name) for name in _NAMES if hasattr(activations, name)}  # not all in every Keras
 
 
 def _array(variable: Any) -> np.ndarray:
