@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import Any
 
@@ -78,7 +79,7 @@ def compact(
 
 def _in_class_of(model: keras.Model, small: keras.Model) -> keras.Model:
     """The compacted model as a sequential model, or one of the user's class, if the model is one."""
-    own = [one for one in type(model).__mro__ if not one.__module__.startswith(("keras.", "tensorflow.", "builtins"))]
+    own = list(itertools.takewhile(lambda one: not one.__module__.startswith("keras."), type(model).__mro__))
     if any("__init__" in vars(one) for one in own):
         warnings.warn(
             f"tf_reg.compact can't make a {type(model).__name__}, because its __init__ isn't that of keras.Model. The "
