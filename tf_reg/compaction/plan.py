@@ -84,14 +84,26 @@ def plan_compaction(model: keras.Model) -> CompactionPlan:
     first    4 -> 2     16 -> 8
     last          2     10 -> 6
     """
+    removal = find(analysed(model))
+    return CompactionPlan(tuple(_layers(removal)), _held(removal), removal)
+
+
+def analysed(model: keras.Model) -> Analysis:
+    """Return the channels of a model.
+
+    Args:
+        model: A built functional or sequential model.
+
+    Raises:
+        ValueError: Another model, or one that isn't built.
+    """
     graph = as_graph(model) if isinstance(model, keras.Model) else None
     if graph is None:
         raise ValueError(
             "Compaction takes a functional or sequential model that is built, without a `call` of its own. Received: "
             f"{model!r}. Compact the functional models inside of it one by one."
         )
-    removal = find(Analysis(graph, RULES))
-    return CompactionPlan(tuple(_layers(removal)), _held(removal), removal)
+    return Analysis(graph, RULES)
 
 
 def _layers(removal: Removal) -> list[LayerPlan]:
