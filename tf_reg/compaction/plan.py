@@ -112,24 +112,35 @@ def plan_compaction(model: keras.Model, round_to: int | None = None) -> Compacti
     model                      26 -> 14       20 -> 10
     """
     multiple = 1 if round_to is None else round_to
-    require(
-        is_integer(multiple) and multiple > 0, "round_to is a whole number above zero, or None", "round_to", round_to
+    expected = "round_to is a whole number above zero, or None"
+    require(is_integer(multiple) and multiple > 0, expected, "round_to", round_to)
+    removal = rounded(find(analysed(model)), multiple)
+    costs = [multiply_adds(removal.analysis, shape) for shape in (lambda variable: variable.shape, removal.shape)]
+    return CompactionPlan(
+        tuple(_layers(removal, costs)),
+        _parameters(removal, removal.analysis.graph.model),
+        _both([total(cost.values()) for cost in costs]),
+        _held(removal),
+        removal,
     )
+
+
+def analysed(model: keras.Model) -> Analysis:
+    """Return the channels of a model.
+
+    Args:
+        model: A built functional or sequential model.
+
+    Raises:
+        ValueError: Another model, or one that isn't built.
+    """
     graph = as_graph(model) if isinstance(model, keras.Model) else None
     if graph is None:
         raise ValueError(
             "Compaction takes a functional or sequential model that is built, without a `call` of its own. Received: "
             f"{model!r}. Compact the functional models inside of it one by one."
         )
-    removal = rounded(find(Analysis(graph, RULES)), multiple)
-    costs = [multiply_adds(removal.analysis, shape) for shape in (lambda variable: variable.shape, removal.shape)]
-    return CompactionPlan(
-        tuple(_layers(removal, costs)),
-        _parameters(removal, graph),
-        _both([total(cost.values()) for cost in costs]),
-        _held(removal),
-        removal,
-    )
+    return Analysis(graph, RULES)
 
 
 def _layers(removal: Removal, costs: Sequence[dict[int, int | None]]) -> Iterator[LayerPlan]:

@@ -170,14 +170,14 @@ def find(analysis: Analysis) -> Removal:
 
 
 def _kernels(analysis: Analysis) -> Iterator[tuple[list[Read], np.ndarray]]:
-    """All reads of each kernel, and its weights as an array `(inputs, outputs, places)`."""
+    """All reads of each kernel, and where it has weights that aren't zero: a bit for each output, `(inputs, bytes)`."""
     by_kernel: dict[int, list[Read]] = defaultdict(list)
     for read in analysis.reads:
         by_kernel[id(read.kernel)].append(read)
     for reads in by_kernel.values():
         first = reads[0]
         values = np.moveaxis(ops.convert_to_numpy(first.kernel.value), (first.inputs, first.outputs), (0, 1))
-        yield reads, values.reshape(*values.shape[:2], -1)
+        yield reads, np.packbits((values != 0).any(axis=tuple(range(2, values.ndim))), axis=1)
 
 
 def _needed(analysis: Analysis, roots: set[int], kernels: list[tuple[list[Read], np.ndarray]]) -> set[int]:
@@ -191,7 +191,7 @@ def _needs(removal: Removal, reads: list[Read], values: np.ndarray) -> np.ndarra
     """Which inputs a kernel needs, boolean: a value for each input."""
     first = reads[0]
     outputs = removal.kept(removal.analysis.slices[id(first.kernel)][first.outputs])
-    unread = (values[:, outputs] == 0).all(axis=(1, 2))
+    unread = ~(values & np.packbits(outputs)).any(axis=1)
     foldable = np.logical_and.reduce([read.foldable for read in reads])
     for read in reads[1:]:
         foldable &= read.channels.constants == first.channels.constants

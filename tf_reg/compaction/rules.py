@@ -88,11 +88,12 @@ def _kernel(
     inputs, outputs = (end % len(kernel.shape) for end in ends)
     analysis.slice(kernel, inputs, channels.ids)
     made = analysis.slice(kernel, outputs)
-    values = np.moveaxis(_array(kernel), (inputs, outputs), (0, 1)).reshape(len(channels.ids), len(made), -1)
+    values = np.moveaxis(ops.convert_to_numpy(kernel.value), (inputs, outputs), (0, 1))
+    values = values.reshape(len(channels.ids), len(made), -1)
     foldable = ~np.isnan(channels.constants) & ((channels.constants == 0) | (not bordered))
     analysis.reads.append(Read(layer, kernel, inputs, outputs, channels, foldable))
-    constants = np.where(foldable, channels.constants, 0.0) @ values.sum(axis=2)
-    constants = np.where((values[~foldable] == 0).all(axis=(0, 2)), constants, np.nan)
+    constants = channels.constants[foldable] @ values[foldable].sum(axis=2, dtype="float64")
+    constants = np.where((values != 0).any(axis=2)[~foldable].any(axis=0), np.nan, constants)
     return _activated(layer, _with_bias(analysis, call, Channels(channels.axis, made, constants)), analysis)
 
 
