@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import random
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -52,6 +53,18 @@ def own_non_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
         layer: A layer or a model.
     """
     return list(_private(layer, "_non_trainable_variables"))
+
+
+def own_variables(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the variables that a layer itself holds, without those of the layers inside it.
+
+    Those of its random numbers and metrics are among them.
+
+    Args:
+        layer: A layer or a model.
+    """
+    inner = {id(variable) for one in direct_sublayers(layer) for variable in one.variables}
+    return [variable for variable in layer.variables if id(variable) not in inner]
 
 
 def mask_of(tensor: Tensor) -> Tensor | None:
@@ -118,6 +131,12 @@ def operation_name(operation: Any) -> str:
     """
     is_function = not isinstance(operation, keras.Layer) and type(operation).__module__.startswith("keras.src.ops.")
     return type(operation).__name__ if is_function else ""
+
+
+CONVNEXT_LAYERS: dict[str, type] = {
+    name: getattr(importlib.import_module("keras.src.applications.convnext"), name)
+    for name in ("LayerScale", "StochasticDepth")
+}
 
 
 def trusted() -> AbstractContextManager[Any]:

@@ -11,11 +11,23 @@ import keras
 
 from tf_reg._graph import as_graph
 from tf_reg._text_table import aligned
-from tf_reg.compaction import merging, moves, rules
+from tf_reg.compaction import (
+    attention,
+    channelwise,
+    einsum,
+    merging,
+    moves,
+    normalizations,
+    operations,
+    recurrent,
+    rules,
+    wrappers,
+)
 from tf_reg.compaction.analysis import INPUT, Analysis
 from tf_reg.compaction.removal import Removal, find
 
-RULES = {**rules.RULES, **moves.RULES, **merging.RULES}
+_MODULES = (rules, channelwise, einsum, recurrent, attention, normalizations, moves, merging, operations, wrappers)
+RULES = {kind: rule for module in _MODULES for kind, rule in module.RULES.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +132,6 @@ def _held(removal: Removal) -> dict[str, int]:
     for one in analysis.reads:
         roots = analysis.labels.roots(one.channels.ids)
         read |= set(roots.tolist())
-        needed |= set(roots[~removal.unread[id(one.kernel)]].tolist())
+        needed |= set(roots[~removal.unread[one.place]].tolist())
     held = [reason for root, reason in analysis.reasons.items() if root in read - needed and reason != INPUT]
     return dict(Counter(held))

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops, tree
 
 from tf_reg import _keras
-from tf_reg.compaction.analysis import Graph
+from tf_reg.compaction.analysis import Graph, Read
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.removal import Removal
 from tf_reg.compaction.select import SelectFeatures
@@ -58,11 +58,12 @@ class Rebuilt:
     def _call(self, call: _keras.Call) -> None:
         if id(call.operation) not in self._layers:
             self._layers[id(call.operation)] = call.operation, self._new(call.operation)
-        operation = self._layers[id(call.operation)][1]
-        args, kwargs = tree.map_structure(lambda value: self._tensors.get(id(value), value), (call.args, call.kwargs))
+        operation, tensors = self._layers[id(call.operation)][1], self._tensors
         chosen = self._removal.chosen(call.operation)
         if chosen is not None:
-            args = (self._selection(call.operation, chosen)(args[0]), *args[1:])
+            source = id(call.inputs[0])
+            tensors = {**tensors, source: self._selection(call.operation, chosen)(tensors[source])}
+        args, kwargs = tree.map_structure(lambda value: tensors.get(id(value), value), (call.args, call.kwargs))
         for old, new in zip(call.outputs, tree.flatten(operation(*args, **kwargs)), strict=True):
             self._tensors[id(old)] = new
 
@@ -76,50 +77,97 @@ class Rebuilt:
         inner = self._analysis.inner_graph(operation)
         if inner is not None:
             return self._build(self._analysis.graphs[id(inner)])
-        config = operation.get_config()
-        for name, ids in self._analysis.widths.get(id(operation), {}).items():
-            config[name] = int(self._removal.kept(ids).sum())
-        if id(operation) in self._analysis.shapes:
-            name, channels = self._analysis.shapes[id(operation)]
-            shape = list(config[name])
-            shape[channels.axis - 1] = int(self._removal.kept(channels.ids).sum())
-            config[name] = shape
+        config = self._changed(operation)
         for variable in operation.variables if isinstance(operation, keras.Layer) else ():
-            self._resize(config, f"{variable.name}_regularizer", variable)
-        if "use_bias" in config and self._folded(operation).any():
-            config["use_bias"] = True
+            self._resize(config, variable)
+        for read in self._analysis.reads_of(operation):
+            made = read.bias.settings if read.bias is not None else {}
+            if not any(config.get(name) for name in made) and self._folded([read]).any():
+                config.update(made)
         with _keras.trusted():
             return type(operation).from_config(config)
 
-    def _resize(self, config: dict[str, Any], name: str, variable: Any) -> None:
+    def _changed(self, operation: Any) -> dict[str, Any]:
+        """The config of a layer or operation, with the numbers of channels that stay."""
+        before = operation.get_config()
+        config = dict(before)
+        for name, ids in self._analysis.widths.get(id(operation), {}).items():
+            config[name] = int(self._removal.kept(ids).sum())
+        for name, place, ids in self._analysis.settings.get(id(operation), ()):
+            count = int(self._removal.kept(ids).sum())
+            shape = [count] if place is None else list(before[name])
+            shape[place or 0] = count
+            config[name] = count if place is None else tuple(shape)
+        for name, inner in self._analysis.inside.get(id(operation), {}).items():
+            config[name] = keras.saving.serialize_keras_object(self._new(inner))
+        return config
+
+    def _resize(self, config: dict[str, Any], variable: Any) -> None:
         """Let a penalty whose strength depends on the size of a group keep its strength."""
+        stems = (variable.name, variable.name.removesuffix("_kernel"), "depthwise")
+        name = next((f"{stem}_regularizer" for stem in stems if f"{stem}_regularizer" in config), "")
         penalty = group_penalty_of(keras.regularizers.get(config.get(name)))
         resized = penalty and penalty.resized(variable.shape, self._removal.shape(variable))
         if resized is not None:
             config[name] = keras.regularizers.serialize(resized)
 
-    def _folded(self, layer: Any) -> np.ndarray:
-        """What the bias takes over from inputs that are removed, of the shape of the bias before removal."""
-        if not self._analysis.reads_of(layer):
-            return np.zeros(1)
-        read = self._analysis.reads_of(layer)[0]
-        kernel = ops.convert_to_numpy(read.kernel.value).astype("float64")
-        values = np.moveaxis(kernel, (read.inputs, read.outputs), (0, 1))
-        values = values.reshape(*values.shape[:2], -1).sum(axis=2)
-        gone = ~self._removal.rows(read) & read.foldable
-        return np.where(gone, read.channels.constants, 0.0)[gone] @ values[gone]
+    def _folded(self, reads: list[Read]) -> np.ndarray:
+        """What a bias takes over from inputs that are removed, to be added to it before removal."""
+        total = np.zeros(1)
+        for read in {read.place: read for read in reads if read.bias is not None}.values():
+            gone = ~self._removal.rows(read) & read.foldable
+            constants = np.where(gone, read.channels.constants, 0.0)
+            if constants.any():
+                total = total + _in_bias(read, constants)
+        return total
 
     def _set_weights(self, old: Any, new: Any) -> None:
-        old_weights, new_weights = old.variables, new.variables
-        by_name = {variable.name: variable for variable in new_weights}
-        reads = self._analysis.reads_of(old)
-        for place, variable in enumerate(old_weights):
+        """Give a layer and the layers inside it their weights."""
+        for one, other in zip(_keras.sublayers(old), _keras.sublayers(new), strict=True):
+            if not isinstance(one, keras.Model):
+                self._set_own_weights(one, other)
+
+    def _set_own_weights(self, old: Any, new: Any) -> None:
+        values = _by_name(old)
+        kernels = {id(variable): variable for variable in values.values()}
+        reads = [read for read in self._analysis.reads if id(read.kernel) in kernels]
+        for name, target in _by_name(new).items():
+            variable = values.get(name)
+            if variable is None:  # a bias that is made
+                kept = self._removal.kept(self._analysis.slices[id(reads[0].kernel)][reads[0].outputs])
+                target.assign(np.broadcast_to(np.compress(kept, self._folded(reads), -1), target.shape))
+                continue
             value = ops.convert_to_numpy(variable.value)
-            if reads and variable.name == "bias":
-                value = (value + self._folded(old)).astype(value.dtype)
+            if reads and name == ("bias", 0):
+                value = (value + self._folded(reads)).astype(value.dtype)
             for axis, kept in enumerate(self._removal.along(variable)):
                 value = np.compress(kept, value, axis)
-            (by_name[variable.name] if reads else new_weights[place]).assign(value)
-        if reads and "bias" in by_name and not any(variable.name == "bias" for variable in old_weights):
-            kept = self._removal.kept(self._analysis.slices[id(reads[0].kernel)][reads[0].outputs])
-            by_name["bias"].assign(self._folded(old)[kept])
+            target.assign(value)
+
+
+def _by_name(layer: Any) -> dict[tuple[str, int], Any]:
+    """The variables that a layer holds itself, by their names; those of one name are numbered."""
+    found: dict[tuple[str, int], Any] = {}
+    for variable in _keras.own_variables(layer):
+        count = sum(name == variable.name for name, _ in found)
+        found[variable.name, count] = variable
+    return found
+
+
+def _in_bias(read: Read, constants: np.ndarray) -> np.ndarray:
+    """What a kernel makes of constants, to be added to a bias.
+
+    Args:
+        read: Which kernel, and which bias.
+        constants: The value of each input, 0 for those that aren't taken over.
+    """
+    assert read.bias is not None
+    kernel = np.moveaxis(ops.convert_to_numpy(read.kernel.value).astype("float64"), read.inputs, 0)
+    made = np.tensordot(constants, kernel, 1)
+    left = [axis for axis in range(kernel.ndim) if axis != read.inputs]
+    axes = [axis for axis in read.bias.axes if axis is not None]
+    made = made.sum(axis=tuple(place for place, axis in enumerate(left) if axis not in axes))
+    ordered = made.transpose(np.argsort(np.argsort(axes)))
+    sizes = iter(ordered.shape)
+    made = ordered.reshape([1 if axis is None else next(sizes) for axis in read.bias.axes])
+    return np.stack([made, *[np.zeros_like(made)] * (read.bias.parts - 1)]) if read.bias.parts else made

@@ -23,25 +23,25 @@ class Removal:
     Args:
         analysis: What is known of the model.
         roots: The labels that are removed.
-        unread: For each kernel, by its id, which of its inputs it needs no more although others do. Boolean, a value
-            for each input.
+        unread: For each kernel and axis (`Read.place`), which of its inputs it needs no more although others do.
+            Boolean, a value for each input.
     """
 
     analysis: Analysis
     roots: frozenset[int]
-    unread: dict[int, np.ndarray]
+    unread: dict[tuple[int, int], np.ndarray]
 
     def kept(self, ids: np.ndarray) -> np.ndarray:
         """Return which labels stay, boolean of the shape of `ids`."""
         return ~np.isin(self.analysis.labels.roots(ids), list(self.roots))
 
     def chosen(self, layer: Any) -> np.ndarray | None:
-        """Return which of the inputs that stay a dense layer selects, boolean: a value for each; None for all."""
-        reads = self.analysis.reads_of(layer) if isinstance(layer, keras.layers.Dense) else []
+        """Return which of the inputs that stay a layer selects, boolean: a value for each; None for all."""
+        reads = [read for read in self.analysis.reads_of(layer) if read.selects]
         if not reads:
             return None
         stays = self.kept(reads[0].channels.ids)
-        needed = stays & ~self.unread[id(reads[0].kernel)]
+        needed = stays & ~self.unread[reads[0].place]
         if needed.sum() > (1 - WORTH_SELECTING) * stays.sum():
             return None
         needed[np.flatnonzero(stays)[:1]] |= not needed.any()
@@ -49,7 +49,7 @@ class Removal:
 
     def rows(self, read: Read) -> np.ndarray:
         """Return which of its inputs a kernel keeps, boolean: a value for each."""
-        stays, chosen = self.kept(read.channels.ids), self.chosen(read.layer)
+        stays, chosen = self.kept(read.channels.ids), self.chosen(read.layer) if read.selects else None
         if chosen is not None:
             stays[stays] = chosen
         return stays
@@ -88,14 +88,14 @@ def find(analysis: Analysis) -> Removal:
     while needed := (_needed(analysis, roots, kernels) or _last(analysis, roots)):
         roots -= needed
     removal = Removal(analysis, frozenset(roots), {})
-    return dataclasses.replace(removal, unread={id(r[0].kernel): ~_needs(removal, r, v) for r, v in kernels})
+    return dataclasses.replace(removal, unread={r[0].place: ~_needs(removal, r, v) for r, v in kernels})
 
 
 def _kernels(analysis: Analysis) -> Iterator[tuple[list[Read], np.ndarray]]:
-    """All reads of each kernel, and its weights as an array `(inputs, outputs, places)`."""
-    by_kernel: dict[int, list[Read]] = defaultdict(list)
+    """All reads of each axis of a kernel, and its weights as an array `(inputs, outputs, places)`."""
+    by_kernel: dict[tuple[int, int], list[Read]] = defaultdict(list)
     for read in analysis.reads:
-        by_kernel[id(read.kernel)].append(read)
+        by_kernel[read.place].append(read)
     for reads in by_kernel.values():
         first = reads[0]
         values = np.moveaxis(ops.convert_to_numpy(first.kernel.value), (first.inputs, first.outputs), (0, 1))
