@@ -98,7 +98,7 @@ class SequenceBlocks:
 
     def _einsum_block(self, x):
         equation, shape, bias = self.one_of(
-            ("abc,cd->abd", (None, 6), "d"),
+            ("abc,cd->abd", (STEPS, 6), "d"),
             ("...x,xy->...y", 6, "y"),
             ("...x,xy->...y", 6, None),
             ("abc,bcd->abd", (STEPS, 6), "bd"),

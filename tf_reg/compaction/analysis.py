@@ -97,6 +97,7 @@ class Analysis:
         settings: For each layer, by its id, more settings with a number of channels: the name, the place in the setting
             (None if the setting is the number), and the labels.
         inside: For each layer around others, by its id, the settings that are these layers.
+        depth: How many models the call at hand is in, beside the whole one. Their layers can get masks unseen.
         reasons: Why a label must stay. By its number; ask for `labels.roots` first.
     """
 
@@ -108,6 +109,7 @@ class Analysis:
         self.widths: dict[int, dict[str, np.ndarray]] = {}
         self.settings: dict[int, list[tuple[str, int | None, np.ndarray]]] = {}
         self.inside: dict[int, dict[str, keras.Layer]] = {}
+        self.depth = 0
         self._rules = rules
         self._inner: dict[int, keras.Function | None] = {}
         self._kept: list[tuple[np.ndarray, str]] = []
@@ -132,7 +134,12 @@ class Analysis:
     def _results(self, call: Call) -> Sequence[Channels | None]:
         inner = self.inner_graph(call.operation)
         if inner is not None:
-            self.graphs[id(inner)] = self._walk(inner, [self.of(tensor) for tensor in call.inputs])
+            data, masks = _without_masks(call)
+            for mask in masks:
+                self.keep(self.of(mask), f"{call.operation.name} (mask)")
+            self.depth += 1
+            self.graphs[id(inner)] = self._walk(inner, [self.of(tensor) for tensor in data.inputs])
+            self.depth -= 1
             return [self.of(tensor) for tensor in inner.outputs]
         results = self.apply(call)
         return self._barrier(call) if results is None else results

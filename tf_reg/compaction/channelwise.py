@@ -115,11 +115,13 @@ def _activation(analysis: Analysis, call: Call) -> Sequence[Channels | None] | N
 
 
 def _softmax(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
-    """A softmax along other axes than that of the channels."""
+    """A softmax along other axes than that of the channels. What it makes of constants depends on a mask."""
     channels, rank = analysis.of(call.inputs[0]), len(call.inputs[0].shape)
     axis = call.operation.axis
     axes = {number % rank for number in (axis if isinstance(axis, (list, tuple)) else [axis])}
-    return None if channels is None or channels.axis in axes else channelwise(analysis, call)
+    if channels is None or channels.axis in axes or len(call.inputs) != 1:
+        return None
+    return [channels.with_constants(np.full(len(channels.ids), np.nan))]
 
 
 def _prelu(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:

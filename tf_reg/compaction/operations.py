@@ -71,8 +71,6 @@ def _reduction(analysis: Analysis, call: Call) -> Sequence[Channels | None] | No
     if {0, channels.axis} & set(axes):
         return None
     axis = channels.axis - (0 if call.operation.keepdims else sum(number < channels.axis for number in axes))
-    if type(call.operation).__name__ == "Sum" and any(shape[number] is None for number in axes):
-        channels = channels.with_constants(np.where(channels.constants == 0, 0.0, np.nan))
     return [_probed(call, channels, axis)]
 
 

@@ -13,6 +13,7 @@ from tf_reg.compaction.analysis import Graph, Read
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.removal import Removal
 from tf_reg.compaction.select import SelectFeatures
+from tf_reg.compaction.state import carry_state
 from tf_reg.penalties.registry import group_penalty_of
 
 
@@ -36,6 +37,9 @@ class Rebuilt:
         for old, new in self._layers.values():
             if isinstance(old, keras.Layer) and not isinstance(old, keras.Model):
                 self._set_weights(old, new)
+        for old, new in reversed(self._layers.values()):  # a model comes after the layers inside it
+            if isinstance(old, keras.Layer) and old.trainable != new.trainable:
+                new.trainable = old.trainable
 
     def _build(self, graph: Graph) -> keras.Model:
         """Make a functional model: the whole one, or one within it."""
@@ -76,7 +80,8 @@ class Rebuilt:
     def _new(self, operation: Any) -> Any:
         inner = self._analysis.inner_graph(operation)
         if inner is not None:
-            return self._build(self._analysis.graphs[id(inner)])
+            built = self._build(self._analysis.graphs[id(inner)])
+            return keras.Sequential(built.layers, name=built.name) if type(operation) is keras.Sequential else built
         config = self._changed(operation)
         for variable in operation.variables if isinstance(operation, keras.Layer) else ():
             self._resize(config, variable)
@@ -143,6 +148,8 @@ class Rebuilt:
             for axis, kept in enumerate(self._removal.along(variable)):
                 value = np.compress(kept, value, axis)
             target.assign(value)
+        if not any(id(variable) in self._analysis.slices for variable in values.values()):
+            carry_state(old, new)
 
 
 def _by_name(layer: Any) -> dict[tuple[str, int], Any]:

@@ -28,7 +28,7 @@ def _recurrent(analysis: Analysis, call: Call) -> Sequence[Channels | None] | No
     for one in given:
         if one is not None:
             analysis.labels.join(units, one.ids)
-    masked = "mask" in call.kwargs and call.kwargs["mask"] is not None
+    masked = analysis.depth > 0 or call.kwargs.get("mask") is not None
     return _through(analysis, layer, channels, (bool(given), masked), selects=True)
 
 
@@ -98,7 +98,7 @@ def _bidirectional(analysis: Analysis, call: Call) -> Sequence[Channels | None] 
             return None
     if both[0].units != both[1].units:
         return None
-    masked = call.kwargs.get("mask") is not None
+    masked = analysis.depth > 0 or call.kwargs.get("mask") is not None
     [ahead], [back] = (_through(analysis, one, channels, (False, masked), selects=False) for one in both)
     analysis.labels.join(ahead.ids, back.ids)
     analysis.inside[id(layer)] = {"layer": both[0], "backward_layer": both[1]}
