@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
@@ -183,21 +183,13 @@ def _slices(analysis: Analysis) -> Iterator[tuple[keras.Layer, keras.Variable, i
     """Each axis of a variable that has channels, with the labels that stand for them."""
     read = {(id(one.kernel), one.inputs) for one in analysis.reads}
     seen: set[int] = set()
-    for layer in _layers(analysis):
+    for layer in analysis.layers:
         for variable in layer.variables:
             axes = {} if id(variable) in seen else analysis.slices.get(id(variable), {})
             seen.add(id(variable))
             for axis, ids in sorted(axes.items()):
                 role: Role = "read" if (id(variable), axis) in read else "made"
                 yield layer, variable, axis, role, analysis.labels.roots(ids)
-
-
-def _layers(analysis: Analysis) -> list[Any]:
-    """The layers of a model and of the models within it, each once."""
-    calls = [call for graph in (analysis.graph, *analysis.graphs.values()) for call in graph.calls]
-    inner = {id(call.operation) for call in calls if analysis.inner_graph(call.operation) is not None}
-    layers = {id(call.operation): call.operation for call in calls if isinstance(call.operation, keras.Layer)}
-    return [layer for key, layer in layers.items() if key not in inner]
 
 
 def _together(arrays: Sequence[np.ndarray], reasons: dict[int, str]) -> Iterator[tuple[np.ndarray, list[int]]]:
