@@ -56,8 +56,8 @@ def compact(model: keras.Model, examples: Any = None) -> keras.Model:
         )
     if not found.checks:
         warnings.warn(
-            "tf_reg.compact could not check the new model: on random inputs, the outputs of your model are constant or "
-            "not finite. Give it some inputs: compact(model, examples=...).",
+            f"tf_reg.compact could not check the new model: {found.reasons}. Give it some inputs: compact(model, "
+            "examples=...).",
             stacklevel=2,
         )
     if model.compiled:
