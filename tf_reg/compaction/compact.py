@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tf_reg.compaction.carried import carry_trainable
 from tf_reg.compaction.check import compare
 from tf_reg.compaction.plan import plan_compaction
 from tf_reg.compaction.rebuild import Rebuilt
@@ -44,7 +45,8 @@ def compact(model: keras.Model, examples: Any = None) -> keras.Model:
     2
     """
     plan = plan_compaction(model)
-    small = Rebuilt(plan.removal).model
+    rebuilt = Rebuilt(plan.removal)
+    small = rebuilt.model
     if isinstance(model, keras.Sequential) and not any(isinstance(layer, SelectFeatures) for layer in small.layers):
         small = keras.Sequential(small.layers, name=model.name)
     found = compare(model, small, examples)
@@ -60,6 +62,7 @@ def compact(model: keras.Model, examples: Any = None) -> keras.Model:
             "examples=...).",
             stacklevel=2,
         )
+    carry_trainable([(model, small), *rebuilt.layers])
     if model.compiled:
         small.compile_from_config(model.get_compile_config())
     return small

@@ -10,6 +10,7 @@ from keras import ops, tree
 
 from tf_reg import _keras
 from tf_reg.compaction.analysis import Graph
+from tf_reg.compaction.carried import carry_state
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.removal import Removal
 from tf_reg.compaction.select import SelectFeatures
@@ -36,6 +37,11 @@ class Rebuilt:
         for old, new in self._layers.values():
             if isinstance(old, keras.Layer) and not isinstance(old, keras.Model):
                 self._set_weights(old, new)
+
+    @property
+    def layers(self) -> list[tuple[keras.Layer, keras.Layer]]:
+        """The layers and models within the model, old and new: a model before the layers in it."""
+        return [pair for pair in reversed(self._layers.values()) if isinstance(pair[0], keras.Layer)]
 
     def _build(self, graph: Graph) -> keras.Model:
         """Make a functional model: the whole one, or one within it."""
@@ -120,6 +126,7 @@ class Rebuilt:
             for axis, kept in enumerate(self._removal.along(variable)):
                 value = np.compress(kept, value, axis)
             (by_name[variable.name] if reads else new_weights[place]).assign(value)
+        carry_state(old, new)
         if reads and "bias" in by_name and not any(variable.name == "bias" for variable in old_weights):
             kept = self._removal.kept(self._analysis.slices[id(reads[0].kernel)][reads[0].outputs])
             by_name["bias"].assign(self._folded(old)[kept])
