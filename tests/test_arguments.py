@@ -65,6 +65,7 @@ CALLS = {
     "regularizers_of": {"model": model},
     "remove_regularizers": {"model": model},
     "sparsity": {"model": model},
+    "threshold": {"model": model, "value": lambda: 0.1},
     "tf1.l1_regularizer": {"scale": lambda: 0.1},
     "tf1.l2_regularizer": {"scale": lambda: 0.1},
     "tf1.l1_l2_regularizer": {},

@@ -41,9 +41,11 @@ class Rebuilt:
         for old, new in self._layers.values():
             if isinstance(old, keras.Layer) and not isinstance(old, keras.Model):
                 self._set_weights(old, new)
-        for old, new in reversed(self._layers.values()):  # a model comes after the layers inside it
-            if isinstance(old, keras.Layer) and old.trainable != new.trainable:
-                new.trainable = old.trainable
+
+    @property
+    def layers(self) -> list[tuple[keras.Layer, keras.Layer]]:
+        """The layers and models within the model, old and new: a model before the layers in it."""
+        return [pair for pair in reversed(self._layers.values()) if isinstance(pair[0], keras.Layer)]
 
     def _build(self, graph: Graph) -> keras.Model:
         """Make a functional model: the whole one, or one within it."""

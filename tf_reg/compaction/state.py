@@ -1,11 +1,14 @@
-"""What a layer knows beside its variables: a vocabulary, or what it has made of its variables."""
+"""What a layer has beside its config and its variables: a vocabulary, what it made of its variables, frozen parts."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from typing import Any
 
 import keras
+
+from tf_reg import _keras
 
 
 def carry_state(old: Any, new: Any) -> None:
@@ -26,3 +29,21 @@ def carry_state(old: Any, new: Any) -> None:
         store: dict[str, Any] = {}
         old.save_own_variables(store)
         new.load_own_variables(store)
+
+
+def carry_trainable(layers: Iterable[tuple[keras.Layer, keras.Layer]]) -> None:
+    """Freeze what is frozen: models and layers, and single variables of them.
+
+    Args:
+        layers: Old ones and new ones, a model before the layers in it: to freeze a model freezes all of them.
+    """
+    for old, new in layers:
+        parts = [new] if isinstance(old, keras.Model) else _keras.sublayers(new)
+        for before, after in zip([old] if len(parts) == 1 else _keras.sublayers(old), parts, strict=True):
+            if after.trainable != before.trainable:
+                after.trainable = before.trainable
+        if isinstance(old, keras.Model):
+            continue
+        for variable, made in zip(old.variables, new.variables, strict=False):
+            if variable.name == made.name and made.trainable != variable.trainable:
+                made.trainable = variable.trainable
