@@ -114,6 +114,7 @@ class Builder(SequenceBlocks):
                 for axis in (-2, -1):
                     if variable.shape[axis] > 3:
                         dead = self.random.random(variable.shape[axis]) < self.one_of(0.0, 0.2, 0.4)
+                        dead[self.random.integers(len(dead))] = False
                         np.moveaxis(value, axis, 0)[dead] = 0
             variable.assign(value.astype(keras.backend.standardize_dtype(variable.dtype)))
         self.kill_together(model)
@@ -122,10 +123,12 @@ class Builder(SequenceBlocks):
     def kill_together(self, model):
         """Nobody reads some channels any more, wherever they are read."""
         analysis = Analysis(as_graph(model), RULES)
-        gone = self.random.random(len(analysis.labels)) < self.one_of(0.0, 0.2, 0.4)
+        gone = self.random.random(len(analysis.labels)) < self.one_of(0.0, 0.2, 0.3)
         for read in analysis.reads:
             value = keras.ops.convert_to_numpy(read.kernel).copy()
-            np.moveaxis(value, read.inputs, 0)[gone[analysis.labels.roots(read.channels.ids)]] = 0
+            dead = gone[analysis.labels.roots(read.channels.ids)]
+            dead[self.random.integers(len(dead))] = False
+            np.moveaxis(value, read.inputs, 0)[dead] = 0
             read.kernel.assign(value)
 
 

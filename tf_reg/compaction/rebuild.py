@@ -133,32 +133,23 @@ class Rebuilt:
                 self._set_own_weights(one, other)
 
     def _set_own_weights(self, old: Any, new: Any) -> None:
-        values = _by_name(old)
-        kernels = {id(variable): variable for variable in values.values()}
+        before, after = _keras.own_variables(old), _keras.own_variables(new)
+        kernels = {id(variable) for variable in before}
         reads = [read for read in self._analysis.reads if id(read.kernel) in kernels]
-        for name, target in _by_name(new).items():
-            variable = values.get(name)
-            if variable is None:  # a bias that is made
-                kept = self._removal.kept(self._analysis.slices[id(reads[0].kernel)][reads[0].outputs])
-                target.assign(np.broadcast_to(np.compress(kept, self._folded(reads), -1), target.shape))
-                continue
+        if len(after) > len(before):
+            [made] = [variable for variable in after if variable.name == "bias"]
+            after = [variable for variable in after if variable is not made]
+            kept = self._removal.kept(self._analysis.slices[id(reads[0].kernel)][reads[0].outputs])
+            made.assign(np.broadcast_to(np.compress(kept, self._folded(reads), -1), made.shape))
+        for variable, target in zip(before, after, strict=True):
             value = ops.convert_to_numpy(variable.value)
-            if reads and name == ("bias", 0):
+            if reads and variable.name == "bias":
                 value = (value + self._folded(reads)).astype(value.dtype)
             for axis, kept in enumerate(self._removal.along(variable)):
                 value = np.compress(kept, value, axis)
             target.assign(value)
-        if not any(id(variable) in self._analysis.slices for variable in values.values()):
+        if not any(id(variable) in self._analysis.slices for variable in before):
             carry_state(old, new)
-
-
-def _by_name(layer: Any) -> dict[tuple[str, int], Any]:
-    """The variables that a layer holds itself, by their names; those of one name are numbered."""
-    found: dict[tuple[str, int], Any] = {}
-    for variable in _keras.own_variables(layer):
-        count = sum(name == variable.name for name, _ in found)
-        found[variable.name, count] = variable
-    return found
 
 
 def _in_bias(read: Read, constants: np.ndarray) -> np.ndarray:

@@ -11,13 +11,16 @@ from keras import layers
 from tf_reg._keras import Call
 from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
-from tf_reg.compaction.channelwise import Rule
+from tf_reg.compaction.channelwise import CHANNELWISE, RANDOM, Rule
 
 INSIDE = (  # layers whose channels aren't those of the axis of time, and that a mask doesn't change
     *(layers.Dense, layers.EinsumDense, layers.BatchNormalization),
     *(layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D, layers.DepthwiseConv2D),
     *(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose),
-    *(layers.SeparableConv1D, layers.SeparableConv2D),
+    *(layers.SeparableConv1D, layers.SeparableConv2D, layers.Flatten),
+    *CHANNELWISE,
+    *RANDOM,
+    layers.Activation,
 )
 
 
