@@ -103,8 +103,9 @@ class Builder(SequenceBlocks):
     def fill(self, model):
         """Draw all weights, then kill random inputs and outputs of kernels, and some scales of normalizations."""
         for variable in model.variables:
-            if not keras.backend.is_float_dtype(variable.dtype):
-                continue
+            statistic = not variable.trainable and not variable.name.startswith("moving_")
+            if statistic or not keras.backend.is_float_dtype(variable.dtype):
+                continue  # such as the rate of a dropout layer
             value = self.random.normal(size=variable.shape) * (0.3 if len(variable.shape) > 1 else 1.0)
             if variable.name == "moving_variance":
                 value = np.abs(value) + 0.5
