@@ -14,6 +14,7 @@ from keras import ops, tree
 
 from tf_reg import _keras
 from tf_reg._graph import as_graph
+from tf_reg.compaction.state import left_as_it_is
 
 BATCHES, MAGNITUDES = (1, 3), (1.0, 100.0)
 SIZE = 32  # of an axis whose size isn't known
@@ -72,7 +73,8 @@ def compare(model: keras.Model, other: keras.Model, examples: Any = None, seed: 
 
 
 def _outputs(model: keras.Model, inputs: Any) -> list[Any]:
-    return tree.flatten(model(inputs, training=False))
+    with left_as_it_is(model):
+        return tree.flatten(model(inputs, training=False))
 
 
 def _structure(model: keras.Model) -> Any:

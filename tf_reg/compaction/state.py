@@ -1,11 +1,16 @@
-"""What a layer knows beside its variables: a vocabulary, or what it has made of its variables."""
+"""What a layer knows beside its weights: a vocabulary, what it has made of its variables, its random numbers."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
+from keras import ops
+
+from tf_reg import _keras
 
 
 def carry_state(old: Any, new: Any) -> None:
@@ -26,3 +31,21 @@ def carry_state(old: Any, new: Any) -> None:
         store: dict[str, Any] = {}
         old.save_own_variables(store)
         new.load_own_variables(store)
+
+
+@contextmanager
+def left_as_it_is(model: keras.Model) -> Iterator[None]:
+    """Give a model that is called within a `with` block its state back.
+
+    Also in inference, a recurrent layer with dropout draws random numbers, and one with a state goes on with it.
+
+    Args:
+        model: The model.
+    """
+    trained = {id(variable) for layer in _keras.sublayers(model) for variable in _keras.own_trainable_variables(layer)}
+    before = [(variable, ops.copy(variable.value)) for variable in model.variables if id(variable) not in trained]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
