@@ -5,11 +5,12 @@ from __future__ import annotations
 import keras
 import pytest
 
+from tests.compaction.filling import no_warning_of_masks
 from tests.compaction.random_models import random_model
 from tf_reg.compaction.compact import compact
 from tf_reg.compaction.plan import plan_compaction
 
-pytestmark = pytest.mark.contract
+pytestmark = [pytest.mark.contract, no_warning_of_masks]
 
 
 @pytest.mark.parametrize("seed", [pytest.param(s, marks=[] if s < 2 else pytest.mark.slow) for s in range(20)])

@@ -15,7 +15,8 @@ def carry_state(old: Any, new: Any) -> None:
     """Give a layer what another one of the same config would save and load, by Keras' own protocol.
 
     The variables of a `Normalization` are only read when it loads them, and a `StringLookup` that was adapted keeps its
-    words in a file. A layer without such a protocol is left as it is.
+    words in a file. A layer without such a protocol is left as it is. The states of a stateful recurrent layer, which
+    are in no file, are carried over too.
 
     Args:
         old: The layer whose state it is.
@@ -29,6 +30,10 @@ def carry_state(old: Any, new: Any) -> None:
         store: dict[str, Any] = {}
         old.save_own_variables(store)
         new.load_own_variables(store)
+    if getattr(old, "stateful", False) and isinstance(old, keras.layers.RNN):
+        for before, after in zip(*(keras.tree.flatten(layer.states) for layer in (old, new)), strict=True):
+            if before is not None:
+                after.assign(before)
 
 
 def carry_trainable(layers: Iterable[tuple[keras.Layer, keras.Layer]]) -> None:
