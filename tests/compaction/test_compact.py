@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from tests.compaction.filling import no_warning_of_masks
 from tests.compaction.random_models import random_model
 from tf_reg import GroupLasso, SparseGroupLasso
 from tf_reg.compaction import rebuild
@@ -16,7 +15,7 @@ from tf_reg.compaction.compact import compact
 from tf_reg.compaction.plan import plan_compaction
 from tf_reg.compaction.removal import Removal
 
-pytestmark = [pytest.mark.contract, no_warning_of_masks]
+pytestmark = pytest.mark.contract
 PLAIN, SLOW, LONG = 2 if keras.backend.backend() == "jax" else 20, 100, 500  # random models; JAX compiles all
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests import dropout_models, models_under_test
-from tests.compaction.filling import no_warning_of_masks
 from tests.compaction.random_models import Builder
 from tests.rules import networks
 from tests.tools import mostly_slow
@@ -16,7 +15,7 @@ from tf_reg.compaction.check import compare
 from tf_reg.compaction.plan import plan_compaction
 from tf_reg.compaction.rebuild import Rebuilt
 
-pytestmark = [pytest.mark.contract, no_warning_of_masks]
+pytestmark = pytest.mark.contract
 MODELS = {
     **{builder.__name__: builder for builder in models_under_test.BUILDERS if builder.__name__ != "subclassed"},
     **{name: make for name, (make, _) in dropout_models.MODELS.items() if name != "subclassed"},
