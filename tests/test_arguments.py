@@ -64,6 +64,7 @@ CALLS = {
     "regularize": {"model": model, "rules": lambda: L1},
     "regularizers_of": {"model": model},
     "remove_regularizers": {"model": model},
+    "self_check": {"model": model},
     "sparsity": {"model": model},
     "threshold": {"model": model, "value": lambda: 0.1},
     "tf1.l1_regularizer": {"scale": lambda: 0.1},
@@ -82,13 +83,14 @@ RIGHT = {
         "DropBlock2D.data_format", "DropBlock2D.seed", "DropConnect.seed", "StochasticDepth.seed",
         "GapController.metric", "GroupLasso.l", "SparseGroupLasso.l", "Proximal.name", "TargetSparsity.refit_epochs",
         "TargetSparsity.initial", "TargetSparsity.keep_zeros", "mc_predict.seed", "mc_predict.layers",
-        "compact.examples",
+        "compact.examples", "self_check.examples",
     },
     "a word": {"DropoutSchedule.layers", "GapController.metric", "Proximal.name"},
     "an empty list": {"tf1.sum_regularizer.regularizer_list", "tf1.SumRegularizer.terms"},
     "minus one": {"DropBlock2D.seed", "DropConnect.seed", "StochasticDepth.seed"},
     "huge": {
         "Refit.epochs", "RegularizationLogger.update_freq", "TargetSparsity.refit_epochs", "mc_predict.seed",
+        "self_check.seed",
     },
     "true": {
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",
