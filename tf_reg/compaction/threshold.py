@@ -14,7 +14,7 @@ from keras import ops
 from tf_reg import _walk
 from tf_reg._checks import number, require
 from tf_reg.compaction.copies import copied
-from tf_reg.compaction.coupled import ChannelGroup, Slice, channels
+from tf_reg.compaction.coupled import ChannelGroup, Slice, channels, set_to_zero
 from tf_reg.compaction.plan import analysed
 
 OF = ("weights", "channels")
@@ -82,18 +82,8 @@ def _cut_weights(model: keras.Model, limit: float) -> None:
 
 def _cut_channels(model: keras.Model, limit: float) -> None:
     scales = _scales(model)
-    zero: dict[int, tuple[Any, list[tuple[int, np.ndarray]]]] = {}
-    for group in channels(model).free:
-        small = sizes(group, scales) <= limit
-        for one in group.slices:
-            if one.role == "read" or one.trains:
-                zero.setdefault(id(one.variable), (one.variable, []))[1].append((one.axis, one.places[small].ravel()))
-    for variable, places in zero.values():
-        if any(len(along) for _, along in places):
-            array = ops.convert_to_numpy(variable.value).copy()
-            for axis, along in places:
-                np.moveaxis(array, axis, 0)[along] = 0
-            variable.assign(array)
+    small = [(group, sizes(group, scales) <= limit) for group in channels(model).free]
+    set_to_zero((one, chosen) for group, chosen in small for one in group.slices if one.role == "read" or one.trains)
 
 
 def sizes(group: ChannelGroup, scales: dict[int, np.ndarray]) -> np.ndarray:
