@@ -120,6 +120,17 @@ def operation_name(operation: Any) -> str:
     return type(operation).__name__ if is_function else ""
 
 
+def compile_arguments(model: keras.Model) -> dict[str, Any]:
+    """Return the arguments that a model was compiled with, as they were given.
+
+    `model.get_compile_config()` has them in a form in which functions are only names.
+
+    Args:
+        model: A compiled model.
+    """
+    return dict(_private(_private(model, "_compile_config"), "config"))
+
+
 def trusted() -> AbstractContextManager[Any]:
     """Return a context in which Keras makes a `Lambda` layer from the config of one that is in memory.
 

@@ -7,18 +7,22 @@ from typing import Any
 
 import keras
 
+from tf_reg._checks import require
 from tf_reg.compaction.check import compare
 from tf_reg.compaction.plan import plan_compaction
 from tf_reg.compaction.rebuild import Rebuilt
 from tf_reg.compaction.select import SelectFeatures
+from tf_reg.compaction.training import carry_optimizer, compile_alike
 
 
-def compact(model: keras.Model, examples: Any = None) -> keras.Model:
+def compact(
+    model: keras.Model, examples: Any = None, *, round_to: int | None = None, keep_optimizer: bool = False
+) -> keras.Model:
     """Return a new model without what has no effect on the outputs. The model itself stays as it is.
 
     The new model computes the same in inference, with the same inputs, outputs, names of layers and settings of
-    `compile`; its optimizer starts anew. This is checked on random inputs, and the model is refused if the outputs
-    differ by more than rounding. `plan_compaction` says what is removed, and what stays for which reason.
+    `compile`. This is checked on random inputs, and the model is refused if the outputs differ by more than rounding.
+    `plan_compaction` says what is removed, and what stays for which reason.
 
     In training the two may differ: a batch normalization makes something else of a constant channel there.
 
@@ -26,9 +30,14 @@ def compact(model: keras.Model, examples: Any = None) -> keras.Model:
         model: A built functional or sequential model.
         examples: Inputs of the model, in the structure that it takes, with a batch axis: the check calls both models
             on them too. Give some where random inputs tell little.
+        round_to: A whole number such as 8: some channels without effect stay, as zeros, so that the width of each layer
+            is a multiple of it, or what it was. None keeps none.
+        keep_optimizer: Whether the new optimizer gets the state of the model's optimizer, such as its momentum, so that
+            training goes on. By default it starts anew.
 
     Raises:
-        ValueError: A model that isn't built, or isn't functional or sequential.
+        ValueError: A model that isn't built, or isn't functional or sequential; another `round_to`; `keep_optimizer`
+            for a model that isn't compiled, or whose optimizer has slots of other shapes than the weights (Adafactor).
         RuntimeError: The new model computes something else. This is a fault of tf_reg.
 
     Warns:
@@ -43,8 +52,15 @@ def compact(model: keras.Model, examples: Any = None) -> keras.Model:
     >>> tf_reg.compact(model).layers[0].units
     2
     """
-    plan = plan_compaction(model)
-    small = Rebuilt(plan.removal).model
+    plan = plan_compaction(model, round_to)
+    require(
+        not keep_optimizer or model.compiled,
+        "keep_optimizer=True takes a model that is compiled",
+        "keep_optimizer",
+        keep_optimizer,
+    )
+    rebuilt = Rebuilt(plan.removal)
+    small = rebuilt.model
     if isinstance(model, keras.Sequential) and not any(isinstance(layer, SelectFeatures) for layer in small.layers):
         small = keras.Sequential(small.layers, name=model.name)
     found = compare(model, small, examples)
@@ -61,5 +77,7 @@ def compact(model: keras.Model, examples: Any = None) -> keras.Model:
             stacklevel=2,
         )
     if model.compiled:
-        small.compile_from_config(model.get_compile_config())
+        compile_alike(model, small)
+    if keep_optimizer:
+        carry_optimizer(model, small, plan.removal, rebuilt.variables)
     return small

@@ -5,17 +5,23 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
+from tf_reg._checks import is_integer, require
 from tf_reg._graph import as_graph
 from tf_reg._text_table import aligned
 from tf_reg.compaction import merging, moves, rules
 from tf_reg.compaction.analysis import INPUT, Analysis
-from tf_reg.compaction.removal import Removal, find
+from tf_reg.compaction.cost import multiply_adds, total
+from tf_reg.compaction.removal import Removal, find, rounded
 
 RULES = {**rules.RULES, **moves.RULES, **merging.RULES}
+
+
+BeforeAfter = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +32,18 @@ class LayerPlan:
         name: The name of the layer.
         before: How many channels it makes.
         after: How many it makes after compaction.
+        inputs: How many numbers it reads at each place, before and after; None for an embedding.
         parameters: How many numbers its variables have, before and after.
+        multiply_adds: How many multiply-adds it takes for one example, before and after; None where the size of an axis
+            isn't known.
     """
 
     name: str
     before: int
     after: int
-    parameters: tuple[int, int]
+    inputs: BeforeAfter | None
+    parameters: BeforeAfter
+    multiply_adds: BeforeAfter | None
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -41,25 +52,38 @@ class CompactionPlan:
 
     Attributes:
         layers: The layers that make channels, in the order of the model.
+        parameters: How many numbers all variables of the model have, before and after.
+        multiply_adds: How many multiply-adds of kernels it takes for one example, before and after; None where the size
+            of an axis isn't known.
         held: How many channels have no effect and stay all the same, by what holds them.
         removal: What is removed, for `tf_reg.compact`.
     """
 
     layers: tuple[LayerPlan, ...]
+    parameters: BeforeAfter
+    multiply_adds: BeforeAfter | None
     held: dict[str, int]
     removal: Removal
 
     def __repr__(self) -> str:
-        rows = [["layer", "channels", "parameters"]]
-        for layer in self.layers:
-            sizes = f"{layer.before}" if layer.before == layer.after else f"{layer.before} -> {layer.after}"
-            rows.append([layer.name, sizes, f"{layer.parameters[0]:,} -> {layer.parameters[1]:,}"])
+        rows = [["layer", "inputs", "channels", "parameters", "multiply-adds"]]
+        for one in self.layers:
+            sizes = (one.inputs, (one.before, one.after), one.parameters, one.multiply_adds)
+            rows.append([one.name, *map(_arrow, sizes)])
+        rows.append(["model", "", "", _arrow(self.parameters), _arrow(self.multiply_adds)])
         lines = aligned(rows)
         lines += [f"{count} channels without effect stay: {reason}" for reason, count in self.held.items()]
         return "\n".join(lines)
 
 
-def plan_compaction(model: keras.Model) -> CompactionPlan:
+def _arrow(sizes: BeforeAfter | None) -> str:
+    """How a number changes, in words."""
+    if sizes is None:
+        return "-"
+    return f"{sizes[0]:,}" if sizes[0] == sizes[1] else f"{sizes[0]:,} -> {sizes[1]:,}"
+
+
+def plan_compaction(model: keras.Model, round_to: int | None = None) -> CompactionPlan:
     """Find out what can be removed from a model without a change of its outputs in inference.
 
     A unit or filter can go if all weights that read it are zero, or if its value is the same for every input: then the
@@ -69,9 +93,11 @@ def plan_compaction(model: keras.Model) -> CompactionPlan:
 
     Args:
         model: A built functional or sequential model, of `keras.layers` and `keras.ops`; models within it too.
+        round_to: A whole number such as 8. Some of the channels without effect stay, as zeros, so that the width of
+            each layer is a multiple of it, or what it was. Many processors compute such widths faster. None keeps none.
 
     Raises:
-        ValueError: Another model, or one that isn't built.
+        ValueError: Another model, or one that isn't built, or another `round_to`.
 
     Example:
 
@@ -80,22 +106,34 @@ def plan_compaction(model: keras.Model) -> CompactionPlan:
     >>> kernel, bias = last.get_weights()
     >>> last.set_weights([kernel * [[1.0], [0.0], [1.0], [0.0]], bias])
     >>> print(tf_reg.plan_compaction(model))
-    layer  channels  parameters
-    first    4 -> 2     16 -> 8
-    last          2     10 -> 6
+    layer  inputs  channels  parameters  multiply-adds
+    first       3    4 -> 2     16 -> 8        12 -> 6
+    last   4 -> 2         2     10 -> 6         8 -> 4
+    model                      26 -> 14       20 -> 10
     """
+    multiple = 1 if round_to is None else round_to
+    require(
+        is_integer(multiple) and multiple > 0, "round_to is a whole number above zero, or None", "round_to", round_to
+    )
     graph = as_graph(model) if isinstance(model, keras.Model) else None
     if graph is None:
         raise ValueError(
             "Compaction takes a functional or sequential model that is built, without a `call` of its own. Received: "
             f"{model!r}. Compact the functional models inside of it one by one."
         )
-    removal = find(Analysis(graph, RULES))
-    return CompactionPlan(tuple(_layers(removal)), _held(removal), removal)
+    removal = rounded(find(Analysis(graph, RULES)), multiple)
+    costs = [multiply_adds(removal.analysis, shape) for shape in (lambda variable: variable.shape, removal.shape)]
+    return CompactionPlan(
+        tuple(_layers(removal, costs)),
+        _parameters(removal, graph),
+        _both([total(cost.values()) for cost in costs]),
+        _held(removal),
+        removal,
+    )
 
 
-def _layers(removal: Removal) -> list[LayerPlan]:
-    analysis, seen, found = removal.analysis, set[int](), []
+def _layers(removal: Removal, costs: Sequence[dict[int, int | None]]) -> Iterator[LayerPlan]:
+    analysis, seen = removal.analysis, set[int]()
     for graph in (analysis.graph, *analysis.graphs.values()):
         for call in graph.calls:
             layer = call.operation
@@ -104,14 +142,28 @@ def _layers(removal: Removal) -> list[LayerPlan]:
                 continue
             seen.add(id(layer))
             ids = next(iter(widths.values()))
-            sizes = _parameters(removal, layer)
-            found.append(LayerPlan(layer.name, len(ids), int(removal.kept(ids).sum()), sizes))
-    return found
+            reads = analysis.reads_of(layer)
+            inputs = (len(reads[0].channels.ids), int(removal.rows(reads[0]).sum())) if reads else None
+            adds = _both([cost[id(layer)] for cost in costs])
+            yield LayerPlan(
+                layer.name, len(ids), int(removal.kept(ids).sum()), inputs, _parameters(removal, layer), adds
+            )
 
 
-def _parameters(removal: Removal, layer: Any) -> tuple[int, int]:
-    variables = layer.variables
-    return sum(math.prod(v.shape) for v in variables), sum(math.prod(removal.shape(v)) for v in variables)
+def _both(numbers: Sequence[int | None]) -> BeforeAfter | None:
+    before, after = numbers
+    return None if before is None or after is None else (before, after)
+
+
+def _parameters(removal: Removal, layer: Any) -> BeforeAfter:
+    """How many numbers the weights of a layer or model have, before and after, with the biases that are made."""
+    own = {id(variable) for variable in layer.weights}
+    before = sum(math.prod(variable.shape) for variable in layer.weights)
+    after = sum(math.prod(removal.shape(variable)) for variable in layer.weights)
+    for read in {id(read.kernel): read for read in removal.analysis.reads if id(read.kernel) in own}.values():
+        if not getattr(read.layer, "use_bias", True) and removal.folded(read.layer) is not None:
+            after += removal.shape(read.kernel)[read.outputs]
+    return before, after
 
 
 def _held(removal: Removal) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from keras import ops, tree
 from tf_reg import _keras
 from tf_reg.compaction.analysis import Graph
 from tf_reg.compaction.channels import Channels
+from tf_reg.compaction.objects import remade
 from tf_reg.compaction.removal import Removal
 from tf_reg.compaction.select import SelectFeatures
 from tf_reg.penalties.registry import group_penalty_of
@@ -24,6 +26,7 @@ class Rebuilt:
 
     Attributes:
         model: The new functional model. It isn't compiled.
+        variables: The variable that took the place of each one of the old model, by the old one's id.
     """
 
     def __init__(self, removal: Removal) -> None:
@@ -32,6 +35,7 @@ class Rebuilt:
         self._layers: dict[int, tuple[Any, Any]] = {}  # the old one and the new one
         self._selections: dict[int, SelectFeatures] = {}
         self._tensors: dict[int, keras.KerasTensor] = {}
+        self.variables: dict[int, keras.Variable] = {}
         self.model = self._build(self._analysis.graph)
         for old, new in self._layers.values():
             if isinstance(old, keras.Layer) and not isinstance(old, keras.Model):
@@ -76,7 +80,10 @@ class Rebuilt:
         inner = self._analysis.inner_graph(operation)
         if inner is not None:
             return self._build(self._analysis.graphs[id(inner)])
-        config = operation.get_config()
+        return remade(operation, functools.partial(self._change, operation))
+
+    def _change(self, operation: Any, config: dict[str, Any]) -> None:
+        """Write the new sizes into the config of a layer or operation."""
         for name, ids in self._analysis.widths.get(id(operation), {}).items():
             config[name] = int(self._removal.kept(ids).sum())
         if id(operation) in self._analysis.shapes:
@@ -86,10 +93,8 @@ class Rebuilt:
             config[name] = shape
         for variable in operation.variables if isinstance(operation, keras.Layer) else ():
             self._resize(config, f"{variable.name}_regularizer", variable)
-        if "use_bias" in config and self._folded(operation).any():
+        if "use_bias" in config and self._removal.folded(operation) is not None:
             config["use_bias"] = True
-        with _keras.trusted():
-            return type(operation).from_config(config)
 
     def _resize(self, config: dict[str, Any], name: str, variable: Any) -> None:
         """Let a penalty whose strength depends on the size of a group keep its strength."""
@@ -98,28 +103,17 @@ class Rebuilt:
         if resized is not None:
             config[name] = keras.regularizers.serialize(resized)
 
-    def _folded(self, layer: Any) -> np.ndarray:
-        """What the bias takes over from inputs that are removed, of the shape of the bias before removal."""
-        if not self._analysis.reads_of(layer):
-            return np.zeros(1)
-        read = self._analysis.reads_of(layer)[0]
-        kernel = ops.convert_to_numpy(read.kernel.value).astype("float64")
-        values = np.moveaxis(kernel, (read.inputs, read.outputs), (0, 1))
-        values = values.reshape(*values.shape[:2], -1).sum(axis=2)
-        gone = ~self._removal.rows(read) & read.foldable
-        return np.where(gone, read.channels.constants, 0.0)[gone] @ values[gone]
-
     def _set_weights(self, old: Any, new: Any) -> None:
         old_weights, new_weights = old.variables, new.variables
         by_name = {variable.name: variable for variable in new_weights}
-        reads = self._analysis.reads_of(old)
+        reads, folded = self._analysis.reads_of(old), self._removal.folded(old)
         for place, variable in enumerate(old_weights):
             value = ops.convert_to_numpy(variable.value)
-            if reads and variable.name == "bias":
-                value = (value + self._folded(old)).astype(value.dtype)
-            for axis, kept in enumerate(self._removal.along(variable)):
-                value = np.compress(kept, value, axis)
-            (by_name[variable.name] if reads else new_weights[place]).assign(value)
-        if reads and "bias" in by_name and not any(variable.name == "bias" for variable in old_weights):
-            kept = self._removal.kept(self._analysis.slices[id(reads[0].kernel)][reads[0].outputs])
-            by_name["bias"].assign(self._folded(old)[kept])
+            if folded is not None and variable.name == "bias":
+                value = (value + folded).astype(value.dtype)
+            made = by_name[variable.name] if reads else new_weights[place]
+            made.assign(self._removal.cut(variable, value))
+            self.variables[id(variable)] = made
+        if folded is not None and not any(variable.name == "bias" for variable in old_weights):
+            ids = self._analysis.slices[id(reads[0].kernel)][reads[0].outputs]
+            by_name["bias"].assign(np.where(self._removal.padded(ids), 0.0, folded)[self._removal.kept(ids)])

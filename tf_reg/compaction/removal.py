@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -25,15 +26,35 @@ class Removal:
         roots: The labels that are removed.
         unread: For each kernel, by its id, which of its inputs it needs no more although others do. Boolean, a value
             for each input.
+        padding: Labels that could be removed and stay as zeros, so that sizes are round.
     """
 
     analysis: Analysis
     roots: frozenset[int]
     unread: dict[int, np.ndarray]
+    padding: frozenset[int] = frozenset()
 
     def kept(self, ids: np.ndarray) -> np.ndarray:
         """Return which labels stay, boolean of the shape of `ids`."""
-        return ~np.isin(self.analysis.labels.roots(ids), list(self.roots))
+        return ~self._removed[self.analysis.labels.roots(ids)]
+
+    def padded(self, ids: np.ndarray) -> np.ndarray:
+        """Return which labels stay as zeros, boolean of the shape of `ids`."""
+        return self._zeros[self.analysis.labels.roots(ids)]
+
+    @functools.cached_property
+    def _removed(self) -> np.ndarray:
+        return self._table(self.roots)
+
+    @functools.cached_property
+    def _zeros(self) -> np.ndarray:
+        return self._table(self.padding)
+
+    def _table(self, roots: frozenset[int]) -> np.ndarray:
+        """Whether each label is among some, boolean: a value for each label that there is."""
+        table = np.zeros(len(self.analysis.labels), bool)
+        table[list(roots)] = True
+        return table
 
     def chosen(self, layer: Any) -> np.ndarray | None:
         """Return which of the inputs that stay a dense layer selects, boolean: a value for each; None for all."""
@@ -54,6 +75,23 @@ class Removal:
             stays[stays] = chosen
         return stays
 
+    def folded(self, layer: Any) -> np.ndarray | None:
+        """Return what the bias of a layer takes over from constant inputs; None for nothing.
+
+        Args:
+            layer: A layer or an operation. The result has a value for each of its outputs before removal.
+        """
+        reads = self.analysis.reads_of(layer)
+        if not reads:
+            return None
+        read = reads[0]
+        kernel = ops.convert_to_numpy(read.kernel.value).astype("float64")
+        values = np.moveaxis(kernel, (read.inputs, read.outputs), (0, 1))
+        values = values.reshape(*values.shape[:2], -1).sum(axis=2)
+        gone = (~self.rows(read) | self.padded(read.channels.ids)) & read.foldable
+        found = read.channels.constants[gone] @ values[gone]
+        return found if found.any() else None
+
     def along(self, variable: keras.Variable) -> list[np.ndarray]:
         """Return what a variable keeps along each of its axes: boolean, a value for each place."""
         kept = [np.ones(size, bool) for size in variable.shape]
@@ -64,9 +102,49 @@ class Removal:
                 kept[read.inputs] = self.rows(read)
         return kept
 
+    def cut(self, variable: keras.Variable, value: np.ndarray) -> np.ndarray:
+        """Return what stays of an array of the shape of a variable: of its value, or of an optimizer's slot."""
+        for axis, ids in self.analysis.slices.get(id(variable), {}).items():
+            spread = np.ones(value.ndim, dtype=int)
+            spread[axis] = -1
+            value = np.where(self.padded(ids).reshape(spread), np.zeros_like(value), value)
+        for axis, kept in enumerate(self.along(variable)):
+            value = np.compress(kept, value, axis)
+        return value
+
     def shape(self, variable: keras.Variable) -> tuple[int, ...]:
         """Return the new shape of a variable."""
         return tuple(int(kept.sum()) for kept in self.along(variable))
+
+
+ROUNDED = ("units", "filters", "output_dim")  # the widths of layers, not their numbers of groups
+
+
+def rounded(removal: Removal, multiple: int) -> Removal:
+    """Keep some of the channels as zeros, so that each layer's width is a multiple of a number, or what it was.
+
+    Args:
+        removal: What could be removed.
+        multiple: The number, 2 or above.
+    """
+    roots, padding = set(removal.roots), set[int]()
+    widths = [
+        removal.analysis.labels.roots(ids)
+        for own in removal.analysis.widths.values()
+        for name, ids in own.items()
+        if name in ROUNDED
+    ]
+    before = -1
+    while before != len(padding):
+        before = len(padding)
+        for ids in widths:
+            gone = np.isin(ids, list(roots))
+            stays = int((~gone).sum())
+            wanted = min(-(-stays // multiple) * multiple, len(ids)) - stays
+            chosen = ids[gone][:wanted].tolist()
+            padding.update(chosen)
+            roots.difference_update(chosen)
+    return dataclasses.replace(removal, roots=frozenset(roots), padding=frozenset(padding))
 
 
 def find(analysis: Analysis) -> Removal:

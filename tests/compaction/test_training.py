@@ -1,0 +1,149 @@
+"""What a compacted model was compiled with, and how its training goes on."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops, optimizers
+
+import tf_reg
+
+pytestmark = pytest.mark.contract
+RANDOM = np.random.default_rng(0)
+X, Y = RANDOM.normal(size=(24, 6)).astype("float32"), RANDOM.normal(size=(24, 2)).astype("float32")
+
+
+def dead_units(penalty=None):
+    """Three of eight units are dead and stay so: ReLU has no gradient at 0."""
+    keras.utils.set_random_seed(0)
+    first = layers.Dense(8, "relu", name="first", kernel_regularizer=penalty)
+    model = keras.Sequential([keras.Input((6,)), first, layers.Dense(2, name="last")])
+    gone = [1, 2, 6]
+    kernel, last = ops.convert_to_numpy(first.kernel).copy(), ops.convert_to_numpy(model.layers[1].kernel).copy()
+    kernel[:, gone], last[gone] = 0, 0
+    first.kernel.assign(kernel)
+    model.layers[1].kernel.assign(last)
+    return model
+
+
+OPTIMIZERS = {
+    "adam": lambda: optimizers.Adam(1e-2),
+    "momentum": lambda: optimizers.SGD(1e-2, momentum=0.9),
+    "plain": lambda: optimizers.SGD(1e-2),
+    "centered": lambda: optimizers.RMSprop(1e-2, momentum=0.5, centered=True),
+    "average": lambda: optimizers.Adam(1e-2, use_ema=True, amsgrad=True),
+    "accumulation": lambda: optimizers.Adam(1e-2, gradient_accumulation_steps=2),
+    "schedule": lambda: optimizers.Adam(optimizers.schedules.ExponentialDecay(1e-2, 2, 0.5)),
+    "proximal": lambda: tf_reg.Proximal(optimizers.Adam(1e-2), strength=0.5),
+    "proximal rmsprop": lambda: tf_reg.Proximal(optimizers.RMSprop(1e-2, momentum=0.5)),
+    "loss scale": lambda: optimizers.LossScaleOptimizer(tf_reg.Proximal(optimizers.Adam(1e-2))),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in ("adam", "proximal rmsprop") else pytest.mark.slow) for n in OPTIMIZERS]
+)
+def test_training_goes_on_as_if_nothing_was_cut(name):
+    if name == "average" and keras.backend.backend() == "jax":
+        pytest.skip("on JAX, Keras can't call fit twice with use_ema: it donates one buffer twice")
+    model = dead_units(tf_reg.GroupLasso(1e-3))
+    model.compile(OPTIMIZERS[name](), "mse")
+    model.fit(X, Y, batch_size=8, epochs=3, shuffle=False, verbose=0)
+    small = tf_reg.compact(model, keep_optimizer=True)
+    assert small.layers[0].units <= 5
+    losses = [one.fit(X, Y, batch_size=8, epochs=2, shuffle=False, verbose=0).history["loss"] for one in (model, small)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    np.testing.assert_allclose(
+        *[ops.convert_to_numpy(one(X, training=False)) for one in (model, small)], rtol=1e-4, atol=1e-5
+    )
+    assert int(small.optimizer.iterations) == int(model.optimizer.iterations)
+
+
+def test_without_keep_optimizer_it_starts_anew():
+    model = dead_units()
+    model.compile(optimizers.Adam(1e-2), "mse")
+    model.fit(X, Y, verbose=0)
+    small = tf_reg.compact(model)
+    assert int(small.optimizer.iterations) == 0
+    assert int(model.optimizer.iterations) == 1
+    assert float(small.optimizer.learning_rate) == pytest.approx(1e-2)
+
+
+def test_an_optimizer_that_has_no_state_yet_and_none_at_all():
+    model = dead_units()
+    with pytest.raises(ValueError, match="takes a model that is compiled"):
+        tf_reg.compact(model, keep_optimizer=True)
+    model.compile(optimizers.Adam(1e-2), "mse")
+    small = tf_reg.compact(model, keep_optimizer=True)
+    assert small.layers[0].units == 5
+    small.fit(X, Y, verbose=0)
+
+
+def test_slots_of_other_shapes_are_refused():
+    model = dead_units()
+    model.compile(optimizers.Adafactor(1e-2), "mse")
+    model.fit(X, Y, verbose=0)
+    with pytest.raises(ValueError, match=r"slots have the shapes of their weights.*adafactor"):
+        tf_reg.compact(model, keep_optimizer=True)
+    tf_reg.compact(model).fit(X, Y, verbose=0)
+
+
+def test_two_weights_of_one_path_keep_their_own_slots():
+    def net():
+        inputs = keras.Input((6,))
+        return keras.Model(inputs, layers.Dense(6, name="same")(inputs))
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, layers.Dense(2, name="last")(net()(net()(inputs))))
+    model.compile(optimizers.SGD(1e-2, momentum=0.9), "mse")
+    model.fit(X, Y, verbose=0)
+    small = tf_reg.compact(model, keep_optimizer=True)
+    for old, new in zip(model.optimizer.variables, small.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(old.value), ops.convert_to_numpy(new.value))
+
+
+def test_functions_and_classes_that_only_exist_in_memory():
+    def my_loss(true, predicted):
+        return ops.mean(ops.abs(true - predicted), axis=-1)
+
+    def my_activation(x):
+        return ops.tanh(x) * 2
+
+    class MyPenalty(keras.regularizers.Regularizer):
+        def __call__(self, x):
+            return 0.1 * ops.sum(ops.abs(x))
+
+        def get_config(self):
+            return {}
+
+    class MyMetric(keras.metrics.Mean):
+        def update_state(self, true, predicted, sample_weight=None):
+            super().update_state(true - predicted)
+
+    inputs = keras.Input((6,))
+    x = layers.Dense(8, my_activation, kernel_regularizer=MyPenalty(), name="first")(inputs)
+    model = keras.Model(inputs, layers.Dense(2, lambda x: x * 3)(layers.Dense(4, "relu", name="middle")(x)))
+    model.compile("adam", my_loss, metrics=[MyMetric(), "mae", lambda true, predicted: true - predicted])
+    kernel = ops.convert_to_numpy(model.get_layer("middle").kernel).copy()
+    kernel[:, 2] = 0
+    model.get_layer("middle").kernel.assign(kernel)
+    small = tf_reg.compact(model)
+    assert small.get_layer("middle").units == 3
+    np.testing.assert_allclose(small.evaluate(X, Y, verbose=0), model.evaluate(X, Y, verbose=0), rtol=1e-5)
+    assert small.metrics[1] is not model.metrics[1]
+
+
+def test_a_layer_that_its_config_cannot_make_is_named():
+    class Scale(layers.Layer):
+        def __init__(self, table):
+            super().__init__(name="scale")
+            self.table = table
+
+        def call(self, x):
+            return x * self.table[0]
+
+    model = keras.Sequential([keras.Input((6,)), Scale(np.ones(3)), layers.Dense(2)])
+    with pytest.raises(ValueError, match="Scale 'scale' can't be made so"):
+        tf_reg.compact(model)

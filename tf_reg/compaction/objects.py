@@ -1,0 +1,54 @@
+"""Keras objects anew from their configs, with the functions and classes that only exist in memory."""
+
+from __future__ import annotations
+
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import keras
+
+from tf_reg import _keras
+
+Remade = TypeVar("Remade")
+
+
+def remade(thing: Remade, change: Callable[[dict[str, Any]], None] = lambda config: None) -> Remade:
+    """Return a new object of the class of a Keras object: a layer, an operation, an optimizer or a metric.
+
+    Functions and classes that it holds need not be registered with Keras.
+
+    Args:
+        thing: The object.
+        change: Changes the config of the object in place.
+
+    Raises:
+        ValueError: A class that can't be made from its own config.
+    """
+    kind: Any = type(thing)
+    try:
+        with _keras.trusted(), keras.saving.custom_object_scope(_held(thing)), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it isn't written
+            config = cast(Any, thing).get_config()
+            functions = {name: value for name, value in vars(thing).items() if isinstance(value, types.FunctionType)}
+            config.update({name: functions[name] for name in functions.keys() & config.keys()})
+            change(config)
+            return kind.from_config(config)
+    except Exception as error:  # a class of a user's own can raise anything
+        name = f"{kind.__name__} {getattr(thing, 'name', '')!r}"
+        raise ValueError(
+            f"tf_reg makes each layer, metric and optimizer anew from its own config. {name} can't be made so. Let its "
+            "get_config return all arguments of its __init__. "
+            f"Received: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
+
+
+def _held(thing: Any) -> dict[str, Any]:
+    """The functions that an object holds, and the classes of the objects that it holds, by their names."""
+    found: dict[str, Any] = {}
+    for value in vars(thing).values():
+        named = value if hasattr(value, "__name__") else type(value)
+        if callable(value) and not named.__module__.startswith(("keras.", "builtins")):
+            found[named.__name__] = named
+    return found
