@@ -103,6 +103,8 @@ class Analysis:
         if inner is not None:
             self.graphs[id(inner)] = self._walk(inner, [self.of(tensor) for tensor in call.inputs])
             return [self.of(tensor) for tensor in inner.outputs]
+        if any(0 in value.shape for value in (*call.inputs, *call.outputs, *getattr(call.operation, "variables", ()))):
+            return self._barrier(call)  # without numbers there is nothing to cut out
         rule = self._rules.get(type(call.operation)) or self._rules.get(operation_name(call.operation))
         results = None if rule is None else rule(self, call)
         return self._barrier(call) if results is None else results

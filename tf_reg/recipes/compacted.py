@@ -139,7 +139,7 @@ class Compacted:
 
 
 def compacted(model: keras.Model, examples: np.ndarray | None = None) -> Compacted:
-    """Compact a model.
+    """Compact a model; the state of its optimizer is kept, where it is compiled.
 
     Args:
         model: A built model.
@@ -153,7 +153,7 @@ def compacted(model: keras.Model, examples: np.ndarray | None = None) -> Compact
         try:
             plan = plan_compaction(model)
             given = None if examples is None else _in_structure(model, [examples])
-            small = compact(model, given)
+            small = compact(model, given, keep_optimizer=model.compiled)
         except (ValueError, RuntimeError) as error:
             raise UserError(f"The model can't be compacted: {error}") from error
     for warning in caught:
