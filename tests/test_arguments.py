@@ -80,13 +80,14 @@ RIGHT = {
         "DropBlock2D.data_format", "DropBlock2D.seed", "DropConnect.seed", "StochasticDepth.seed",
         "GapController.metric", "GroupLasso.l", "SparseGroupLasso.l", "Proximal.name", "TargetSparsity.refit_epochs",
         "TargetSparsity.initial", "TargetSparsity.keep_zeros", "mc_predict.seed", "mc_predict.layers",
-        "compact.examples",
+        "compact.examples", "compact.round_to", "plan_compaction.round_to",
     },
     "a word": {"DropoutSchedule.layers", "GapController.metric", "Proximal.name"},
     "an empty list": {"tf1.sum_regularizer.regularizer_list", "tf1.SumRegularizer.terms"},
     "minus one": {"DropBlock2D.seed", "DropConnect.seed", "StochasticDepth.seed"},
     "huge": {
         "Refit.epochs", "RegularizationLogger.update_freq", "TargetSparsity.refit_epochs", "mc_predict.seed",
+        "compact.round_to", "plan_compaction.round_to",
     },
     "true": {
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",

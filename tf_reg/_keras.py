@@ -120,6 +120,15 @@ def operation_name(operation: Any) -> str:
     return type(operation).__name__ if is_function else ""
 
 
+def lambda_output_shape(layer: keras.layers.Lambda) -> Any:
+    """Return the argument `output_shape` of a `Lambda` layer.
+
+    Args:
+        layer: The layer.
+    """
+    return _private(layer, "_output_shape")
+
+
 def compile_arguments(model: keras.Model) -> dict[str, Any]:
     """Return the arguments that a model was compiled with, as they were given.
 

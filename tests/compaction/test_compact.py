@@ -139,6 +139,41 @@ def test_inputs_that_nobody_needs_are_left_out_and_the_signature_stays():
     assert small.get_layer("first").kernel.shape == (3, 4)
 
 
+def test_a_compacted_model_is_compacted_again():
+    inputs = keras.Input((6,))
+    stream = layers.Dense(12, "tanh", name="stream")(inputs)
+    outputs = [layers.Dense(3, name=name)(stream) for name in ("left", "right")]
+    model = filled(keras.Model(inputs, outputs))
+    kill(model.get_layer("left"), inputs=range(6))
+    small = compact(model)
+    assert small.get_layer("left").kernel.shape == (6, 3)
+    assert small.get_layer("stream").units == 12
+    kill(small.get_layer("right"), inputs=range(4))
+    kill(small.get_layer("left"), inputs=[2])
+    smaller = compact(small)
+    assert smaller.get_layer("stream").units == 8
+    assert smaller.get_layer("left").kernel.shape == (5, 3)
+    assert smaller.get_layer("left_inputs").indices == [2, 3, 5, 6, 7]
+    assert compare(small, smaller).within_rounding
+
+
+def test_a_class_of_the_users_own_stays():
+    class Own(keras.Model):
+        def train_step(self, *args, **kwargs):
+            return {}
+
+    class Wide(keras.Model):
+        def __init__(self, units):
+            inputs = keras.Input((3,))
+            super().__init__(inputs, layers.Dense(2)(layers.Dense(units)(inputs)))
+
+    inputs = keras.Input((3,))
+    assert isinstance(compact(filled(Own(inputs, layers.Dense(2)(inputs)))), Own)
+    with pytest.warns(UserWarning, match="can't make a Wide"):
+        small = compact(filled(Wide(4)))
+    assert not isinstance(small, Wide)
+
+
 def test_a_residual_addition_keeps_what_one_of_its_inputs_needs():
     inputs = keras.Input((5,))
     one, other = layers.Dense(4, name="one"), layers.Dense(4, name="other")
@@ -223,7 +258,7 @@ def test_words_a_lambda_and_a_shared_layer():
     embedding = layers.Embedding(9, 6, mask_zero=True)
     shared = layers.Dense(4, "relu")
     pooled = [shared(layers.GlobalAveragePooling1D()(embedding(tensor))) for tensor in (words, others)]
-    double = layers.Lambda(lambda x: 2 * x, output_shape=lambda shape: shape)
+    double = layers.Lambda(lambda x: ops.add(x, x), output_shape=lambda shape: shape)
     model = keras.Model({"a": words, "b": others}, layers.Dense(2, name="last")(double(layers.Subtract()(pooled))))
     kill(filled(model).get_layer("last"), inputs=[1])
     kill(shared, inputs=[0, 1, 5])
@@ -240,28 +275,3 @@ def test_models_that_are_not_functional_are_refused():
     for model in (Own(), keras.Sequential([layers.Dense(2)]), None):
         with pytest.raises(ValueError, match="functional or sequential"):
             compact(model)
-
-
-@pytest.mark.parametrize("seed", [pytest.param(s, marks=[] if s < 2 else pytest.mark.slow) for s in range(20)])
-def test_the_plan_says_how_large_the_model_becomes(seed):
-    model = random_model(seed)
-    for multiple in (None, 4):
-        plan = plan_compaction(model, multiple)
-        small = compact(model, round_to=multiple)
-        assert plan.parameters == (model.count_params(), small.count_params())
-        assert plan.multiply_adds is not None
-        again = plan_compaction(small).multiply_adds
-        assert again is not None
-        assert again[0] == plan.multiply_adds[1]
-        for layer in plan.layers if multiple else ():
-            assert layer.after % 4 == 0 or layer.after == layer.before
-
-
-@pytest.mark.slow
-def test_multiply_adds_of_known_networks():
-    """As published: 3.86 billion (He et al. 2016) and 300 million (Sandler et al. 2018)."""
-    known = {"ResNet50": 3_857_973_248, "MobileNetV2": 300_774_272}
-    for name, expected in known.items():
-        with keras.StatelessScope(initialize_variables=False):
-            model = getattr(keras.applications, name)(weights=None)
-        assert plan_compaction(model).multiply_adds == (expected, expected)

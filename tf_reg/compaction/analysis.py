@@ -68,6 +68,7 @@ class Analysis:
         reads: Who reads which channels.
         widths: For each layer, by its id, the settings that are a number of channels, and the labels of these.
         shapes: For each layer, by its id, the settings that are a shape, and the channels of the result.
+        selections: For each layer that selects features, by its id, the channels that it selects from.
         reasons: Why a label must stay. By its number; ask for `labels.roots` first.
     """
 
@@ -78,6 +79,7 @@ class Analysis:
         self.reads: list[Read] = []
         self.widths: dict[int, dict[str, np.ndarray]] = {}
         self.shapes: dict[int, tuple[str, Channels]] = {}
+        self.selections: dict[int, Channels] = {}
         self._rules = rules
         self._inner: dict[int, keras.Function | None] = {}
         self._kept: list[tuple[np.ndarray, str]] = []

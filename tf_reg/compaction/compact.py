@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import Any
 
@@ -11,7 +12,6 @@ from tf_reg._checks import require
 from tf_reg.compaction.check import compare
 from tf_reg.compaction.plan import plan_compaction
 from tf_reg.compaction.rebuild import Rebuilt
-from tf_reg.compaction.select import SelectFeatures
 from tf_reg.compaction.training import carry_optimizer, compile_alike
 
 
@@ -53,16 +53,10 @@ def compact(
     2
     """
     plan = plan_compaction(model, round_to)
-    require(
-        not keep_optimizer or model.compiled,
-        "keep_optimizer=True takes a model that is compiled",
-        "keep_optimizer",
-        keep_optimizer,
-    )
+    require(isinstance(keep_optimizer, bool), "keep_optimizer is True or False", "keep_optimizer", keep_optimizer)
+    require(not keep_optimizer or model.compiled, "keep_optimizer=True takes a model that is compiled", "model", model)
     rebuilt = Rebuilt(plan.removal)
-    small = rebuilt.model
-    if isinstance(model, keras.Sequential) and not any(isinstance(layer, SelectFeatures) for layer in small.layers):
-        small = keras.Sequential(small.layers, name=model.name)
+    small = _in_class_of(model, rebuilt.model)
     found = compare(model, small, examples)
     if not found.within_rounding:
         raise RuntimeError(
@@ -81,3 +75,20 @@ def compact(
     if keep_optimizer:
         carry_optimizer(model, small, plan.removal, rebuilt.variables)
     return small
+
+
+def _in_class_of(model: keras.Model, small: keras.Model) -> keras.Model:
+    """The compacted model as a sequential model, or one of the user's class, if the model is one."""
+    own = list(itertools.takewhile(lambda one: not one.__module__.startswith("keras."), type(model).__mro__))
+    if any("__init__" in vars(one) for one in own):
+        warnings.warn(
+            f"tf_reg.compact can't make a {type(model).__name__}, because its __init__ isn't that of keras.Model. The "
+            "new model is a plain functional one, without the methods of your class, such as train_step. Let a "
+            "function make the model, not an __init__, or use the new model in inference only.",
+            stacklevel=3,
+        )
+        return small
+    kind: Any = type(model)
+    if isinstance(model, keras.Sequential):
+        return kind(small.layers, name=model.name)
+    return kind(small.input, small.output, name=model.name) if own else small

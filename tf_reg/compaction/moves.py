@@ -11,6 +11,7 @@ from keras import layers
 from tf_reg._keras import Call
 from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels, moved
+from tf_reg.compaction.select import SelectFeatures
 
 Move = Callable[[np.ndarray], np.ndarray]
 
@@ -51,7 +52,18 @@ def _permute(call: Call) -> Move:
     return lambda places: np.transpose(places, [dimension - 1 for dimension in call.operation.dims])
 
 
+def _select(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
+    """The features with some numbers, which are other numbers when features before them are removed."""
+    channels = analysis.of(call.inputs[0])
+    if channels is None or channels.axis != len(call.inputs[0].shape) - 1:
+        return None
+    analysis.selections[id(call.operation)] = channels
+    chosen = call.operation.indices
+    return [Channels(channels.axis, channels.ids[chosen], channels.constants[chosen])]
+
+
 RULES = {
+    SelectFeatures: _select,
     layers.Flatten: functools.partial(moving, _flatten),
     layers.Reshape: functools.partial(moving, _reshape),
     layers.Permute: functools.partial(moving, _permute),

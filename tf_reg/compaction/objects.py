@@ -31,10 +31,9 @@ def remade(thing: Remade, change: Callable[[dict[str, Any]], None] = lambda conf
         with _keras.trusted(), keras.saving.custom_object_scope(_held(thing)), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it isn't written
             config = cast(Any, thing).get_config()
-            functions = {name: value for name, value in vars(thing).items() if isinstance(value, types.FunctionType)}
-            config.update({name: functions[name] for name in functions.keys() & config.keys()})
+            config.update({name: value for name, value in _functions(thing).items() if name in config})
             change(config)
-            return kind.from_config(config)
+            return kind(**config) if isinstance(thing, keras.layers.Lambda) else kind.from_config(config)
     except Exception as error:  # a class of a user's own can raise anything
         name = f"{kind.__name__} {getattr(thing, 'name', '')!r}"
         raise ValueError(
@@ -42,6 +41,14 @@ def remade(thing: Remade, change: Callable[[dict[str, Any]], None] = lambda conf
             "get_config return all arguments of its __init__. "
             f"Received: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         ) from error
+
+
+def _functions(thing: Any) -> dict[str, Any]:
+    """The functions that an object has as attributes. A config has their names, or code without what it refers to."""
+    found = {name: value for name, value in vars(thing).items() if isinstance(value, types.FunctionType)}
+    if isinstance(thing, keras.layers.Lambda):
+        found.update(output_shape=_keras.lambda_output_shape(thing), arguments=thing.arguments, mask=thing.mask)
+    return found
 
 
 def _held(thing: Any) -> dict[str, Any]:

@@ -55,7 +55,10 @@ class Rebuilt:
         shape = list(tensor.shape)
         if channels is not None:
             shape[channels.axis] = int(self._removal.kept(channels.ids).sum())
-        made = keras.Input(batch_shape=shape, dtype=tensor.dtype, name=layer.name, sparse=tensor.sparse)
+        optional = getattr(layer, "optional", False)
+        made = keras.Input(
+            batch_shape=shape, dtype=tensor.dtype, name=layer.name, sparse=tensor.sparse, optional=optional
+        )
         self._tensors[id(tensor)] = made
         return made
 
@@ -66,15 +69,19 @@ class Rebuilt:
         args, kwargs = tree.map_structure(lambda value: self._tensors.get(id(value), value), (call.args, call.kwargs))
         chosen = self._removal.chosen(call.operation)
         if chosen is not None:
-            args = (self._selection(call.operation, chosen)(args[0]), *args[1:])
+            args = (self._selected(call.operation, chosen, args[0]), *args[1:])
         for old, new in zip(call.outputs, tree.flatten(operation(*args, **kwargs)), strict=True):
             self._tensors[id(old)] = new
 
-    def _selection(self, layer: keras.Layer, chosen: np.ndarray) -> SelectFeatures:
+    def _selected(self, layer: keras.Layer, chosen: np.ndarray, tensor: keras.KerasTensor) -> keras.KerasTensor:
+        """The features of a tensor that a dense layer needs. If they are selected already, there is one selection."""
+        indices, (before, inputs) = np.flatnonzero(chosen), _keras.call_that_made(tensor)
+        if isinstance(before, SelectFeatures):
+            tensor, indices = inputs[0], np.array(before.indices)[indices]
         if id(layer) not in self._selections:
-            indices = np.flatnonzero(chosen).tolist()
-            self._selections[id(layer)] = SelectFeatures(indices, name=f"{layer.name}_inputs", dtype=layer.dtype_policy)
-        return self._selections[id(layer)]
+            name = f"{layer.name}_inputs"
+            self._selections[id(layer)] = SelectFeatures(indices.tolist(), name=name, dtype=layer.dtype_policy)
+        return self._selections[id(layer)](tensor)
 
     def _new(self, operation: Any) -> Any:
         inner = self._analysis.inner_graph(operation)
@@ -91,6 +98,9 @@ class Rebuilt:
             shape = list(config[name])
             shape[channels.axis - 1] = int(self._removal.kept(channels.ids).sum())
             config[name] = shape
+        if id(operation) in self._analysis.selections:
+            stays = self._removal.kept(self._analysis.selections[id(operation)].ids)
+            config["indices"] = (np.cumsum(stays) - 1)[[place for place in operation.indices if stays[place]]].tolist()
         for variable in operation.variables if isinstance(operation, keras.Layer) else ():
             self._resize(config, f"{variable.name}_regularizer", variable)
         if "use_bias" in config and self._removal.folded(operation) is not None:

@@ -1,0 +1,37 @@
+"""What a plan says of the sizes of a model before and after compaction."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+
+from tests.compaction.random_models import random_model
+from tf_reg.compaction.compact import compact
+from tf_reg.compaction.plan import plan_compaction
+
+pytestmark = pytest.mark.contract
+
+
+@pytest.mark.parametrize("seed", [pytest.param(s, marks=[] if s < 2 else pytest.mark.slow) for s in range(20)])
+def test_the_plan_says_how_large_the_model_becomes(seed):
+    model = random_model(seed)
+    for multiple in (None, 4):
+        plan = plan_compaction(model, multiple)
+        small = compact(model, round_to=multiple)
+        assert plan.parameters == (model.count_params(), small.count_params())
+        assert plan.multiply_adds is not None
+        again = plan_compaction(small).multiply_adds
+        assert again is not None
+        assert again[0] == plan.multiply_adds[1]
+        for layer in plan.layers if multiple else ():
+            assert layer.after % 4 == 0 or layer.after == layer.before
+
+
+@pytest.mark.slow
+def test_multiply_adds_of_known_networks():
+    """As published: 3.86 billion (He et al. 2016) and 300 million (Sandler et al. 2018)."""
+    known = {"ResNet50": 3_857_973_248, "MobileNetV2": 300_774_272}
+    for name, expected in known.items():
+        with keras.StatelessScope(initialize_variables=False):
+            model = getattr(keras.applications, name)(weights=None)
+        assert plan_compaction(model).multiply_adds == (expected, expected)
