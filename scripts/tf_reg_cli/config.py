@@ -81,7 +81,7 @@ class Config:
         None, "move the factor until that share is exactly zero, then keep the zeros and refit the rest"
     )
     target_of: Literal["weights", "groups", "parameters"] = option(
-        "weights", "share of what: zero weights, dead groups, or parameters that dead inputs and outputs save"
+        "weights", "share of what: zero weights, dead groups, or parameters that compaction saves"
     )
     refit_epochs: Count | None = option(
         None,
