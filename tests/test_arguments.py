@@ -54,6 +54,7 @@ CALLS = {
     "StochasticDepth": {},
     "StrengthSchedule": {"schedule": lambda: plan},
     "TargetSparsity": {"target": lambda: 0.5},
+    "channels": {"model": model},
     "compact": {"model": model},
     "plan_compaction": {"model": model},
     "mc_predict": {"model": model, "x": lambda: np.ones((2, 4)), "samples": lambda: 2},

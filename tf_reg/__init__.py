@@ -10,6 +10,7 @@ from tf_reg.callbacks.strength import proximal_of as proximal_of
 from tf_reg.callbacks.strength_schedule import StrengthSchedule as StrengthSchedule
 from tf_reg.callbacks.target_sparsity import TargetSparsity as TargetSparsity
 from tf_reg.compaction.compact import compact as compact
+from tf_reg.compaction.coupled import channels as channels
 from tf_reg.compaction.plan import plan_compaction as plan_compaction
 from tf_reg.layers.drop_block import DropBlock2D as DropBlock2D
 from tf_reg.layers.drop_connect import DropConnect as DropConnect
@@ -40,6 +41,7 @@ __all__ = [
     "StochasticDepth",
     "StrengthSchedule",
     "TargetSparsity",
+    "channels",
     "compact",
     "export",
     "mc_predict",

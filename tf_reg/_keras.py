@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import random
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -52,6 +53,18 @@ def own_non_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
         layer: A layer or a model.
     """
     return list(_private(layer, "_non_trainable_variables"))
+
+
+def own_variables(layer: keras.Layer) -> list[keras.Variable]:
+    """Return the variables that a layer itself holds, without those of the layers inside it.
+
+    Those of its random numbers and metrics are among them.
+
+    Args:
+        layer: A layer or a model.
+    """
+    inner = {id(variable) for one in direct_sublayers(layer) for variable in one.variables}
+    return [variable for variable in layer.variables if id(variable) not in inner]
 
 
 def mask_of(tensor: Tensor) -> Tensor | None:
@@ -138,6 +151,12 @@ def compile_arguments(model: keras.Model) -> dict[str, Any]:
         model: A compiled model.
     """
     return dict(_private(_private(model, "_compile_config"), "config"))
+
+
+CONVNEXT_LAYERS: dict[str, type] = {
+    name: getattr(importlib.import_module("keras.src.applications.convnext"), name)
+    for name in ("LayerScale", "StochasticDepth")
+}
 
 
 def trusted() -> AbstractContextManager[Any]:

@@ -6,9 +6,14 @@ import keras
 import numpy as np
 from keras import layers
 
+from tests.compaction.random_sequences import SequenceBlocks
+from tf_reg._graph import as_graph
+from tf_reg.compaction.analysis import Analysis
+from tf_reg.compaction.plan import RULES
 
-class Builder:
-    """Draws a network, of images or of vectors.
+
+class Builder(SequenceBlocks):
+    """Draws a network, of images, sequences or vectors.
 
     Args:
         seed: The same seed gives the same network.
@@ -22,14 +27,17 @@ class Builder:
         return choices[self.random.integers(len(choices))]
 
     def model(self):
-        kind = self.one_of("image", "image", "dense")
-        inputs = keras.Input((8, 8, 3) if kind == "image" else (12,))
-        x = inputs
-        for _ in range(self.random.integers(2, 5)):
-            x = self.block(x) if kind == "image" else self.dense_block(x)
+        kind = self.one_of("image", "image", "dense", "sequence", "sequence")
+        inputs, x = self.sequence() if kind == "sequence" else (None, None)
+        if inputs is None:
+            inputs = x = keras.Input((8, 8, 3) if kind == "image" else (12,))
+        block = {"image": self.block, "dense": self.dense_block, "sequence": self.sequence_block}[kind]
+        for _ in range(self.random.integers(2, 5 if kind != "sequence" else 4)):
+            x = block(x)
         if kind == "image":
             x = self.one_of(layers.Flatten, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)()(x)
-            x = self.dense_block(x)
+        if kind != "dense":
+            x = self.dense_block(self.pooled(x) if kind == "sequence" else x)
         return keras.Model(inputs, layers.Dense(3)(x))
 
     def activation(self):
@@ -49,7 +57,7 @@ class Builder:
     def block(self, x):
         width = x.shape[-1]
         kinds = ("plain", "residual", "dense net", "depthwise", "squeeze", "separable", "pool", "shared", "nested")
-        kind = self.one_of(*kinds)
+        kind = self.one_of(*kinds, "grouped")
         if kind == "residual":
             y = self.normalized(self.conv(width, padding="same")(x))
             return self.one_of(layers.Add, layers.Maximum, layers.Subtract, layers.Average)()([x, y])
@@ -72,6 +80,9 @@ class Builder:
         if kind == "nested":
             inner = keras.Input(x.shape[1:])
             return keras.Model(inner, self.normalized(self.conv(5, padding="same")(inner)))(x)
+        if kind == "grouped":
+            x = layers.Conv2D(8, 3, padding="same", groups=int(self.one_of(2, 4)))(self.conv(8)(x))
+            return self.one_of(layers.GroupNormalization(4), layers.Activation("relu"))(x)
         return self.normalized(self.conv(int(self.random.integers(3, 9)), padding="same")(x))
 
     def dense_block(self, x):
@@ -105,7 +116,17 @@ class Builder:
                         dead = self.random.random(variable.shape[axis]) < self.one_of(0.0, 0.2, 0.4)
                         np.moveaxis(value, axis, 0)[dead] = 0
             variable.assign(value.astype(keras.backend.standardize_dtype(variable.dtype)))
+        self.kill_together(model)
         return model
+
+    def kill_together(self, model):
+        """Nobody reads some channels any more, wherever they are read."""
+        analysis = Analysis(as_graph(model), RULES)
+        gone = self.random.random(len(analysis.labels)) < self.one_of(0.0, 0.2, 0.4)
+        for read in analysis.reads:
+            value = keras.ops.convert_to_numpy(read.kernel).copy()
+            np.moveaxis(value, read.inputs, 0)[gone[analysis.labels.roots(read.channels.ids)]] = 0
+            read.kernel.assign(value)
 
 
 def random_model(seed):

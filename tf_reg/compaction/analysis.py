@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+from keras import tree
 
 from tf_reg._graph import as_graph
 from tf_reg._keras import Call, calls, operation_name
@@ -17,17 +18,36 @@ INPUT, OUTPUT = "input of the model", "output of the model"
 
 
 @dataclasses.dataclass(frozen=True)
-class Read:
-    """A layer's kernel reads the channels of a tensor.
+class Bias:
+    """How a layer's bias takes over constants that its kernel doesn't read any more.
 
     Args:
-        layer: The layer.
+        axes: For each axis of the bias, the axis of the kernel that lies along it; None where each place of the bias
+            gets the same.
+        parts: Into how many parts the bias falls, along one more axis before these; the first part takes constants
+            over. 0 for a bias without parts.
+        settings: The settings of the layer that make a bias where there is none.
+    """
+
+    axes: tuple[int | None, ...]
+    parts: int = 0
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"use_bias": True})
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """A kernel reads the channels of a tensor.
+
+    Args:
+        layer: The layer whose settings make the kernel and its bias.
         kernel: Its variable.
         inputs: The axis of the kernel along which the channels of the tensor lie.
         outputs: The axis along which the channels lie that it makes.
         channels: The channels of the tensor.
         foldable: Where a constant of the tensor is the same number at each position of the result, so that the bias can
             take it over. Boolean, a value for each channel.
+        bias: How the bias takes it over; None where all constants that are foldable are 0.
+        selects: Whether a selection of the channels may stand before the layer.
     """
 
     layer: keras.Layer
@@ -36,6 +56,13 @@ class Read:
     outputs: int
     channels: Channels
     foldable: np.ndarray
+    bias: Bias | None = None
+    selects: bool = False
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The kernel and its axis: the same for all calls of the layer."""
+        return id(self.kernel), self.inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +94,11 @@ class Analysis:
         slices: For each variable, by its id, the labels along some of its axes.
         reads: Who reads which channels.
         widths: For each layer, by its id, the settings that are a number of channels, and the labels of these.
-        shapes: For each layer, by its id, the settings that are a shape, and the channels of the result.
         selections: For each layer that selects features, by its id, the channels that it selects from.
+        settings: For each layer, by its id, more settings with a number of channels: the name, the place in the setting
+            (None if the setting is the number), and the labels.
+        inside: For each layer around others, by its id, the settings that are these layers.
+        depth: How many models the call at hand is in, beside the whole one. Their layers can get masks unseen.
         reasons: Why a label must stay. By its number; ask for `labels.roots` first.
     """
 
@@ -78,12 +108,15 @@ class Analysis:
         self.slices: dict[int, dict[int, np.ndarray]] = {}
         self.reads: list[Read] = []
         self.widths: dict[int, dict[str, np.ndarray]] = {}
-        self.shapes: dict[int, tuple[str, Channels]] = {}
         self.selections: dict[int, Channels] = {}
+        self.settings: dict[int, list[tuple[str, int | None, np.ndarray]]] = {}
+        self.inside: dict[int, dict[str, keras.Layer]] = {}
+        self.depth = 0
         self._rules = rules
         self._inner: dict[int, keras.Function | None] = {}
         self._kept: list[tuple[np.ndarray, str]] = []
         self._tensors: dict[int, Channels] = {}
+        self._made_up: list[keras.KerasTensor] = []
         self.graph = self._walk(model, [self.barrier_output(tensor, INPUT) for tensor in model.inputs])
         for tensor in model.outputs:
             self.keep(self.of(tensor), OUTPUT)
@@ -103,13 +136,49 @@ class Analysis:
     def _results(self, call: Call) -> Sequence[Channels | None]:
         inner = self.inner_graph(call.operation)
         if inner is not None:
-            self.graphs[id(inner)] = self._walk(inner, [self.of(tensor) for tensor in call.inputs])
+            data, masks = _without_masks(call)
+            for mask in masks:
+                self.keep(self.of(mask), f"{call.operation.name} (mask)")
+            self.depth += 1
+            self.graphs[id(inner)] = self._walk(inner, [self.of(tensor) for tensor in data.inputs])
+            self.depth -= 1
             return [self.of(tensor) for tensor in inner.outputs]
         if any(0 in value.shape for value in (*call.inputs, *call.outputs, *getattr(call.operation, "variables", ()))):
             return self._barrier(call)  # without numbers there is nothing to cut out
-        rule = self._rules.get(type(call.operation)) or self._rules.get(operation_name(call.operation))
-        results = None if rule is None else rule(self, call)
+        results = self.apply(call)
         return self._barrier(call) if results is None else results
+
+    def apply(self, call: Call) -> Sequence[Channels | None] | None:
+        """Return the channels of a call's results by the rule of its class; None where nothing is known."""
+        operation = call.operation
+        rule = self._rules.get(type(operation)) or self._rules.get(operation_name(operation))
+        call, masks = _without_masks(call)
+        if rule is None or any(len(mask.shape) > 2 for mask in masks):
+            return None
+        results = rule(self, call)
+        if results is not None:
+            for mask in masks:
+                self.keep(self.of(mask), f"{operation.name} (mask)")
+            self._keep_active(operation, results)
+        return results
+
+    def _keep_active(self, operation: Any, results: Sequence[Channels | None]) -> None:
+        """Channels of which a penalty on activities takes the values stay, unless they are zero and cost nothing."""
+        regularizer = getattr(operation, "activity_regularizer", None)
+        if regularizer is None:
+            return
+        free = type(regularizer) in (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
+        for channels in results:
+            if channels is not None:
+                zero = (channels.constants == 0) & free
+                self.keep_ids(channels.ids[~zero], f"{operation.name} (activity regularizer)")
+
+    def made_up(self, shape: Sequence[int | None], dtype: str, channels: Channels | None) -> keras.KerasTensor:
+        """Return a symbolic tensor for a layer inside a layer, with its channels."""
+        tensor = keras.KerasTensor(tuple(shape), dtype=dtype)
+        self._made_up.append(tensor)  # its id stays its own
+        self._add(tensor, channels)
+        return tensor
 
     def inner_graph(self, operation: Any) -> keras.Function | None:
         """Return a model within the model as a functional model over the same layers; None for anything else."""
@@ -129,6 +198,13 @@ class Analysis:
             for root in np.unique(self.labels.roots(ids)).tolist():
                 found.setdefault(root, reason)
         return found
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers of the model and of the models within it, each once."""
+        found = [call.operation for graph in (self.graph, *self.graphs.values()) for call in graph.calls]
+        layers = {id(one): one for one in found if isinstance(one, keras.Layer) and self.inner_graph(one) is None}
+        return list(layers.values())
 
     def reads_of(self, layer: Any) -> list[Read]:
         """Return the reads of a layer's kernel, one for each call of the layer."""
@@ -193,3 +269,11 @@ class Analysis:
     def _add(self, tensor: keras.KerasTensor, channels: Channels | None) -> None:
         if channels is not None:
             self._tensors[id(tensor)] = channels
+
+
+def _without_masks(call: Call) -> tuple[Call, list[keras.KerasTensor]]:
+    """A call without the symbolic masks among its inputs, and these masks."""
+    masks = [mask for mask in tree.flatten(call.kwargs.get("mask")) if isinstance(mask, keras.KerasTensor)]
+    others = {id(value) for value in tree.flatten((call.args, {**call.kwargs, "mask": None}))}
+    hidden = {id(mask) for mask in masks} - others
+    return call._replace(inputs=[tensor for tensor in call.inputs if id(tensor) not in hidden]), masks

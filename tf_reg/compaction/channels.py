@@ -44,32 +44,31 @@ class Labels:
     """
 
     def __init__(self) -> None:
-        self._parents: list[int] = []
+        self._parents = np.zeros(0, dtype=int)  # never above the label itself
 
     def __len__(self) -> int:
         return len(self._parents)
 
     def new(self, count: int) -> np.ndarray:
         """Return labels that no channel has yet, of shape `(count,)`."""
-        first = len(self._parents)
-        self._parents.extend(range(first, first + count))
-        return np.arange(first, first + count)
+        ids = np.arange(len(self._parents), len(self._parents) + count)
+        self._parents = np.concatenate([self._parents, ids])
+        return ids
 
     def join(self, first: np.ndarray, second: np.ndarray) -> None:
-        """Make each label of one array the label at the same place of the other array."""
-        for a, b in zip(first.ravel().tolist(), second.ravel().tolist(), strict=True):
-            roots = sorted((self._root(a), self._root(b)))
-            self._parents[roots[1]] = roots[0]
+        """Make each label of one array the label at the same place of the other array, of the same shape."""
+        if first.shape != second.shape:
+            raise ValueError(f"labels are joined one to one. Received: {first.shape} and {second.shape}")
+        while ((one := self.roots(first)) != (other := self.roots(second))).any():
+            np.minimum.at(self._parents, np.maximum(one, other), np.minimum(one, other))
 
     def roots(self, ids: np.ndarray) -> np.ndarray:
-        """Return the one label that stands for each label, of the shape of `ids`."""
-        return np.array([self._root(label) for label in ids.ravel().tolist()], dtype=int).reshape(ids.shape)
-
-    def _root(self, label: int) -> int:
-        while self._parents[label] != label:
-            self._parents[label] = self._parents[self._parents[label]]
-            label = self._parents[label]
-        return label
+        """Return the one label that stands for each label, of the shape of `ids`: the least of its set."""
+        found = self._parents[ids]
+        while ((above := self._parents[found]) != found).any():
+            found = above
+        self._parents[ids] = found
+        return found
 
 
 def moved(channels: Channels, shape: Sequence[int | None], move: Callable[[np.ndarray], np.ndarray]) -> Channels | None:

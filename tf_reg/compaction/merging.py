@@ -18,8 +18,18 @@ from tf_reg.compaction.probe import constants_after
 Numbers = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
-def _product(values: Sequence[np.ndarray]) -> np.ndarray:
-    """A product is zero where a factor is, whatever the others are."""
+def total(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the sum of constants."""
+    return functools.reduce(np.add, values)
+
+
+def average(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean of constants."""
+    return np.mean(values, axis=0)
+
+
+def product(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the product of constants: zero where a factor is, whatever the others are."""
     result = functools.reduce(np.multiply, values)
     return np.where(functools.reduce(np.logical_or, [value == 0 for value in values]), 0.0, result)
 
@@ -73,6 +83,12 @@ def operation(combine: Numbers, analysis: Analysis, call: Call) -> Sequence[Chan
     return [channels.with_constants(constants_after(apply, channels, tensor.shape, channels.axis, tensor.dtype))]
 
 
+def concatenated(parts: Sequence[Channels]) -> Channels:
+    """Return the channels of all parts, one after the other."""
+    ids, constants = ([getattr(part, name) for part in parts] for name in ("ids", "constants"))
+    return Channels(parts[0].axis, np.concatenate(ids), np.concatenate(constants))
+
+
 def concatenate(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
     """Put the channels of all inputs one after the other, or join them where another axis is put together.
 
@@ -87,8 +103,7 @@ def concatenate(analysis: Analysis, call: Call) -> Sequence[Channels | None] | N
         return None
     axis = call.operation.axis % len(call.outputs[0].shape)
     if axes == {axis}:
-        ids, constants = ([getattr(part, name) for part in parts] for name in ("ids", "constants"))
-        return [Channels(axis, np.concatenate(ids), np.concatenate(constants))]
+        return [concatenated(parts)]
     for part in parts[1:]:
         analysis.labels.join(parts[0].ids, part.ids)
     equal = functools.reduce(np.logical_and, [part.constants == parts[0].constants for part in parts])
@@ -96,10 +111,10 @@ def concatenate(analysis: Analysis, call: Call) -> Sequence[Channels | None] | N
 
 
 MERGES: dict[type, Numbers] = {
-    layers.Add: functools.partial(functools.reduce, np.add),
+    layers.Add: total,
     layers.Subtract: functools.partial(functools.reduce, np.subtract),
-    layers.Multiply: _product,
-    layers.Average: lambda values: np.mean(values, axis=0),
+    layers.Multiply: product,
+    layers.Average: average,
     layers.Maximum: functools.partial(functools.reduce, np.maximum),
     layers.Minimum: functools.partial(functools.reduce, np.minimum),
 }
@@ -107,5 +122,5 @@ OPERATIONS = (layers.Add, layers.Subtract, layers.Multiply, layers.Maximum, laye
 RULES: dict[Any, Any] = {
     **{kind: functools.partial(elementwise, numbers) for kind, numbers in MERGES.items()},
     **{kind.__name__: functools.partial(operation, MERGES[kind]) for kind in OPERATIONS},
-    layers.Concatenate: concatenate,
+    **dict.fromkeys((layers.Concatenate, "Concatenate"), concatenate),
 }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from keras import layers
 
-from tf_reg._keras import Call
+from tf_reg._keras import Call, operation_name
 from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels, moved
 from tf_reg.compaction.select import SelectFeatures
@@ -29,7 +29,9 @@ def moving(move_of: Callable[[Call], Move | None], analysis: Analysis, call: Cal
     if result is None:
         return None
     if isinstance(call.operation, layers.Reshape):
-        analysis.shapes[id(call.operation)] = ("target_shape", result)
+        analysis.settings[id(call.operation)] = [("target_shape", result.axis - 1, result.ids)]
+    elif operation_name(call.operation) == "Reshape" and call.operation.newshape[result.axis] != -1:
+        analysis.settings[id(call.operation)] = [("newshape", result.axis, result.ids)]
     return [result]
 
 

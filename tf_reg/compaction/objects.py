@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import keras
 
@@ -28,10 +28,8 @@ def remade(thing: Remade, change: Callable[[dict[str, Any]], None] = lambda conf
     """
     kind: Any = type(thing)
     try:
-        with _keras.trusted(), keras.saving.custom_object_scope(_held(thing)), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it isn't written
-            config = cast(Any, thing).get_config()
-            config.update({name: value for name, value in _functions(thing).items() if name in config})
+        with _keras.trusted(), keras.saving.custom_object_scope(_held(thing)):
+            config = config_of(thing)
             change(config)
             return kind(**config) if isinstance(thing, keras.layers.Lambda) else kind.from_config(config)
     except Exception as error:  # a class of a user's own can raise anything
@@ -41,6 +39,19 @@ def remade(thing: Remade, change: Callable[[dict[str, Any]], None] = lambda conf
             "get_config return all arguments of its __init__. "
             f"Received: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         ) from error
+
+
+def config_of(thing: Any) -> dict[str, Any]:
+    """Return the config of a Keras object, with the functions themselves where it has their names or code.
+
+    Args:
+        thing: A layer, an operation, an optimizer or a metric.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it isn't written
+        config = thing.get_config()
+    config.update({name: value for name, value in _functions(thing).items() if name in config})
+    return config
 
 
 def _functions(thing: Any) -> dict[str, Any]:

@@ -13,12 +13,25 @@ import keras
 from tf_reg._checks import is_integer, require
 from tf_reg._graph import as_graph
 from tf_reg._text_table import aligned
-from tf_reg.compaction import merging, moves, rules
+from tf_reg.compaction import (
+    attention,
+    channelwise,
+    einsum,
+    merging,
+    moves,
+    normalizations,
+    operations,
+    recurrent,
+    rules,
+    wrappers,
+)
 from tf_reg.compaction.analysis import INPUT, Analysis
 from tf_reg.compaction.cost import multiply_adds, total
+from tf_reg.compaction.objects import config_of
 from tf_reg.compaction.removal import Removal, find, rounded
 
-RULES = {**rules.RULES, **moves.RULES, **merging.RULES}
+_MODULES = (rules, channelwise, einsum, recurrent, attention, normalizations, moves, merging, operations, wrappers)
+RULES = {kind: rule for module in _MODULES for kind, rule in module.RULES.items()}
 
 
 BeforeAfter = tuple[int, int]
@@ -112,24 +125,35 @@ def plan_compaction(model: keras.Model, round_to: int | None = None) -> Compacti
     model                      26 -> 14       20 -> 10
     """
     multiple = 1 if round_to is None else round_to
-    require(
-        is_integer(multiple) and multiple > 0, "round_to is a whole number above zero, or None", "round_to", round_to
+    expected = "round_to is a whole number above zero, or None"
+    require(is_integer(multiple) and multiple > 0, expected, "round_to", round_to)
+    removal = rounded(find(analysed(model)), multiple)
+    costs = [multiply_adds(removal.analysis, shape) for shape in (lambda variable: variable.shape, removal.shape)]
+    return CompactionPlan(
+        tuple(_layers(removal, costs)),
+        _parameters(removal, removal.analysis.graph.model.weights, removal.analysis.layers),
+        _both([total(cost.values()) for cost in costs]),
+        _held(removal),
+        removal,
     )
+
+
+def analysed(model: keras.Model) -> Analysis:
+    """Return the channels of a model.
+
+    Args:
+        model: A built functional or sequential model.
+
+    Raises:
+        ValueError: Another model, or one that isn't built.
+    """
     graph = as_graph(model) if isinstance(model, keras.Model) else None
     if graph is None:
         raise ValueError(
             "Compaction takes a functional or sequential model that is built, without a `call` of its own. Received: "
             f"{model!r}. Compact the functional models inside of it one by one."
         )
-    removal = rounded(find(Analysis(graph, RULES)), multiple)
-    costs = [multiply_adds(removal.analysis, shape) for shape in (lambda variable: variable.shape, removal.shape)]
-    return CompactionPlan(
-        tuple(_layers(removal, costs)),
-        _parameters(removal, graph),
-        _both([total(cost.values()) for cost in costs]),
-        _held(removal),
-        removal,
-    )
+    return Analysis(graph, RULES)
 
 
 def _layers(removal: Removal, costs: Sequence[dict[int, int | None]]) -> Iterator[LayerPlan]:
@@ -144,9 +168,13 @@ def _layers(removal: Removal, costs: Sequence[dict[int, int | None]]) -> Iterato
             ids = next(iter(widths.values()))
             reads = analysis.reads_of(layer)
             inputs = (len(reads[0].channels.ids), int(removal.rows(reads[0]).sum())) if reads else None
-            adds = _both([cost[id(layer)] for cost in costs])
             yield LayerPlan(
-                layer.name, len(ids), int(removal.kept(ids).sum()), inputs, _parameters(removal, layer), adds
+                layer.name,
+                before=len(ids),
+                after=int(removal.kept(ids).sum()),
+                inputs=inputs,
+                parameters=_parameters(removal, layer.weights, [layer]),
+                multiply_adds=_both([cost[id(layer)] for cost in costs]),
             )
 
 
@@ -155,15 +183,23 @@ def _both(numbers: Sequence[int | None]) -> BeforeAfter | None:
     return None if before is None or after is None else (before, after)
 
 
-def _parameters(removal: Removal, layer: Any) -> BeforeAfter:
-    """How many numbers the weights of a layer or model have, before and after, with the biases that are made."""
-    own = {id(variable) for variable in layer.weights}
-    before = sum(math.prod(variable.shape) for variable in layer.weights)
-    after = sum(math.prod(removal.shape(variable)) for variable in layer.weights)
-    for read in {id(read.kernel): read for read in removal.analysis.reads if id(read.kernel) in own}.values():
-        if not getattr(read.layer, "use_bias", True) and removal.folded(read.layer) is not None:
-            after += removal.shape(read.kernel)[read.outputs]
-    return before, after
+def _parameters(removal: Removal, weights: Sequence[keras.Variable], layers: Sequence[Any]) -> BeforeAfter:
+    """How many numbers the weights of layers have, before and after, with the biases that are made."""
+    before = sum(math.prod(weight.shape) for weight in weights)
+    after = sum(math.prod(removal.shape(weight)) for weight in weights)
+    return before, after + sum(size for layer in layers for _, size in made_biases(removal, layer))
+
+
+def made_biases(removal: Removal, layer: Any) -> Iterator[tuple[keras.Variable, int]]:
+    """Yield the kernels of a layer, and of those inside it, for which a bias is made, and how many numbers it has."""
+    for inner in removal.analysis.inside.get(id(layer), {}).values():
+        yield from made_biases(removal, inner)
+    for read in removal.analysis.reads_of(layer):
+        if read.bias is not None and removal.makes_bias(read, config_of(layer)):
+            kernel = removal.shape(read.kernel)
+            size = math.prod(kernel[axis] for axis in read.bias.axes if axis is not None)
+            yield read.kernel, size * (read.bias.parts or 1)
+            return
 
 
 def _held(removal: Removal) -> dict[str, int]:
@@ -172,6 +208,6 @@ def _held(removal: Removal) -> dict[str, int]:
     for one in analysis.reads:
         roots = analysis.labels.roots(one.channels.ids)
         read |= set(roots.tolist())
-        needed |= set(roots[~removal.unread[id(one.kernel)]].tolist())
+        needed |= set(roots[~removal.unread[one.place]].tolist())
     held = [reason for root, reason in analysis.reasons.items() if root in read - needed and reason != INPUT]
     return dict(Counter(held))

@@ -15,6 +15,7 @@ from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.objects import remade
 from tf_reg.compaction.removal import Removal
 from tf_reg.compaction.select import SelectFeatures
+from tf_reg.compaction.state import carry_state
 from tf_reg.penalties.registry import group_penalty_of
 
 
@@ -40,6 +41,9 @@ class Rebuilt:
         for old, new in self._layers.values():
             if isinstance(old, keras.Layer) and not isinstance(old, keras.Model):
                 self._set_weights(old, new)
+        for old, new in reversed(self._layers.values()):  # a model comes after the layers inside it
+            if isinstance(old, keras.Layer) and old.trainable != new.trainable:
+                new.trainable = old.trainable
 
     def _build(self, graph: Graph) -> keras.Model:
         """Make a functional model: the whole one, or one within it."""
@@ -65,11 +69,12 @@ class Rebuilt:
     def _call(self, call: _keras.Call) -> None:
         if id(call.operation) not in self._layers:
             self._layers[id(call.operation)] = call.operation, self._new(call.operation)
-        operation = self._layers[id(call.operation)][1]
-        args, kwargs = tree.map_structure(lambda value: self._tensors.get(id(value), value), (call.args, call.kwargs))
+        operation, tensors = self._layers[id(call.operation)][1], self._tensors
         chosen = self._removal.chosen(call.operation)
         if chosen is not None:
-            args = (self._selected(call.operation, chosen, args[0]), *args[1:])
+            source = id(call.inputs[0])
+            tensors = {**tensors, source: self._selected(call.operation, chosen, tensors[source])}
+        args, kwargs = tree.map_structure(lambda value: tensors.get(id(value), value), (call.args, call.kwargs))
         for old, new in zip(call.outputs, tree.flatten(operation(*args, **kwargs)), strict=True):
             self._tensors[id(old)] = new
 
@@ -86,44 +91,69 @@ class Rebuilt:
     def _new(self, operation: Any) -> Any:
         inner = self._analysis.inner_graph(operation)
         if inner is not None:
-            return self._build(self._analysis.graphs[id(inner)])
+            built = self._build(self._analysis.graphs[id(inner)])
+            return keras.Sequential(built.layers, name=built.name) if type(operation) is keras.Sequential else built
         return remade(operation, functools.partial(self._change, operation))
 
     def _change(self, operation: Any, config: dict[str, Any]) -> None:
-        """Write the new sizes into the config of a layer or operation."""
-        for name, ids in self._analysis.widths.get(id(operation), {}).items():
-            config[name] = int(self._removal.kept(ids).sum())
-        if id(operation) in self._analysis.shapes:
-            name, channels = self._analysis.shapes[id(operation)]
-            shape = list(config[name])
-            shape[channels.axis - 1] = int(self._removal.kept(channels.ids).sum())
-            config[name] = shape
-        if id(operation) in self._analysis.selections:
-            stays = self._removal.kept(self._analysis.selections[id(operation)].ids)
+        """Write what changes into the config of a layer or operation: numbers of channels, penalties, a new bias."""
+        before, analysis, kept = dict(config), self._analysis, self._removal.kept
+        for name, ids in analysis.widths.get(id(operation), {}).items():
+            config[name] = int(kept(ids).sum())
+        for name, place, ids in analysis.settings.get(id(operation), ()):
+            count = int(kept(ids).sum())
+            shape = [count] if place is None else list(before[name])
+            shape[place or 0] = count
+            config[name] = count if place is None else tuple(shape)
+        if id(operation) in analysis.selections:
+            stays = kept(analysis.selections[id(operation)].ids)
             config["indices"] = (np.cumsum(stays) - 1)[[place for place in operation.indices if stays[place]]].tolist()
+        for name, inner in analysis.inside.get(id(operation), {}).items():
+            config[name] = keras.saving.serialize_keras_object(self._new(inner))
         for variable in operation.variables if isinstance(operation, keras.Layer) else ():
-            self._resize(config, f"{variable.name}_regularizer", variable)
-        if "use_bias" in config and self._removal.folded(operation) is not None:
-            config["use_bias"] = True
+            self._resize(config, variable)
+        for read in analysis.reads_of(operation):
+            if self._removal.makes_bias(read, config):
+                config.update(read.bias.settings if read.bias is not None else {})
 
-    def _resize(self, config: dict[str, Any], name: str, variable: Any) -> None:
+    def _resize(self, config: dict[str, Any], variable: Any) -> None:
         """Let a penalty whose strength depends on the size of a group keep its strength."""
+        stems = (variable.name, variable.name.removesuffix("_kernel"), "depthwise")
+        name = next((f"{stem}_regularizer" for stem in stems if f"{stem}_regularizer" in config), "")
         penalty = group_penalty_of(keras.regularizers.get(config.get(name)))
         resized = penalty and penalty.resized(variable.shape, self._removal.shape(variable))
         if resized is not None:
             config[name] = keras.regularizers.serialize(resized)
 
     def _set_weights(self, old: Any, new: Any) -> None:
-        old_weights, new_weights = old.variables, new.variables
-        by_name = {variable.name: variable for variable in new_weights}
-        reads, folded = self._analysis.reads_of(old), self._removal.folded(old)
-        for place, variable in enumerate(old_weights):
+        """Give a layer and the layers inside it their weights."""
+        for one, other in zip(_keras.sublayers(old), _keras.sublayers(new), strict=True):
+            if not isinstance(one, keras.Model):
+                self._set_own_weights(one, other)
+
+    def _set_own_weights(self, old: Any, new: Any) -> None:
+        values, made = _by_name(old), _by_name(new)
+        kernels = {id(variable) for variable in values.values()}
+        reads = [read for read in self._analysis.reads if id(read.kernel) in kernels]
+        folded = self._removal.folded(reads)
+        for name, target in made.items():
+            variable = values.get(name)
+            if variable is None:  # a bias that is made
+                target.assign(np.broadcast_to(self._removal.cut_bias(reads, folded), target.shape))
+                continue
             value = ops.convert_to_numpy(variable.value)
-            if folded is not None and variable.name == "bias":
+            if folded is not None and name == ("bias", 0):
                 value = (value + folded).astype(value.dtype)
-            made = by_name[variable.name] if reads else new_weights[place]
-            made.assign(self._removal.cut(variable, value))
-            self.variables[id(variable)] = made
-        if folded is not None and not any(variable.name == "bias" for variable in old_weights):
-            ids = self._analysis.slices[id(reads[0].kernel)][reads[0].outputs]
-            by_name["bias"].assign(np.where(self._removal.padded(ids), 0.0, folded)[self._removal.kept(ids)])
+            target.assign(self._removal.cut(variable, value))
+            self.variables[id(variable)] = target
+        if not any(id(variable) in self._analysis.slices for variable in values.values()):
+            carry_state(old, new)
+
+
+def _by_name(layer: Any) -> dict[tuple[str, int], Any]:
+    """The variables that a layer holds itself, by their names; those of one name are numbered."""
+    found: dict[tuple[str, int], Any] = {}
+    for variable in _keras.own_variables(layer):
+        count = sum(name == variable.name for name, _ in found)
+        found[variable.name, count] = variable
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -24,14 +24,14 @@ class Removal:
     Args:
         analysis: What is known of the model.
         roots: The labels that are removed.
-        unread: For each kernel, by its id, which of its inputs it needs no more although others do. Boolean, a value
-            for each input.
+        unread: For each kernel and axis (`Read.place`), which of its inputs it needs no more although others do.
+            Boolean, a value for each input.
         padding: Labels that could be removed and stay as zeros, so that sizes are round.
     """
 
     analysis: Analysis
     roots: frozenset[int]
-    unread: dict[int, np.ndarray]
+    unread: dict[tuple[int, int], np.ndarray]
     padding: frozenset[int] = frozenset()
 
     def kept(self, ids: np.ndarray) -> np.ndarray:
@@ -57,12 +57,12 @@ class Removal:
         return table
 
     def chosen(self, layer: Any) -> np.ndarray | None:
-        """Return which of the inputs that stay a dense layer selects, boolean: a value for each; None for all."""
-        reads = self.analysis.reads_of(layer) if isinstance(layer, keras.layers.Dense) else []
+        """Return which of the inputs that stay a layer selects, boolean: a value for each; None for all."""
+        reads = [read for read in self.analysis.reads_of(layer) if read.selects]
         if not reads:
             return None
         stays = self.kept(reads[0].channels.ids)
-        needed = stays & ~self.unread[id(reads[0].kernel)]
+        needed = stays & ~self.unread[reads[0].place]
         if needed.sum() > (1 - WORTH_SELECTING) * stays.sum():
             return None
         needed[np.flatnonzero(stays)[:1]] |= not needed.any()
@@ -70,27 +70,47 @@ class Removal:
 
     def rows(self, read: Read) -> np.ndarray:
         """Return which of its inputs a kernel keeps, boolean: a value for each."""
-        stays, chosen = self.kept(read.channels.ids), self.chosen(read.layer)
+        stays, chosen = self.kept(read.channels.ids), self.chosen(read.layer) if read.selects else None
         if chosen is not None:
             stays[stays] = chosen
         return stays
 
-    def folded(self, layer: Any) -> np.ndarray | None:
-        """Return what the bias of a layer takes over from constant inputs; None for nothing.
+    def folded(self, reads: Sequence[Read]) -> np.ndarray | None:
+        """Return what a bias takes over from constant inputs, to be added to it before removal; None for nothing.
 
         Args:
-            layer: A layer or an operation. The result has a value for each of its outputs before removal.
+            reads: All reads of one layer's kernels.
         """
-        reads = self.analysis.reads_of(layer)
-        if not reads:
-            return None
-        read = reads[0]
-        kernel = ops.convert_to_numpy(read.kernel.value).astype("float64")
-        values = np.moveaxis(kernel, (read.inputs, read.outputs), (0, 1))
-        values = values.reshape(*values.shape[:2], -1).sum(axis=2)
-        gone = (~self.rows(read) | self.padded(read.channels.ids)) & read.foldable
-        found = read.channels.constants[gone] @ values[gone]
-        return found if found.any() else None
+        found = None
+        for read in {read.place: read for read in reads if read.bias is not None}.values():
+            gone = (~self.rows(read) | self.padded(read.channels.ids)) & read.foldable
+            constants = np.where(gone, read.channels.constants, 0.0)
+            if constants.any():
+                made = _in_bias(read, constants)
+                found = made if found is None else found + made
+        return found
+
+    def makes_bias(self, read: Read, config: Mapping[str, Any]) -> bool:
+        """Return whether a bias must be made because a kernel doesn't read some constants any more.
+
+        Args:
+            read: The read.
+            config: The config of its layer.
+        """
+        without = read.bias is not None and not any(config.get(name) for name in read.bias.settings)
+        folded = self.folded([read]) if without else None
+        return folded is not None and bool(folded.any())
+
+    def cut_bias(self, reads: Sequence[Read], folded: np.ndarray | None) -> np.ndarray:
+        """Return what stays of a bias that is made.
+
+        Args:
+            reads: All reads of one layer's kernels.
+            folded: What the bias takes over.
+        """
+        ids = self.analysis.slices[id(reads[0].kernel)][reads[0].outputs]
+        values = np.zeros(1) if folded is None else np.where(self.padded(ids), 0.0, folded)
+        return np.compress(self.kept(ids), values, -1)
 
     def along(self, variable: keras.Variable) -> list[np.ndarray]:
         """Return what a variable keeps along each of its axes: boolean, a value for each place."""
@@ -166,18 +186,21 @@ def find(analysis: Analysis) -> Removal:
     while needed := (_needed(analysis, roots, kernels) or _last(analysis, roots)):
         roots -= needed
     removal = Removal(analysis, frozenset(roots), {})
-    return dataclasses.replace(removal, unread={id(r[0].kernel): ~_needs(removal, r, v) for r, v in kernels})
+    return dataclasses.replace(removal, unread={r[0].place: ~_needs(removal, r, v) for r, v in kernels})
 
 
 def _kernels(analysis: Analysis) -> Iterator[tuple[list[Read], np.ndarray]]:
-    """All reads of each kernel, and its weights as an array `(inputs, outputs, places)`."""
-    by_kernel: dict[int, list[Read]] = defaultdict(list)
+    """All reads of each axis of a kernel, and where it has weights that aren't zero: a bit for each output.
+
+    The bits are an array `(inputs, bytes)`.
+    """
+    by_kernel: dict[tuple[int, int], list[Read]] = defaultdict(list)
     for read in analysis.reads:
-        by_kernel[id(read.kernel)].append(read)
+        by_kernel[read.place].append(read)
     for reads in by_kernel.values():
         first = reads[0]
         values = np.moveaxis(ops.convert_to_numpy(first.kernel.value), (first.inputs, first.outputs), (0, 1))
-        yield reads, values.reshape(*values.shape[:2], -1)
+        yield reads, np.packbits((values != 0).any(axis=tuple(range(2, values.ndim))), axis=1)
 
 
 def _needed(analysis: Analysis, roots: set[int], kernels: list[tuple[list[Read], np.ndarray]]) -> set[int]:
@@ -191,7 +214,7 @@ def _needs(removal: Removal, reads: list[Read], values: np.ndarray) -> np.ndarra
     """Which inputs a kernel needs, boolean: a value for each input."""
     first = reads[0]
     outputs = removal.kept(removal.analysis.slices[id(first.kernel)][first.outputs])
-    unread = (values[:, outputs] == 0).all(axis=(1, 2))
+    unread = ~(values & np.packbits(outputs)).any(axis=1)
     foldable = np.logical_and.reduce([read.foldable for read in reads])
     for read in reads[1:]:
         foldable &= read.channels.constants == first.channels.constants
@@ -207,3 +230,22 @@ def _last(analysis: Analysis, roots: set[int]) -> set[int]:
             if set(own) <= roots:
                 found.add(own[0])
     return found
+
+
+def _in_bias(read: Read, constants: np.ndarray) -> np.ndarray:
+    """What a kernel makes of constants, to be added to a bias.
+
+    Args:
+        read: Which kernel, and which bias.
+        constants: The value of each input, 0 for those that aren't taken over.
+    """
+    assert read.bias is not None
+    kernel = np.moveaxis(ops.convert_to_numpy(read.kernel.value).astype("float64"), read.inputs, 0)
+    made = np.tensordot(constants, kernel, 1)
+    left = [axis for axis in range(kernel.ndim) if axis != read.inputs]
+    axes = [axis for axis in read.bias.axes if axis is not None]
+    made = made.sum(axis=tuple(place for place, axis in enumerate(left) if axis not in axes))
+    ordered = made.transpose(np.argsort(np.argsort(axes)))
+    sizes = iter(ordered.shape)
+    made = ordered.reshape([1 if axis is None else next(sizes) for axis in read.bias.axes])
+    return np.stack([made, *[np.zeros_like(made)] * (read.bias.parts - 1)]) if read.bias.parts else made

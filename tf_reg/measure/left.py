@@ -7,7 +7,7 @@ import math
 import keras
 
 from tf_reg._graph import as_graph
-from tf_reg.compaction.plan import plan_compaction
+from tf_reg.compaction.plan import made_biases, plan_compaction
 
 
 def left(model: keras.Layer) -> dict[int, int] | None:
@@ -27,7 +27,7 @@ def left(model: keras.Layer) -> dict[int, int] | None:
     removal = plan_compaction(model).removal
     kept = removal.analysis.graph.model.variables
     sizes = {id(variable): math.prod(removal.shape(variable)) for variable in kept}
-    for read in {id(read.kernel): read for read in removal.analysis.reads}.values():
-        if not getattr(read.layer, "use_bias", True) and removal.folded(read.layer) is not None:
-            sizes[id(read.kernel)] += removal.shape(read.kernel)[read.outputs]
+    for layer in removal.analysis.layers:
+        for kernel, made in made_biases(removal, layer):
+            sizes[id(kernel)] += made
     return sizes
