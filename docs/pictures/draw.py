@@ -23,6 +23,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from sklearn.datasets import load_digits
 
 import tf_reg
 
@@ -153,6 +154,39 @@ def uncertainty(path: Path) -> None:
     _save(figure, path)
 
 
+def compaction(path: Path) -> None:
+    """Draw the kernels of the network of docs/compaction.md, before and after compaction. Zeros are white.
+
+    Args:
+        path: The PNG to write.
+    """
+    keras.utils.set_random_seed(0)
+    x, y = load_digits(return_X_y=True)
+    lasso = tf_reg.GroupLasso(1e-3)
+    first = keras.layers.Dense(128, "relu", kernel_regularizer=lasso, name="first")
+    second = keras.layers.Dense(64, "relu", kernel_regularizer=lasso, name="second")
+    model = keras.Sequential([keras.Input((64,)), first, second, keras.layers.Dense(10, "softmax", name="last")])
+    model.compile(tf_reg.Proximal(keras.optimizers.Adam(3e-3)), "sparse_categorical_crossentropy")
+    model.fit(x / 16, y, epochs=30, verbose=0)
+    small = tf_reg.compact(model)
+
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 4.4), sharex=True, sharey=True, layout="constrained")
+    for ax, net, words in zip(axes, (model, small), ("before", "after"), strict=True):
+        kernels = [np.abs(np.asarray(net.get_layer(name).kernel)) for name in ("first", "second", "last")]
+        corners = [(0, 0), (0, 82), (140, 82)]  # a unit of `first` is a column, and a unit of `second` a row
+        for name, kernel, (left, top) in zip(("first", "second", "last"), kernels, corners, strict=True):
+            drawn = kernel.T if name == "second" else kernel
+            shown = np.where(drawn == 0, np.nan, np.log10(np.maximum(drawn, 1e-3)))
+            height, width = shown.shape
+            ax.imshow(shown, vmin=-3, vmax=0, interpolation="nearest", extent=(left, left + width, top + height, top))
+            ax.text(left, top - 2, f"{name}: {kernel.shape[0]} x {kernel.shape[1]}", fontsize=9)
+        ax.set_title(f"{words}: {net.count_params():,} parameters", fontsize=10)
+        ax.set_xlim(0, 184)
+        ax.set_ylim(146, -12)
+        ax.axis("off")
+    _save(figure, path)
+
+
 def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=120, metadata={"Software": None})
     plt.close(figure)
@@ -166,6 +200,7 @@ def main(arguments: list[str]) -> None:
     steps(HERE / "steps.png")
     operators(HERE / "operators.png")
     uncertainty(HERE / "uncertainty.png")
+    compaction(HERE / "compaction.png")
 
 
 if __name__ == "__main__":

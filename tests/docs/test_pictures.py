@@ -54,7 +54,10 @@ def test_zeros_have_a_bar_of_their_own(draw, finished_run, tmp_path):
     assert in_the_bar(tmp_path / "none.png") == 0
 
 
-@pytest.mark.parametrize("name", ["steps", "operators", pytest.param("uncertainty", marks=pytest.mark.slow)])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("uncertainty", "compaction")]
+
+
+@pytest.mark.parametrize("name", ["steps", "operators", *SLOW])
 def test_the_other_pictures(draw, name, tmp_path):
     draw[name](tmp_path / "picture.png")
     assert size(tmp_path / "picture.png") == size(ROOT / f"docs/pictures/{name}.png")
