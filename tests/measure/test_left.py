@@ -22,7 +22,8 @@ def parameters_of(model):
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
 
 
-@pytest.mark.parametrize("seed", mostly_slow(range(20 if keras.backend.backend() == "jax" else 60), 0, 1, 2))
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
+@pytest.mark.parametrize("seed", mostly_slow(range(20), 0, 1))
 def test_live_parameters_are_what_compaction_leaves(seed):
     model = random_model(seed)
     report = sparsity(model)

@@ -32,7 +32,7 @@ def command(
 
       tf-reg train --reg l1l2
       tf-reg train --dataset fashion_mnist --model cnn --dropout 0.5
-      tf-reg train --reg group --target-sparsity 0.8 --target-of parameters --compact
+      tf-reg train --reg group --group-lasso 0.01 --compact
     """
     wanted = configured(flags or {}, config)
     require(wanted.weights and weights(wanted.weights), "--weights")
