@@ -81,7 +81,7 @@ class Config:
         None, "move the factor until that share is exactly zero, then keep the zeros and refit the rest"
     )
     target_of: Literal["weights", "groups", "parameters"] = option(
-        "weights", "share of what: zero weights, dead groups, or parameters that dead inputs and outputs save"
+        "weights", "share of what: zero weights, dead groups, or parameters that compaction saves"
     )
     refit_epochs: Count | None = option(
         None,
@@ -116,7 +116,12 @@ class Config:
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option("float32", "dtype policy")
     steps_per_execution: Count = option(1, "steps a call of the compiled function")
     jit: bool = option(False, "compile the step with XLA")
-    name: Name | None = option(None, "name of the run (default: made of dataset, model and methods)", group="Output")
+    compact: bool = option(
+        False,
+        "cut out what has no effect after training, export the small model, and print what that saves",
+        group="Output",
+    )
+    name: Name | None = option(None, "name of the run (default: made of dataset, model and methods)")
     runs_dir: Place = option("runs", "where the run's folder goes")
     saved_models_dir: Place = option("saved_models", "where the SavedModel goes: <dir>/<name>/<version>")
     quiet: bool = option(False, "one line an epoch instead of a progress bar")

@@ -32,7 +32,7 @@ OTHERS = [  # every field is away from its default in one of them
     ),
     Config(
         model="cnn", reg="sparse-group", l1=0.1, group_lasso=0.3, groups="inputs", target_sparsity=0.5,
-        target_of="groups", refit_epochs=3, proximal=True,
+        target_of="groups", refit_epochs=3, proximal=True, compact=True,
     ),
     Config(reg="l1", strength_schedule="rise", weights="model.keras"),
     Config(model="MobileNetV2", dataset="folder:photos", image_size=(32, 32), color_mode="grayscale"),

@@ -97,7 +97,7 @@ def test_weights_without_entries():
     )
     measured = Meter(model, report=True).measure()
     assert measured.report == sparsity(model)
-    assert measured.report.layers["a"] == LayerSparsity(0, 0, 0, 0, 3, 3, 3, 0)
+    assert measured.report.layers["a"] == LayerSparsity(0, 0, 0, 0, 3, 3, 3, 3)
     assert (measured.layers["a"].count, measured.layers["a"].penalty, measured.layers["a"].groups) == (0, 0.0, 3)
     assert (measured.layers["b"].count, measured.layers["b"].zeros) == (3 * 2 + 2, 2)
 
@@ -112,7 +112,7 @@ def test_large_counts_are_exact(monkeypatch):
 
 def test_one_transfer(monkeypatch):
     model = sparse_recurrent()
-    meter = Meter(model, report=True)
+    meter = Meter(model, whole=True)
     transfers = []
     convert = ops.convert_to_numpy
     monkeypatch.setattr(ops, "convert_to_numpy", lambda x: transfers.append(x) or convert(x))

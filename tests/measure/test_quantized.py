@@ -1,5 +1,7 @@
 """Zeros of a model stay what they are, and are counted, when its kernels become integers."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -42,6 +44,11 @@ def sparse(name):
     return model
 
 
+def quantized(total):
+    """The numbers of a layer after it is quantized: compaction leaves such a layer as it is."""
+    return dataclasses.replace(total, live=total.parameters)
+
+
 @pytest.mark.parametrize("mode", ["int8", pytest.param("int4", marks=needs_keras("quantizers.Int4QuantizationConfig"))])
 @pytest.mark.parametrize("name", ["Dense", *(pytest.param(name, marks=slow_on_tensorflow) for name in [*LAYERS][1:])])
 def test_no_count_changes(name, mode):
@@ -51,7 +58,7 @@ def test_no_count_changes(name, mode):
     before = sparsity(model).total
     assert before.zeros > 1
     model.quantize(mode)
-    assert sparsity(model).total == before
+    assert sparsity(model).total == quantized(before)
     assert regularizers_of(model).weights == []
 
 
@@ -61,14 +68,14 @@ def test_blocks_of_four_bits_have_zero_points_of_their_own(block_size):
     model = sparse("Dense")
     before = sparsity(model).total
     model.layers[0].quantize("int4", config=keras.quantizers.Int4QuantizationConfig(block_size=block_size))
-    assert sparsity(model).total == before
+    assert sparsity(model).total == quantized(before)
 
 
 def test_scales_of_float8_are_no_weights():
     model = sparse("Dense")
     before = sparsity(model).total
     model.quantize("float8")
-    assert sparsity(model).total == before
+    assert sparsity(model).total == quantized(before)
 
 
 CALIBRATED = [("gptq", 4), ("gptq", 8), ("awq", 4)]
@@ -88,7 +95,7 @@ def test_calibrated_kernels(name, mode, bits):
     config = quantizers.AWQConfig(**options) if mode == "awq" else quantizers.GPTQConfig(weight_bits=bits, **options)
     layer = model.layers[0]
     layer.quantize(mode, config=config)
-    assert sparsity(model).total == before  # it computes with the old kernel until it is calibrated
+    assert sparsity(model).total == quantized(before)  # it computes with the old kernel until it is calibrated
     transposed = not hasattr(layer, "calibration_pending")  # up to Keras 3.15
     units, inputs = layer.kernel_scale.shape[0 if transposed else 1], layer.g_idx.shape[0]
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The report of zeros, against layers that are really smaller."""
+"""The report of zeros, against layers and models that are really smaller."""
 
 import math
 
@@ -8,6 +8,8 @@ import pytest
 from keras import layers, ops
 
 from tests import models_under_test as models
+from tf_reg.compaction import rebuild
+from tf_reg.compaction.plan import plan_compaction
 from tf_reg.measure.meter import Meter
 from tf_reg.measure.zeros import LayerSparsity, SparsityReport, sparsity
 
@@ -71,15 +73,16 @@ CASES = {  # from 7 inputs to 5 outputs; dead: the inputs 0 and 2, the output 4
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_live_parameters_are_those_of_a_layer_with_fewer_inputs_and_outputs(name):
+def test_live_parameters_of_a_layer_alone_are_those_of_one_with_fewer_inputs_and_outputs(name):
     make, shape, kill = CASES[name]
     model = keras.Sequential([keras.Input((*shape, 7)), make(5)])
     smaller = keras.Sequential([keras.Input((*shape, 5)), make(4)])
-    before = sparsity(model).total
+    before = sparsity(model.layers[0]).total
     assert (before.parameters, before.live) == (model.count_params(), model.count_params())
     assert (before.inputs, before.dead_inputs, before.outputs, before.dead_outputs) == (7, 0, 5, 0)
     kill(model.layers[0])
-    after = sparsity(model).total
+    assert not sparsity(model.layers[0]).compactable
+    after = sparsity(model.layers[0]).total
     assert (after.inputs, after.dead_inputs, after.outputs, after.dead_outputs) == (7, 2, 5, 1)
     assert (after.parameters, after.live) == (model.count_params(), smaller.count_params())
 
@@ -96,7 +99,7 @@ def test_depthwise_outputs_are_pairs_of_an_input_and_a_multiple():
     kernel = model.layers[0].kernel
     zero(kernel, ..., [1], slice(None))
     zero(kernel, ..., [2], [0])
-    assert sparsity(model).total == LayerSparsity(24, 12, 3, 1, 6, 3, 30, 15)
+    assert sparsity(model.layers[0]).total == LayerSparsity(24, 12, 3, 1, 6, 3, 30, 15)
 
 
 def test_a_recurrent_unit_lives_while_one_kernel_keeps_it_alive():
@@ -124,10 +127,15 @@ def test_totals_are_the_models(build):
     assert total.zeros == sum(math.prod(variable.shape) for variable in started)
     for weight in model.weights:
         weight.assign(ops.zeros(weight.shape))
-    total = sparsity(model).total
-    assert total.zeros == total.weights > 0
-    assert (total.dead_inputs, total.dead_outputs) == (total.inputs, total.outputs)
-    assert total.live == (4 if build is models.subclassed else 0)  # its own weight is no kernel
+    report = sparsity(model)
+    assert report.total.zeros == report.total.weights > 0
+    assert (report.total.dead_inputs, report.total.dead_outputs) == (report.total.inputs, report.total.outputs)
+    assert report.compactable == (build is not models.subclassed)
+    if report.compactable:
+        small = rebuild.Rebuilt(plan_compaction(model).removal).model
+        assert report.total.live == sparsity(small).total.parameters
+    else:
+        assert report.total.live == 4  # its own weight is no kernel
 
 
 def test_what_is_no_known_kernel_is_all_alive():
@@ -139,9 +147,8 @@ def test_what_is_no_known_kernel_is_all_alive():
         ]
     )
     zero(model.layers[0].kernel)
-    report = sparsity(model)
-    assert report.layers["einsum"] == LayerSparsity(weights=6, zeros=6, parameters=6, live=6)
-    assert report.layers["norm"] == LayerSparsity(2, 0, 0, 0, 2, 0, 4, 4)  # moving averages are no parameters
+    assert sparsity(model).layers["norm"] == LayerSparsity(2, 0, 0, 0, 2, 0, 4, 4)  # moving averages are no parameters
+    assert sparsity(model.layers[0]).total == LayerSparsity(weights=6, zeros=6, parameters=6, live=6)
 
 
 def test_a_model_named_like_its_layer_loses_nothing():
@@ -160,16 +167,26 @@ def test_a_meter_follows_the_weights():
 
 
 def test_the_table():
-    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="first"), layers.BatchNormalization(name="norm")])
+    norm = layers.BatchNormalization(name="norm")
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2, name="first"), norm, layers.Dense(1, name="last")])
     model.layers[0].kernel.assign([[1.0, 0.0], [0.0, 0.0], [2.0, 0.0]])
     assert str(sparsity(model)).splitlines() == [
         "layer  weights      zeros  dead inputs  dead outputs  live parameters",
         "---------------------------------------------------------------------",
         "first        6  4 (66.7%)       1 of 3        1 of 2           3 of 8",
-        "norm         2   0 (0.0%)            -        0 of 2           4 of 4",
+        "norm         2   0 (0.0%)            -        0 of 2           2 of 4",
+        "last         2   0 (0.0%)       0 of 2        0 of 1           2 of 3",
         "---------------------------------------------------------------------",
-        "total        8  4 (50.0%)       1 of 3        1 of 4          7 of 12",
+        "total       10  4 (40.0%)       1 of 5        1 of 5          7 of 15",
     ]
+
+
+def test_the_table_says_where_each_layer_is_looked_at_alone():
+    layer = layers.Dense(2, name="first")
+    layer.build((None, 3))
+    layer.kernel.assign([[1.0, 0.0], [0.0, 0.0], [2.0, 0.0]])
+    assert str(sparsity(layer)).splitlines()[0].endswith("  live parameters, each layer alone")
+    assert sparsity(layer).total.live == 3
 
 
 def test_a_model_without_weights():
@@ -194,7 +211,7 @@ def test_a_scale_of_zero_is_a_zero_and_its_output_is_dead(name):
     dead = norm.gamma.shape[0] * 2 if "two" in name else 2
     count, each = math.prod(norm.gamma.shape), 1 if name == "no shift" else 2
     parameters = each * count
-    assert sparsity(model).total == LayerSparsity(count, dead, 0, 0, count, dead, parameters, parameters - each * dead)
+    assert sparsity(norm).total == LayerSparsity(count, dead, 0, 0, count, dead, parameters, parameters - each * dead)
 
 
 def test_vectors_count_and_biases_only_where_they_pay():

@@ -88,6 +88,9 @@ def test_many_trainings_warn_of_nothing(caplog, capsys):
     ("flags", "message"),
     [
         (["--seeds", "0"], "--seeds must be 1 or more"),
+        (["--compact"], "--compact does nothing in a comparison, which writes no runs and no models. Leave it out."),
+        (["--name", "a"], "--name does nothing in a comparison"),
+        (["--quiet"], "--quiet does nothing in a comparison"),
         (["--results", "bad.jsonl"], "bad.jsonl is no file of results"),
         (["--results", "text.txt"], "text.txt is no file of results: its last line is no result"),
         (
@@ -115,7 +118,7 @@ def test_a_line_that_was_cut_off_is_trained_again(tmp_path, monkeypatch):
     trained = []
     monkeypatch.setattr(comparison, "_train", lambda config: trained.append(config.seed) or {"seed": config.seed})
     trials = Trials(file)
-    assert [trials.metrics(Config(seed=seed, quiet=True))["seed"] for seed in range(3)] == [0, 1, 2]
+    assert [trials.metrics(Config(seed=seed, quiet=True, compact=True))["seed"] for seed in range(3)] == [0, 1, 2]
     assert trained == [2]
     assert len(file.read_text().splitlines()) == 3
 

@@ -51,7 +51,8 @@ class TargetSparsity(StrengthCallback):
         target: The wanted share, above 0 and below 1.
         of: `"weights"`: exact zeros among the weights whose penalty gives zeros, which L2's doesn't; `"groups"`: dead
             groups among those of `tf_reg.GroupLasso` and `tf_reg.SparseGroupLasso`; `"parameters"`: 1 - live / all
-            parameters, as `tf_reg.sparsity` counts them.
+            parameters, as `tf_reg.sparsity` counts them: the share that `tf_reg.compact` saves. The share is
+            measured a few hundred times. For this one that takes 0.01 s each in a small network, 0.4 s in MobileNetV2.
         tolerance: How far from the target counts as reached, as a share: 0.01 is one percentage point.
         refit_epochs: How many of the last epochs to keep for the refit; a third of all if not given. If the target is
             reached before, all epochs that are left refit.

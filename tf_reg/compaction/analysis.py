@@ -143,6 +143,8 @@ class Analysis:
             self.graphs[id(inner)] = self._walk(inner, [self.of(tensor) for tensor in data.inputs])
             self.depth -= 1
             return [self.of(tensor) for tensor in inner.outputs]
+        if any(0 in value.shape for value in (*call.inputs, *call.outputs, *getattr(call.operation, "variables", ()))):
+            return self._barrier(call)  # without numbers there is nothing to cut out
         results = self.apply(call)
         return self._barrier(call) if results is None else results
 

@@ -187,19 +187,19 @@ def _parameters(removal: Removal, weights: Sequence[keras.Variable], layers: Seq
     """How many numbers the weights of layers have, before and after, with the biases that are made."""
     before = sum(math.prod(weight.shape) for weight in weights)
     after = sum(math.prod(removal.shape(weight)) for weight in weights)
-    return before, after + sum(_made(removal, layer) for layer in layers)
+    return before, after + sum(size for layer in layers for _, size in made_biases(removal, layer))
 
 
-def _made(removal: Removal, layer: Any) -> int:
-    """How many numbers the biases have that are made in a layer and in those inside it."""
-    found = sum(_made(removal, inner) for inner in removal.analysis.inside.get(id(layer), {}).values())
+def made_biases(removal: Removal, layer: Any) -> Iterator[tuple[keras.Variable, int]]:
+    """Yield the kernels of a layer, and of those inside it, for which a bias is made, and how many numbers it has."""
+    for inner in removal.analysis.inside.get(id(layer), {}).values():
+        yield from made_biases(removal, inner)
     for read in removal.analysis.reads_of(layer):
         if read.bias is not None and removal.makes_bias(read, config_of(layer)):
             kernel = removal.shape(read.kernel)
-            return found + math.prod(kernel[axis] for axis in read.bias.axes if axis is not None) * (
-                read.bias.parts or 1
-            )
-    return found
+            size = math.prod(kernel[axis] for axis in read.bias.axes if axis is not None)
+            yield read.kernel, size * (read.bias.parts or 1)
+            return
 
 
 def _held(removal: Removal) -> dict[str, int]:

@@ -44,7 +44,8 @@ class Meter:
         near_zero: Weights below this absolute value count as near zero. With 0 they aren't counted.
         of: Says of which regularizers the weights are penalised ones; of all if not given.
         whole: Whether to measure all weights that count, and not the penalised ones alone.
-        report: Whether to make the sparsity report too; then all weights are measured.
+        report: Whether to make the sparsity report too; then all weights are measured, and each time the model's calls
+            are walked through.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Meter:
     ) -> None:
         penalized = [weight for weight in _walk.regularized(model) if of(unwrapped(weight.variable.regularizer))]
         self._penalized = [id(weight.variable) for weight in penalized]
-        self._whole, self._report = whole or report, report
+        self._model, self._whole, self._report = model, whole or report, report
         listed = _walk.weights(model) if self._whole else penalized
         self._questions = [
             Question(weight, weight.counts, penalty=id(weight.variable) in self._penalized, units=report)
@@ -74,7 +75,7 @@ class Meter:
         return Measurement(
             layers,
             sum(counted.values(), WeightStatistics()),
-            SparsityReport.of(pairs if self._report else []),
+            SparsityReport.of(self._model, pairs) if self._report else SparsityReport({}),
             {owner: counted[owner].zero_share for owner in layers if owner in counted},
         )
 

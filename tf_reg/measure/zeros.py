@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -13,6 +13,7 @@ from tf_reg import _walk
 from tf_reg._checks import shown
 from tf_reg._text_table import aligned
 from tf_reg.measure.core import Answer, Core, Question
+from tf_reg.measure.left import left
 
 _Measured = tuple[Question, Answer]
 
@@ -30,7 +31,8 @@ class LayerSparsity:
         outputs: How many outputs it has, as for `inputs`; of a normalization one for each entry of its scale.
         dead_outputs: Outputs whose weights are all zero, whatever their bias.
         parameters: How many numbers it has that are or could be trained, biases included, or their quantized form.
-        live: How many of them remain when its own dead inputs and outputs are cut out.
+        live: How many of them `tf_reg.compact` leaves, with those of a bias that it makes. Where it doesn't take the
+            model, how many remain when the layer's own dead inputs and outputs are cut out.
     """
 
     weights: int = 0
@@ -58,21 +60,25 @@ class SparsityReport:
 
     Attributes:
         layers: The numbers of every layer that has trainable weights of its own, by its path.
+        compactable: Whether `tf_reg.compact` takes the model. If it doesn't, `live` looks at each layer alone.
     """
 
     layers: dict[str, LayerSparsity]
+    compactable: bool = True
 
     @classmethod
-    def of(cls, found: Sequence[tuple[Question, Answer]]) -> SparsityReport:
+    def of(cls, model: keras.Layer, found: Sequence[tuple[Question, Answer]]) -> SparsityReport:
         """The report of weights that were measured.
 
         Args:
+            model: The model that they are of.
             found: Each weight and its numbers, also the dead inputs and outputs where they are known.
         """
         layers: dict[str, list[_Measured]] = {}
         for question, answer in found:
             layers.setdefault(question.weight.owner, []).append((question, answer))
-        return cls({owner: _numbers(measured) for owner, measured in layers.items()})
+        sizes = left(model)
+        return cls({owner: _numbers(measured, sizes) for owner, measured in layers.items()}, sizes is not None)
 
     @property
     def total(self) -> LayerSparsity:
@@ -80,7 +86,8 @@ class SparsityReport:
         return sum(self.layers.values(), LayerSparsity())
 
     def __str__(self) -> str:
-        head = ["layer", "weights", "zeros", "dead inputs", "dead outputs", "live parameters"]
+        live = "live parameters" if self.compactable else "live parameters, each layer alone"
+        head = ["layer", "weights", "zeros", "dead inputs", "dead outputs", live]
         body = [_cells(path, layer) for path, layer in self.layers.items()]
         lines = aligned([head, *body, _cells("total", self.total)])
         rule = "-" * max(map(len, lines))
@@ -97,11 +104,14 @@ def sparsity(model: keras.Layer) -> SparsityReport:
     the integers count that stand for zero. `tf_reg.RegularizationLogger` logs the same number as `sparsity`.
 
     An input or an output of a layer is dead when all of its weights are exactly zero; an output of a normalization is
-    dead when its scale is. The live parameters of a layer are the ones that remain when its own dead inputs and outputs
-    are cut out of its weights and biases. Each layer is looked at alone: an input isn't counted as dead because the
-    layer before it has a dead output, and the bias of a dead output counts as dead although it still adds a constant.
-    Biases of other layers, and kernels whose inputs and outputs aren't known (EinsumDense, a layer with LoRA), are all
-    live.
+    dead when its scale is. The live parameters of a layer are those that `tf_reg.compact` leaves. They can be fewer
+    than its dead inputs and outputs say: a unit that nobody reads goes too. They can be more: a dead output stays where
+    something holds it, as the outputs of the model. `tf_reg.plan_compaction` says what holds it.
+
+    `tf_reg.compact` takes functional and sequential models. For a layer alone, and for a model with a `call` of its
+    own, each layer is looked at alone, and the table says so. Its live parameters are then those that remain when its
+    own dead inputs and outputs are cut out. The bias of a dead output counts as dead there, although it still adds a
+    constant. Kernels whose inputs and outputs aren't known are all live.
 
     Use it after training, with or without regularizers.
 
@@ -118,9 +128,9 @@ def sparsity(model: keras.Layer) -> SparsityReport:
         >>> print(tf_reg.sparsity(model))
         layer  weights      zeros  dead inputs  dead outputs  live parameters
         ---------------------------------------------------------------------
-        dense        6  4 (66.7%)       1 of 3        1 of 2           3 of 8
+        dense        6  4 (66.7%)       1 of 3        1 of 2           6 of 8
         ---------------------------------------------------------------------
-        total        6  4 (66.7%)       1 of 3        1 of 2           3 of 8
+        total        6  4 (66.7%)       1 of 3        1 of 2           6 of 8
     """
     if not isinstance(model, keras.Layer):
         raise ValueError(f"tf_reg.sparsity expects a Keras model or layer. Received: model={shown(model)}.")
@@ -131,7 +141,7 @@ def sparsity(model: keras.Layer) -> SparsityReport:
         )
     questions = [Question(weight, zeros=weight.counts, units=True) for weight in _walk.weights(model)]
     answers = Core(model, questions, compiled=False).measure()
-    return SparsityReport.of(list(zip(questions, answers, strict=True)))
+    return SparsityReport.of(model, list(zip(questions, answers, strict=True)))
 
 
 class _Cut(NamedTuple):
@@ -143,8 +153,8 @@ class _Cut(NamedTuple):
     live_outputs: int = 0
 
 
-def _numbers(measured: Sequence[_Measured]) -> LayerSparsity:
-    """The numbers of one layer."""
+def _numbers(measured: Sequence[_Measured], sizes: Mapping[int, int] | None) -> LayerSparsity:
+    """The numbers of one layer; `sizes` is what compaction leaves of each variable, None where that isn't known."""
     cut = _cut([(question, answer) for question, answer in measured if answer.outputs.size])
     counted = [(question.size, answer.zeros) for question, answer in measured if question.zeros]
     return LayerSparsity(
@@ -155,7 +165,7 @@ def _numbers(measured: Sequence[_Measured]) -> LayerSparsity:
         outputs=cut.outputs,
         dead_outputs=cut.outputs - cut.live_outputs,
         parameters=sum(question.size for question, _ in measured),
-        live=sum(_live(question, cut) for question, _ in measured),
+        live=sum(_live(question, cut) if sizes is None else _left(question, sizes) for question, _ in measured),
     )
 
 
@@ -172,8 +182,14 @@ def _cut(known: Sequence[_Measured]) -> _Cut:
     return _Cut(inputs.size, int(inputs.sum()), outputs.size, int(outputs.sum()))
 
 
+def _left(question: Question, sizes: Mapping[int, int]) -> int:
+    """How many entries of a weight compaction leaves; of a quantized kernel, whose bytes hold several, all."""
+    size = sizes.get(id(question.weight.variable), 0)
+    return question.size if size and question.weight.quantized is not None else size
+
+
 def _live(question: Question, cut: _Cut) -> int:
-    """How many entries of a weight are left; all divisions are exact."""
+    """How many entries of a weight are left if its layer is looked at alone; all divisions are exact."""
     weight, size = question.weight, question.size
     name = weight.variable.name
     if weight.is_gate or name in ("bias", "beta"):  # an entry, or some, for each output

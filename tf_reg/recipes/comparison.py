@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import keras
 import numpy as np
 
 from tf_reg.recipes import training
+from tf_reg.recipes.retracing import expected_retracing
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import UserError
 from tf_reg_cli.files import write_whole
@@ -203,22 +203,13 @@ def _results(base: Config, overrides: Overrides, seeds: int, trials: Trials) -> 
 
 def _train(config: Config) -> dict[str, Any]:
     keras.utils.clear_session()
-    tensorflow = logging.getLogger("tensorflow")
-    tensorflow.addFilter(_is_no_retracing)
-    try:
+    with expected_retracing():
         model, images = training.prepare(config)
         training.fit(model, config, images, silent=True)
         return training.measure(model, images)
-    finally:
-        tensorflow.removeFilter(_is_no_retracing)
-
-
-def _is_no_retracing(record: logging.LogRecord) -> bool:
-    """Tell TensorFlow's warning of repeated tracing from others: each model is traced, and it counts them together."""
-    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _key(settings: dict[str, Any]) -> str:
     """What tells one training from another: all settings but those of what is printed and written where."""
-    silent = ("quiet", "name", "runs_dir", "saved_models_dir", "data_dir")
+    silent = ("quiet", "name", "runs_dir", "saved_models_dir", "data_dir", "compact")
     return json.dumps({name: value for name, value in settings.items() if name not in silent}, sort_keys=True)

@@ -11,9 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_reg.recipes import custom, run, training
+from tf_reg.recipes import compacted, custom, run, training
+from tf_reg.recipes.data.image_data import ImageData
 from tf_reg.serving.exporting import exported
-from tf_reg.serving.verify.verification import Verification
 from tf_reg.serving.write import versions
 from tf_reg.serving.write.options import Options
 from tf_reg.serving.write.watch import reason
@@ -37,9 +37,10 @@ def export_saved(
     gpu: bool,
     classes: Sequence[str] = (),
     unsafe_lambda: bool = False,
+    compact: bool = False,
     **options: Any,
-) -> Verification:
-    """Export a saved model and return what its verification has found, with the version's path.
+) -> str:
+    """Export a saved model and return what is to be said of it: what its verification has found, as a table.
 
     Args:
         source: The model.
@@ -50,13 +51,14 @@ def export_saved(
         gpu: Whether every operation must have a GPU kernel.
         classes: Classes and functions of the user's own in the model, each `module:Class`.
         unsafe_lambda: Whether code that lies in the file itself may run, as that of a `Lambda` layer does.
+        compact: Whether to export the compacted model, and say what that saves.
         **options: The signatures, as `Options` has them.
 
     Raises:
         UserError: If something can't be read, or the model can't be exported so.
     """
     model = _load(source.file, classes, unsafe_lambda)
-    examples, details = None, {}
+    examples, images, details = None, None, {}
     if source.run is not None:
         details = {"config": _json(source.run / "config.json")}
         if (source.run / "metrics.json").is_file():
@@ -67,9 +69,32 @@ def export_saved(
         images = _images(details["config"])
         examples, details["classes"] = run.test_images(images), images.class_names
     try:
-        return exported(model, folder, version, Options(**options), examples, details, gpu=gpu)
+        if compact:
+            return _compacted(model, folder, version, Options(**options), examples, images, details, gpu)
+        return str(exported(model, folder, version, Options(**options), examples, details, gpu=gpu))
     except (ValueError, RuntimeError, OSError) as error:
         raise UserError(_in_flags(str(error))) from error
+
+
+def _compacted(
+    model: keras.Model,
+    folder: Path,
+    version: int | None,
+    options: Options,
+    examples: np.ndarray | None,
+    images: ImageData | None,
+    details: dict[str, Any],
+    gpu: bool,
+) -> str:
+    made = compacted.compacted(model, examples)
+    if images is not None:
+        made.compare(images)
+
+    def metrics() -> dict[str, Any]:
+        return details.get("metrics", {}) | made.metrics
+
+    found = made.export(folder, version, options, examples, lambda: details | {"metrics": metrics()}, gpu=gpu)
+    return f"{made.table(metrics())}\n\n{found}"
 
 
 def _in_flags(text: str) -> str:

@@ -23,10 +23,11 @@ from keras import ops
 
 import tf_reg
 from tf_reg import _walk
-from tf_reg.recipes import plots, training, usefulness
+from tf_reg.recipes import compacted, plots, training, usefulness
 from tf_reg.recipes.data.image_data import ImageData
 from tf_reg.serving.exporting import export
 from tf_reg.serving.verify.verification import VerificationError
+from tf_reg.serving.write.options import Options
 from tf_reg.uncertainty import calibration
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import FailedError, UserError
@@ -42,6 +43,7 @@ class Result:
     metrics: dict[str, Any]
     folder: Path
     saved_model: Path
+    compaction: str = ""  # what --compact has cut out and what that saves, as text
 
     def table(self) -> str:
         """Return the run's results as a table of a few lines."""
@@ -148,16 +150,49 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
     metrics = _metrics(model, config, images, folder, len(history["loss"]), seconds)
     if not all(math.isfinite(value) for value in metrics.values() if isinstance(value, float)):
         raise _of_no_use("Training diverged: what it measures is no finite number.", config, folder)
-    write_whole(folder / "metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    _write(metrics, folder)
     shares = usefulness.class_shares(images)
     problem = usefulness.useless(metrics, shares, config.label_smoothing)
     if problem is not None:
         raise _of_no_use(problem, config, folder)
     for note in usefulness.notes(metrics, history, shares, config):
         print(f"Note: {note}", file=sys.stderr)
-    details = {"classes": images.class_names, "config": dataclasses.asdict(config), "metrics": metrics}
+    details = {"classes": images.class_names, "config": dataclasses.asdict(config)}
     saved_models = Path(config.saved_models_dir) / folder.name
+    if config.compact:
+        return _compact(model, images, saved_models, Result(metrics, folder, saved_models), details)
+    details["metrics"] = metrics
     return Result(metrics, folder, export(model, saved_models, examples=test_images(images), details=details))
+
+
+def _compact(
+    model: keras.Model, images: ImageData, saved_models: Path, result: Result, details: dict[str, Any]
+) -> Result:
+    """Compact a trained model, and write what there is of the compacted one: its file, its numbers, a SavedModel."""
+    examples, metrics, folder = test_images(images), result.metrics, result.folder
+    try:
+        made = compacted.compacted(model, examples)
+    except UserError as error:
+        raise UserError(f"{error} No SavedModel was made; what was trained lies in {folder}.") from error
+    with whole(folder / "compact.keras") as unfinished:
+        made.small.save(unfinished)
+    made.compare(images)
+    losses = made.small.evaluate(images.test, verbose=0, return_dict=True)
+    made.metrics.update({f"compact_test_{key}": value for key, value in losses.items()})
+    found = made.export(
+        saved_models,
+        None,
+        Options(),
+        examples,
+        lambda: details | {"metrics": metrics | made.metrics},
+        look=lambda: _write(metrics | made.metrics, folder),
+    )
+    metrics = metrics | made.metrics
+    return Result(metrics, folder, found.path, made.table(metrics))
+
+
+def _write(metrics: dict[str, Any], folder: Path) -> None:
+    write_whole(folder / "metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n")
 
 
 def _metrics(

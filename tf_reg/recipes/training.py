@@ -14,6 +14,7 @@ from tf_reg.callbacks.gap_controller import GapController
 from tf_reg.callbacks.refit import Refit
 from tf_reg.callbacks.strength_schedule import StrengthSchedule
 from tf_reg.callbacks.target_sparsity import TargetSparsity
+from tf_reg.compaction.plan import plan_compaction
 from tf_reg.measure.meter import Meter
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.recipes.data import image_data
@@ -169,13 +170,8 @@ def measure(model: keras.Model, images: ImageData) -> dict[str, Any]:
         losses = model.evaluate(dataset, verbose=0, return_dict=True)
         metrics |= {f"{name}_{key}": value for key, value in losses.items()}
         metrics[f"{name}_size"] = getattr(images, f"{name}_size")
-    measured = Meter(model, NEAR_ZERO, report=True).measure()
-    weights, everything = measured.model, measured.report.total
+    measured = Meter(model, NEAR_ZERO, whole=True).measure()
     if measured.layers:
-        metrics |= {"sparsity": weights.zero_share, "near_sparsity": weights.near_zero_share}
-    fixed = model.count_params() - everything.parameters
-    return metrics | {
-        "penalty": measured.total.penalty,
-        "parameters": model.count_params(),
-        "live_parameters": fixed + everything.live,
-    }
+        metrics |= {"sparsity": measured.model.zero_share, "near_sparsity": measured.model.near_zero_share}
+    parameters, live = plan_compaction(model).parameters
+    return metrics | {"penalty": measured.total.penalty, "parameters": parameters, "live_parameters": live}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,19 +100,30 @@ def exported(
     details: Mapping[str, Any] | None = None,
     *,
     gpu: bool = True,
+    look: Callable[[Path], object] = lambda staged: None,
 ) -> Verification:
-    """Export a model as `export` does, and return what the verification has found, with the path of the new version."""
+    """Export a model as `export` does, and return what the verification has found, with the path of the new version.
+
+    `look` is called with the folder of the version when it is written and verified. An exception that it raises is the
+    last one that keeps the version from being published.
+    """
     base = versions.local(folder)
     if version is not None:
         versions.check_version(version)
     check_names(options)
     check_model(model)
     with unchanged(model):
-        return _exported(Interface(model, options), base, version, examples, details, gpu)
+        return _exported(Interface(model, options), base, version, examples, details, gpu, look)
 
 
 def _exported(
-    interface: Interface, base: Path, version: int | None, examples: Any, details: Mapping[str, Any] | None, gpu: bool
+    interface: Interface,
+    base: Path,
+    version: int | None,
+    examples: Any,
+    details: Mapping[str, Any] | None,
+    gpu: bool,
+    look: Callable[[Path], object],
 ) -> Verification:
     reference = _reference(interface, examples)
     inputs = dict(reference.inputs)
@@ -125,6 +136,7 @@ def _exported(
         warmup.write(staged / warmup.FILE, name, _warmup_records(interface, inputs))
         manifest.write(staged, _manifest(interface, name, staged, {} if details is None else details))
         found = _verify(interface, staged, reference, gpu)
+        look(staged)
         server_config.write(base)
         return dataclasses.replace(found, path=versions.publish(staged, base, version))
 

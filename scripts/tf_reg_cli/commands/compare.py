@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from tf_reg_cli.checks import Must
+from tf_reg_cli.checks import Must, flag
 from tf_reg_cli.config import Flags
 from tf_reg_cli.config_file import ConfigFile, configured
+from tf_reg_cli.errors import UserError
 from tf_reg_cli.fields import to_path, whole
 from tf_reg_cli.start import quiet_start
 
+OF_A_RUN = ("mc_samples", "compact", "name", "runs_dir", "saved_models_dir", "quiet")
 GROUP = Group("Comparison", sort_key=0)
 Results = Annotated[
     Path, Parameter(help="(default: runs/compare.jsonl)", metavar="FILE", group=GROUP, converter=to_path)
@@ -44,14 +46,16 @@ def command(
 ) -> int:
     """Compare regularisation methods on one data set and network, and print a table in Markdown.
 
-    Takes the flags of train besides its own. Each training's result goes into a file at once: interrupted, the same
-    command goes on where it stopped.
+    Takes the flags of train besides its own, but for those of what a run writes: there are no runs. Each training's
+    result goes into a file at once: interrupted, the same command goes on where it stopped.
 
     For example:
 
       tf-reg compare --dataset fashion_mnist --train-size 2000 --epochs 25 --seeds 5
       tf-reg compare --study zeros --dataset fashion_mnist --hidden 300 100
     """
+    for name in [name for name in OF_A_RUN if name in (flags or {})]:
+        raise UserError(f"{flag(name)} does nothing in a comparison, which writes no runs and no models. Leave it out.")
     base = configured(flags or {}, config)
     try:
         with quiet_start():

@@ -67,7 +67,9 @@ class Options:
         ),
     ] = None
     cpu: Annotated[bool, Parameter(help="allow operations without a GPU kernel", negative=())] = False
-
+    compact: Annotated[bool, Parameter(help="cut out what has no effect, and print what that saves", negative=())] = (
+        False
+    )
     custom: Annotated[
         tuple[str, ...],
         Parameter(
@@ -93,6 +95,7 @@ class Options:
             "output_name": self.output_name,
             "classes": self.custom,
             "unsafe_lambda": self.unsafe_lambda,
+            "compact": self.compact,
         }
 
 
@@ -114,6 +117,7 @@ def command(
 
       tf-reg export runs/digits-mlp-l1l2
       tf-reg export model.keras --name flowers --signatures uint8 bytes --top-k 5
+      tf-reg export runs/digits-mlp-group --compact
       tf-reg export model.keras --custom layers:MyLayer layers:my_activation
     """
     options = options or Options()

@@ -24,12 +24,15 @@ def command(
     exactly zero), strength (the factor of the penalty), zero_share (what --target-sparsity counts, as it stood when
     the factor last moved) and refit (1 while zeros are kept and the rest is fitted without penalty).
 
-    The table at the end counts live parameters: those that remain when all-zero inputs and outputs are cut out.
+    The table at the end counts live parameters: those that remain when all that has no effect is cut out. --compact
+    cuts it out: the SavedModel computes the same with fewer units and filters. model.keras stays as it was trained,
+    compact.keras lies beside it, and a second table compares both.
 
     For example:
 
       tf-reg train --reg l1l2
       tf-reg train --dataset fashion_mnist --model cnn --dropout 0.5
+      tf-reg train --reg group --group-lasso 0.01 --compact
     """
     wanted = configured(flags or {}, config)
     require(wanted.weights and weights(wanted.weights), "--weights")
@@ -39,5 +42,6 @@ def command(
         result = run.run(wanted)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(str(interrupt) or "Interrupted before anything was written.") from None
-    print(f"\n{result.table()}\n\nrun         {result.folder}\nSavedModel  {result.saved_model}")
+    compaction = f"\n{result.compaction}\n" if result.compaction else ""
+    print(f"\n{result.table()}\n{compaction}\nrun         {result.folder}\nSavedModel  {result.saved_model}")
     return 0

@@ -173,21 +173,36 @@ def run_apart(saved_model: str | os.PathLike[str], runs: Sequence[Run]) -> list[
     Raises:
         LoaderError: If it can't be loaded or run, crashes the loader, or takes longer than `TIMEOUT` seconds.
     """
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    command = [sys.executable, "-P", __file__]  # -P: this folder's modules must not shadow the standard library's
     plain = [(dict(run.feeds), list(run.fetches)) for run in runs]  # a pickled `Run` would import tf_reg over there
-    job = pickle.dumps((os.fspath(saved_model), plain))
+    outputs, message = answer_apart(__file__, (os.fspath(saved_model), plain))
+    if message is not None:
+        raise LoaderError(message)
+    return outputs
+
+
+def answer_apart(script: str, job: Any) -> Any:
+    """Run a script in a process without Python's TensorFlow and on the CPU, and return its answer to a job.
+
+    Args:
+        script: The path of a file that reads the pickled job from its standard input and writes the pickled answer.
+        job: What can be pickled without tf_reg.
+
+    Raises:
+        LoaderError: If the process fails, or takes longer than `TIMEOUT` seconds.
+    """
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    command = [sys.executable, "-P", script]  # -P: this folder's modules must not shadow the standard library's
+    pickled = pickle.dumps(job)
     try:
-        done = subprocess.run(command, input=job, capture_output=True, env=environment, timeout=TIMEOUT, check=False)
+        done = subprocess.run(
+            command, input=pickled, capture_output=True, env=environment, timeout=TIMEOUT, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise LoaderError(f"TensorFlow's loader was not done after {TIMEOUT} seconds.") from error
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
         raise LoaderError(f"TensorFlow's loader ended with code {done.returncode}: {last[0][:500]}")
-    outputs, message = pickle.loads(done.stdout)
-    if message is not None:
-        raise LoaderError(message)
-    return outputs
+    return pickle.loads(done.stdout)
 
 
 class _Place(ctypes.Structure):

@@ -1,0 +1,61 @@
+"""Times of two models, taken in turn."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import tf_reg
+from tests.exports import small
+from tf_reg.serving.verify import c_api, latency
+
+
+def test_the_ratio_and_the_control(monkeypatch):
+    monkeypatch.setattr(latency, "SECONDS", 0.1)
+    found = latency.latency(lambda: time.sleep(0.008), lambda: time.sleep(0.002))
+    assert found.dense_ms >= 8
+    assert found.compact_ms >= 2
+    assert found.ratio > 1.5
+    assert 0.5 < found.control < 2
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_calls_are_in_turn_and_every_second_round_backwards(monkeypatch, seconds):
+    calls = []
+    monkeypatch.setattr(latency, "SECONDS", seconds)
+    latency.latency(lambda: calls.append("dense"), lambda: calls.append("compact"))
+    rounds = latency.FEWEST if seconds == 0 else latency.MOST
+    assert calls == ["dense", "compact"] + ["dense", "compact", "dense"] * (1 + rounds)
+
+
+def test_a_round_gives_the_times_in_the_order_of_the_calls(monkeypatch):
+    clock, order = [0.0], []
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: clock[0])
+
+    def call(name, seconds):
+        order.append(name)
+        clock[0] += seconds
+
+    calls = [lambda: call("first", 1.0), lambda: call("second", 2.0), lambda: call("third", 4.0)]
+    assert latency._round(calls, backwards=False) == [1.0, 2.0, 4.0]
+    assert latency._round(calls, backwards=True) == [1.0, 2.0, 4.0]
+    assert order == ["first", "second", "third", "third", "second", "first"]
+
+
+@pytest.mark.slow
+def test_saved_models_in_a_process_of_their_own(tmp_path):
+    versions = [tf_reg.export(small(), tmp_path / name) for name in "ab"]
+    feeds, fetches = {"serving_default_inputs:0": np.ones((5, 4), "float32")}, ["StatefulPartitionedCall:0"]
+    [found] = latency.latency_apart(*versions, [((feeds, fetches), (feeds, fetches))])
+    assert min(found.dense_ms, found.compact_ms, found.ratio, found.control) > 0
+    with pytest.raises(c_api.LoaderError, match="nowhere"):
+        latency.latency_apart(versions[0], tmp_path / "nowhere", [])
+
+
+@pytest.mark.slow
+def test_the_process_has_neither_tensorflow_for_python_nor_tf_reg():
+    code = f"import runpy, sys; runpy.run_path({latency.__file__!r})['_c_api'](); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert not {"tensorflow", "tf_reg", "keras"} & set(done.stdout.split())

@@ -1,0 +1,33 @@
+"""How many numbers of every weight compaction leaves."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+
+from tf_reg._graph import as_graph
+from tf_reg.compaction.plan import made_biases, plan_compaction
+
+
+def left(model: keras.Layer) -> dict[int, int] | None:
+    """Return how many numbers of each variable `tf_reg.compact` would leave, by the variable's id.
+
+    Variables of layers that have no part in the outputs are missing: a compacted model hasn't got them. The numbers of
+    a bias that it would make, for a kernel without one, are counted with the kernel.
+
+    Args:
+        model: A built model or layer.
+
+    Returns:
+        None for what `tf_reg.compact` doesn't take: a layer alone, and a model with a `call` of its own.
+    """
+    if not isinstance(model, keras.Model) or as_graph(model) is None:
+        return None
+    removal = plan_compaction(model).removal
+    kept = removal.analysis.graph.model.variables
+    sizes = {id(variable): math.prod(removal.shape(variable)) for variable in kept}
+    for layer in removal.analysis.layers:
+        for kernel, made in made_biases(removal, layer):
+            sizes[id(kernel)] += made
+    return sizes
