@@ -19,17 +19,17 @@ from tf_reg.compaction.check import compare
 
 NETWORKS = tuple(name for name in dir(keras.applications) if inspect.isfunction(getattr(keras.applications, name)))
 LARGE = ("ConvNeXtLarge", "ConvNeXtXLarge", "EfficientNetV2L", "NASNetLarge")  # gigabytes, or minutes to compile
-BATCH, SHARE = 8, 0.3
+BATCH, SHARE, SIZE = 8, 0.3, 96
 
 
 def run(flags: argparse.Namespace) -> Iterator[str]:
     """Yield the lines of the report."""
-    share = flags.share or SHARE
+    share, size = flags.share or SHARE, flags.size or SIZE
     yield (
         f"{share:.0%} of the channels of each group that nothing holds are killed at random (seed {flags.seed}): all "
         "weights that read them are zero. `built so` are the parameters of the network without these channels. The "
         "time is that of `tf_reg.compact` with its check. The latency is for "
-        f"{BATCH} images of {flags.size} pixels: the compacted network beside the first one, and the first one beside "
+        f"{BATCH} images of {size} pixels: the compacted network beside the first one, and the first one beside "
         f"itself; medians of {flags.repeats} [quartiles]."
     )
     yield ""
@@ -49,7 +49,7 @@ def run(flags: argparse.Namespace) -> Iterator[str]:
     spawn = multiprocessing.get_context("spawn")
     for name in flags.networks or [name for name in NETWORKS if name not in LARGE]:
         with ProcessPoolExecutor(1, mp_context=spawn) as process:  # one process a network: its memory is given back
-            yield process.submit(line, name, flags.size, share, flags.seed, flags.repeats).result()
+            yield process.submit(line, name, size, share, flags.seed, flags.repeats).result()
 
 
 def line(name: str, size: int, share: float, seed: int, repeats: int) -> str:

@@ -11,7 +11,7 @@ import tf_reg
 from benchmarks import dying, latency, report, timing
 from tf_reg_cli.errors import UserError
 
-BATCH, SHARE = 64, 0.5
+BATCH, SHARE, SIZE = 64, 0.5, 96
 NETWORKS = ("ResNet50", "VGG19", "MobileNet", "DenseNet121")
 DENSE, AGAIN, COMPACTED, BUILT = "dense", "control", "compacted", "built at half width"
 
@@ -24,21 +24,22 @@ def run(flags: argparse.Namespace) -> Iterator[str]:
     """
     if flags.share not in (None, SHARE):
         raise UserError(f"The speed is measured with half of the channels dead. Received: --share {flags.share}.")
+    size = flags.size or SIZE
     yield (
         f"Half of the channels of each group that nothing holds are dead (seed {flags.seed}). How many times as fast "
-        f"as the dense network, for {BATCH} images of {flags.size} pixels; medians of {flags.repeats} [quartiles], in "
+        f"as the dense network, for {BATCH} images of {size} pixels; medians of {flags.repeats} [quartiles], in "
         "turn. `zeros alone` is the network with its dead channels in it, `built` the same architecture with half of "
         "the filters everywhere, `control` the dense network once more."
     )
     yield ""
     yield from report.header("network", "zeros alone", "compacted", "built", "compacted / built", "control")
     for name in flags.networks or NETWORKS:
-        yield _row(name, flags)
+        yield _row(name, size, flags)
 
 
-def _row(name: str, flags: argparse.Namespace) -> str:
+def _row(name: str, size: int, flags: argparse.Namespace) -> str:
     keras.utils.set_random_seed(flags.seed)
-    dense, zeros, half = dying.network(name, flags.size), dying.network(name, flags.size), halved(name, flags.size)
+    dense, zeros, half = dying.network(name, size), dying.network(name, size), halved(name, size)
     dying.kill(zeros, SHARE, flags.seed)
     models = {DENSE: dense, "zeros": zeros, COMPACTED: tf_reg.compact(zeros), BUILT: half, AGAIN: dense}
     times = latency.table(models, BATCH, flags.repeats)
