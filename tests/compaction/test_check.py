@@ -150,6 +150,7 @@ def test_random_layers_draw_the_same_in_both_models(layer):
     assert compact(model).get_layer("first").units == 2
 
 
+@pytest.mark.slow
 def test_outputs_by_chance_are_refused_in_a_sentence():
     model = filled(keras.Sequential([keras.Input((5,)), layers.Dense(4), ByChance(), layers.Dense(2, name="last")]))
     with pytest.raises(ValueError, match=r"must not be random in inference. Received: a model that answers"):
@@ -221,6 +222,7 @@ def of_strings(layer):
     return filled(keras.Model(inputs, layers.Dense(2, name="last")(x)))
 
 
+@pytest.mark.slow
 @words
 def test_strings_of_a_vocabulary_are_made_up():
     vocabulary = ["a", "b", "c"]
@@ -234,6 +236,7 @@ def test_strings_of_a_vocabulary_are_made_up():
     assert compare(model, model).checks >= 4
 
 
+@pytest.mark.slow
 @words
 def test_other_strings_must_be_given():
     model = of_strings(Lengths())

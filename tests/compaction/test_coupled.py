@@ -106,6 +106,7 @@ def test_the_report_names_producers_readers_and_what_holds():
     assert str(report).splitlines()[-1] == "9 channels can be removed, 5 are held"
 
 
+@pytest.mark.slow
 def test_frozen_layers_count_as_dead_too():
     model = filled(residual())
     model.trainable = False

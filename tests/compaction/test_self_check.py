@@ -39,6 +39,7 @@ def test_a_constant_before_zero_padding_is_said_to_stay():
     assert report.verdict.endswith("3 stay: they are a constant that isn't zero before zero padding.")
 
 
+@pytest.mark.slow
 def test_the_share_is_met_and_one_stays_alive():
     model = mlp()
     killed = [[group.killed for group in self_check(model, share).groups] for share in (0.01, 0.5, 0.99)]
@@ -54,6 +55,7 @@ def test_a_wrong_rewrite_is_called_a_fault(monkeypatch):
     assert report.verdict.startswith("Fault: the compacted network computes something else.")
 
 
+@pytest.mark.slow
 def test_what_no_check_can_tell_is_said():
     model = mlp()
     model.get_layer("last").kernel.assign(numpy(model.get_layer("last").kernel) * 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ from keras import layers, ops, tree
 from tf_reg import _keras
 from tf_reg._graph import as_graph
 
-BATCHES, MAGNITUDES = (3, 1), (1.0, 100.0)
+BATCH, MAGNITUDES = 3, (1.0, 100.0)
+LARGE = 2**16  # numbers of an example, of which two are enough: the memory of a call grows with them
 SIZES = (32, 96, 224)  # of an axis whose size isn't known: the first one that the model takes
 PIXELS = 256
 HASHED = 1000
@@ -46,7 +48,7 @@ def size_of(model: keras.Model) -> int:
 
 
 def _symbolic(tensor: keras.KerasTensor, size: int) -> keras.KerasTensor:
-    return keras.KerasTensor(_shape(tensor, BATCHES[0], size), dtype=tensor.dtype)
+    return keras.KerasTensor(_shape(tensor, BATCH, size), dtype=tensor.dtype)
 
 
 def as_tensor(value: Any, dtype: str) -> Any:
@@ -80,11 +82,13 @@ def made_up(model: keras.Model, random: np.random.Generator, size: int = SIZES[0
         draw = functools.partial(_draw, batch=batch, size=size, floats=floats, limit=limit, pools=pools, random=random)
         return tree.map_structure(draw, structure)
 
-    for magnitude, batch in itertools.product(MAGNITUDES, BATCHES):
+    largest = max(math.prod(_shape(tensor, 1, size)[1:]) for tensor in model.inputs)
+    many = 2 if largest > LARGE else BATCH
+    for magnitude, batch in itertools.product(MAGNITUDES, (many, 1)):
         normal = functools.partial(_normal, random, magnitude)
         yield f"batch {batch} at magnitude {magnitude:g}", inputs(batch, normal, 2 if magnitude == 1 else 100)
-    yield "pixels", inputs(3, lambda shape: random.integers(PIXELS, size=shape), PIXELS)
-    yield "constants", tree.map_structure(functools.partial(_constants, size=size, pools=pools), structure)
+    yield "pixels", inputs(many, lambda shape: random.integers(PIXELS, size=shape), PIXELS)
+    yield "constants", tree.map_structure(functools.partial(_constants, batch=many, size=size, pools=pools), structure)
 
 
 def _normal(random: np.random.Generator, magnitude: float, shape: tuple[int, ...]) -> np.ndarray:
@@ -113,9 +117,9 @@ def _draw(
     return as_tensor(np.where(random.random(shape) < ZEROS, pool[0], drawn), tensor.dtype)
 
 
-def _constants(tensor: keras.KerasTensor, size: int, pools: Pools) -> Any:
+def _constants(tensor: keras.KerasTensor, batch: int, size: int, pools: Pools) -> Any:
     """Examples that are one number each: 1, 0 and -1, or the second, first and last one of those that are known."""
-    shape, pool = _shape(tensor, 3, size), pools.get(id(tensor))
+    shape, pool = _shape(tensor, batch, size), pools.get(id(tensor))
     if pool is None:
         three = np.array([1, 0, -1 if keras.backend.is_float_dtype(tensor.dtype) else 1])
     else:
