@@ -9,7 +9,7 @@ from keras import ops, optimizers
 
 from tests.optimizers.solving import FEATURES, SAMPLES, TASKS, VARIANTS, data, on_jax, rate_of, solve, squares_slope
 from tests.optimizers.training import INNER, kernel, make, train
-from tests.tools import mostly_slow
+from tests.tools import mostly_slow, slow_on_tensorflow
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.penalties.log_sum import LogSum
 from tf_reg.penalties.lq import Lq
@@ -57,7 +57,7 @@ def test_every_optimizer_finds_the_minimum_of_coordinate_descent(name):
 
 @on_jax
 @in_float64
-@pytest.mark.parametrize("name", ["momentum", "adam", "rmsprop", "adagrad"])
+@pytest.mark.parametrize("name", ["momentum", "adam"])  # one step size, and one for each weight
 @pytest.mark.parametrize(
     "penalty",
     [
@@ -108,19 +108,21 @@ def test_large_weights_are_those_of_least_squares_where_l1_makes_them_too_small(
     assert (np.abs(lasso[support]) < np.abs(oracle[support]) - 0.1).all()
 
 
-@pytest.mark.parametrize("name", mostly_slow(INNER, "adam", "momentum"))
+@pytest.mark.parametrize("name", mostly_slow(INNER, "adam"))
 @pytest.mark.parametrize("penalty", [MCP(0.6), Lq(0.3, 0), MCP(0.4, groups="inputs")], ids=["mcp", "l0", "group"])
 def test_zeros_and_large_weights_of_a_layer(name, penalty):
-    """On every backend, from the usual random start."""
-    model = make(Proximal(INNER[name]()), penalty)
-    train(model, 150)
+    """On every backend, after some steps without penalty: L0 would keep a weight that begins near zero there."""
+    model = make(Proximal(INNER[name](), strength=0.0), penalty)
+    train(model, 60)
+    model.optimizer.strength = 1.0
+    train(model, 100)
     found = kernel(model)
     gone = found[3:] == 0  # inputs that don't matter
     assert gone.all() if penalty.get_config().get("groups", "none") is None else gone.any()
     assert np.abs(found[0, 0] - 2) < 0.25
 
 
-@pytest.mark.parametrize("inner", [optimizers.SGD, optimizers.Adam])
+@pytest.mark.parametrize("inner", [optimizers.SGD, pytest.param(optimizers.Adam, marks=slow_on_tensorflow)])
 def test_from_zero_a_weight_leaves_where_the_gradient_allows_it(inner):
     """MCP and SCAD as L1: above the slope at zero. L0 and L1/2 hold a zero that one step brings up to a threshold."""
     for penalty, leaves in ((MCP(0.6), True), (LogSum(0.6, 5.0), True), (Lq(1e4, 0), False), (Lq(1e4), False)):

@@ -18,6 +18,7 @@ from keras import ops
 from tf_reg._backend import Tensor
 from tf_reg.penalties.proximal_operators import FLOOR, ROOT_CHANGE, TINY, at_least, lower_bound, one_per_group, widen
 
+EQUAL = 1e-6  # heights that differ by less, relatively, are equal up to rounding: the group is zero then
 STEPS = 24  # of Newton's method and halvings at most
 
 
@@ -89,7 +90,7 @@ def _part_diagonal(value: Tensor, step: Tensor, axes: tuple[int, ...], curve: Cu
     norm = ops.sqrt(total(energy * ops.square(part)))
     moved = total(energy * step * ops.square(slope / (root + step * slope))) / 2 + curve.height(norm)
     zero, same = total(energy / safe) / 2, curve.height(ops.sqrt(total(energy)))
-    dead = ops.logical_and(pull <= curve.start, zero <= ops.where(same < moved, same, moved))
+    dead = ops.logical_and(pull <= curve.start, zero <= ops.where(same < moved, same, moved) * (1 + EQUAL))
     return ops.where(dead, 0.0, ops.where(same < moved, ops.ones_like(part), part))
 
 
