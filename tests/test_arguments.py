@@ -47,9 +47,13 @@ CALLS = {
     "DropoutSchedule": {"schedule": lambda: plan},
     "GapController": {},
     "GroupLasso": {},
+    "LogSum": {},
+    "Lq": {},
+    "MCP": {},
     "Proximal": {"inner_optimizer": lambda: keras.optimizers.SGD(0.1)},
     "Refit": {"epochs": lambda: 2},
     "RegularizationLogger": {},
+    "SCAD": {},
     "SparseGroupLasso": {},
     "StochasticDepth": {},
     "StrengthSchedule": {"schedule": lambda: plan},
@@ -84,6 +88,7 @@ RIGHT = {
         "GapController.metric", "GroupLasso.l", "SparseGroupLasso.l", "Proximal.name", "TargetSparsity.refit_epochs",
         "TargetSparsity.initial", "TargetSparsity.keep_zeros", "mc_predict.seed", "mc_predict.layers",
         "compact.examples", "compact.round_to", "plan_compaction.round_to", "self_check.examples",
+        "LogSum.groups", "MCP.groups", "SCAD.groups",
     },
     "a word": {"DropoutSchedule.layers", "GapController.metric", "Proximal.name"},
     "an empty list": {"tf1.sum_regularizer.regularizer_list", "tf1.SumRegularizer.terms"},
@@ -94,7 +99,7 @@ RIGHT = {
     },
     "true": {
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",
-        "TargetSparsity.keep_zeros",
+        "TargetSparsity.keep_zeros", "LogSum.size_weights", "MCP.size_weights", "SCAD.size_weights",
     },
 }  # fmt: skip
 if keras.backend.backend() == "jax":  # its seeds have no sign
@@ -151,6 +156,8 @@ def test_no_strength_below_zero_in_whatever_form_it_comes(value, convert, built)
         lambda: tf_reg.Proximal("sgd", strength=convert(value)),
         lambda: tf_reg.GroupLasso(convert(value)),
         lambda: tf_reg.SparseGroupLasso(convert(value)),
+        lambda: tf_reg.MCP(convert(value)),
+        lambda: tf_reg.Lq(convert(value)),
         lambda: tf_reg.StochasticDepth(convert(value)),
     ):
         with pytest.raises(ValueError, match="Received"):

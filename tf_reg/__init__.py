@@ -21,7 +21,11 @@ from tf_reg.measure.zeros import sparsity as sparsity
 from tf_reg.optimizers.proximal import Proximal as Proximal
 from tf_reg.penalties.checked_map import proximal_map as proximal_map
 from tf_reg.penalties.group_lasso import GroupLasso as GroupLasso
+from tf_reg.penalties.log_sum import LogSum as LogSum
+from tf_reg.penalties.lq import Lq as Lq
+from tf_reg.penalties.mcp import MCP as MCP
 from tf_reg.penalties.registry import register_prox as register_prox
+from tf_reg.penalties.scad import SCAD as SCAD
 from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso as SparseGroupLasso
 from tf_reg.rules.regularize_model import regularize as regularize
 from tf_reg.rules.regularize_model import remove_regularizers as remove_regularizers
@@ -36,9 +40,13 @@ __all__ = [
     "DropoutSchedule",
     "GapController",
     "GroupLasso",
+    "LogSum",
+    "Lq",
+    "MCP",
     "Proximal",
     "Refit",
     "RegularizationLogger",
+    "SCAD",
     "SparseGroupLasso",
     "StochasticDepth",
     "StrengthSchedule",

@@ -12,13 +12,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from keras import ops, regularizers
 
-from tests.penalties.members import GROUPED, MEMBERS, SHAPE
+from tests.penalties.members import CONCAVE, CONVEX, EVERY, GROUPED, MEMBERS, SHAPE
 from tf_reg.penalties.group_lasso import GroupLasso
+from tf_reg.penalties.log_sum import LogSum
+from tf_reg.penalties.lq import Lq
+from tf_reg.penalties.mcp import MCP
 from tf_reg.penalties.registry import group_penalty_of, penalty_of, register_prox
+from tf_reg.penalties.scad import SCAD
 from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 
 pytestmark = pytest.mark.contract
-ZEROING = [name for name in MEMBERS if name != "l2"]
+ZEROING = [name for name in CONVEX if name != "l2"]
+WITH_SLOPE = [name for name in CONCAVE if not name.startswith("l_") and name != "l0"]
 gradients = arrays(np.float32, SHAPE, elements=st.floats(-4, 4, width=16))
 
 
@@ -48,7 +53,7 @@ def test_zero_is_stationary_from_the_threshold_on_and_not_below(name, gradient):
         assert threshold == 0
 
 
-@pytest.mark.parametrize("name", ZEROING)
+@pytest.mark.parametrize("name", ZEROING + WITH_SLOPE)
 def test_no_direction_from_zero_is_downhill_at_the_threshold_and_one_is_below(name):
     """Brute force over directions, with the value of the penalty alone."""
     rng = np.random.default_rng(0)
@@ -69,7 +74,7 @@ def test_no_direction_from_zero_is_downhill_at_the_threshold_and_one_is_below(na
 
 
 @pytest.mark.parametrize("by_norm", [True, False])
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", CONVEX)
 def test_no_gradient_below_the_slope_moves_a_weight_off_zero_and_one_above_does(name, by_norm):
     rng = np.random.default_rng(1)
     penalty = penalty_of(MEMBERS[name]())
@@ -122,7 +127,7 @@ def test_the_groups_are_those_that_become_zero_together(name):
     assert (np.delete(result.reshape(-1), matrix[0]) != 0).all()
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", EVERY)
 def test_the_value_is_the_regularizers_where_it_is_compiled_too(name):
     regularizer = MEMBERS[name]()
     x = np.random.default_rng(2).normal(size=(300, 240)).astype("float32")  # large enough to be added up by columns
@@ -141,9 +146,11 @@ def test_what_is_elementwise_and_what_gives_zeros():
         "l1": (True, True),
         "l2": (True, False),
         "l1l2": (True, True),
+        **dict.fromkeys(CONCAVE, (True, True)),
         **dict.fromkeys(GROUPED, (False, True)),
     }
     nothing = [regularizers.L1(0.0), regularizers.L1L2(0.0, 1.0), GroupLasso(0.0), SparseGroupLasso(0.0, 0.0)]
+    nothing += [MCP(0.0), SCAD(0.0, groups="inputs"), LogSum(0.0), Lq(0.0)]
     assert not any(penalty_of(regularizer).gives_zeros for regularizer in nothing)
 
 

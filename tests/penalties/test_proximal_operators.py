@@ -17,7 +17,7 @@ from keras import ops
 from tf_reg import _backend
 from tf_reg.penalties import proximal_operators
 
-pytestmark = pytest.mark.contract
+pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("float64")]
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
 L1, L2, GROUP = 0.7, 0.4, 0.9
@@ -53,19 +53,6 @@ scalar_steps = st.floats(1e-3, 1e2)
 diagonal_steps = arrays(np.float64, SHAPE, elements=st.floats(1e-3, 1e2))
 steps = st.one_of(scalar_steps, diagonal_steps)
 property_test = settings(max_examples=40, deadline=None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _float64():
-    """JAX has no float64 unless asked."""
-    if keras.backend.backend() != "jax":
-        yield
-        return
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", False)
 
 
 def tensor(x, dtype="float64"):

@@ -39,8 +39,8 @@ class RegularizationLogger(keras.callbacks.Callback):
     - `sparsity`: the share of the model's weights that are exactly zero, from 0 to 1. It is the number that
       `tf_reg.sparsity` gives, which says what counts.
     - `near_sparsity`: the share whose absolute value is below `near_zero`; of a quantized kernel, exact zeros.
-    - `dead_groups`: how many groups are all zeros, in kernels whose regularizer is a `tf_reg.GroupLasso` or a
-      `tf_reg.SparseGroupLasso`. Only where there is one.
+    - `dead_groups`: how many groups are all zeros, in kernels whose regularizer has groups, such as
+      `tf_reg.GroupLasso`. Only where there is one.
     - `strength`: the multiplier of all penalties, where the optimizer is a `tf_reg.Proximal` (or wraps one). The
       penalty doesn't contain it.
     - `val_data_loss`: `val_loss` without the weights' penalty, in epochs that validate. Activity regularizers and

@@ -50,8 +50,8 @@ class TargetSparsity(StrengthCallback):
     Args:
         target: The wanted share, above 0 and below 1.
         of: `"weights"`: exact zeros among the weights whose penalty gives zeros, which L2's doesn't; `"groups"`: dead
-            groups among those of `tf_reg.GroupLasso` and `tf_reg.SparseGroupLasso`; `"parameters"`: 1 - live / all
-            parameters, as `tf_reg.sparsity` counts them: the share that `tf_reg.compact` saves. The share is
+            groups among those of regularizers that have groups, such as `tf_reg.GroupLasso`; `"parameters"`: 1 - live /
+            all parameters, as `tf_reg.sparsity` counts them: the share that `tf_reg.compact` saves. The share is
             measured a few hundred times. For this one that takes 0.01 s each in a small network, 0.4 s in MobileNetV2.
         tolerance: How far from the target counts as reached, as a share: 0.01 is one percentage point.
         refit_epochs: How many of the last epochs to keep for the refit; a third of all if not given. If the target is
@@ -204,6 +204,6 @@ _SHARES: dict[str, Callable[[WeightStatistics], tuple[int, int]]] = {
 }
 _NEEDS = {
     "weights": "weights with a penalty that gives zeros",
-    "groups": "kernels with a tf_reg.GroupLasso or a tf_reg.SparseGroupLasso",
+    "groups": "kernels with a regularizer that has groups, such as tf_reg.GroupLasso",
     "parameters": "weights with a penalty that gives zeros",
 }

@@ -18,7 +18,7 @@ class WeightStatistics:
         zeros: How many of them are exactly zero.
         near_zeros: How many are smaller than the threshold in absolute value, exact zeros included.
         square_sum: The sum of the squares of those that pay a penalty.
-        groups: How many groups there are in kernels whose regularizer is a `GroupLasso` or a `SparseGroupLasso`.
+        groups: How many groups there are in kernels whose regularizer has groups, such as `GroupLasso`.
         dead_groups: How many of these groups are all zeros.
     """
 

@@ -29,9 +29,10 @@ class Proximal(OptimizerWrapper):
     `tf_reg.optimizers.preconditioner`). So the training converges to a minimum of `data loss + strength * R`.
 
     Use it with any model whose layers have regularizers: Keras' `L1`, `L2`, `L1L2`, `tf_reg.GroupLasso`,
-    `tf_reg.SparseGroupLasso`, or your own (`tf_reg.register_prox`). The optimizer takes their penalties out of the
-    gradient. They stay in the reported loss, without the factor `strength`. Regularizers without a proximal operator
-    stay in the gradient. If you compile the model with another optimizer, all penalties are in the gradient again.
+    `tf_reg.SparseGroupLasso`, `tf_reg.MCP`, `tf_reg.SCAD`, `tf_reg.LogSum`, `tf_reg.Lq`, or your own
+    (`tf_reg.register_prox`). The optimizer takes their penalties out of the gradient. They stay in the reported loss,
+    without the factor `strength`. Regularizers without a proximal operator stay in the gradient. If you compile the
+    model with another optimizer, all penalties are in the gradient again.
 
     It may be the optimizer of `compile`, a part of it (`keras.optimizers.MultiOptimizer`, `LossScaleOptimizer`), or an
     attribute of a model with a `train_step` of its own. If it is kept anywhere else, call `optimizer.build(model)`

@@ -18,7 +18,7 @@ def proximal_map(regularizer: Any) -> ProximalMap | None:
     """The proximal operator of a regularizer as a function of a value and a step; None where it has none.
 
     Args:
-        regularizer: A regularizer of a layer: `keras.regularizers.L1`, `L2`, `L1L2`, `GroupLasso`, `SparseGroupLasso`,
+        regularizer: A regularizer of a layer: `keras.regularizers.L1`, `L2`, `L1L2`, any of tf_reg's,
             or of a class given to `register_prox`. For anything else, None too, the answer is None.
 
     Returns:

@@ -71,10 +71,7 @@ class GroupLasso(keras.regularizers.Regularizer, Penalty):
 
     def __call__(self, x: Tensor) -> Tensor:
         """The penalty of a kernel, a scalar of the kernel's dtype. Its gradient at a group of zeros is zero."""
-        plan = self.grouping(x.shape)
-        squares = ops.sum(ops.square(ops.reshape(x, plan.shape)), axis=plan.axes)
-        safe = ops.where(squares > 0, squares, 1.0)  # the root's slope at zero is infinite
-        norms = ops.where(squares > 0, ops.sqrt(safe), squares)
+        norms = self.grouping(x.shape).norms(x)
         return ops.cast(self.strength_of(x.shape), x.dtype) * ops.sum(norms)
 
     def value(self, x: Tensor) -> Tensor:

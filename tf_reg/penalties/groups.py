@@ -69,6 +69,12 @@ class Grouping(NamedTuple):
         view = self.view(truth)
         return ops.reshape(ops.any(view, axis=self.axes, keepdims=True) if self.axes else view, (self.number,))
 
+    def norms(self, kernel: Tensor) -> Tensor:
+        """The Euclidean norm of every group, along `axes` of `shape`. Its gradient at a group of zeros is zero."""
+        squares = ops.sum(ops.square(ops.reshape(kernel, self.shape)), axis=self.axes)
+        safe = ops.where(squares > 0, squares, 1.0)  # the root's slope at zero is infinite
+        return ops.where(squares > 0, ops.sqrt(safe), squares)
+
     def matrix(self, kernel: Tensor) -> Tensor:
         """A kernel as a matrix of the shape (groups, members)."""
         others = _all_but(self.axes, len(self.shape))

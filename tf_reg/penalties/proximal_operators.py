@@ -38,8 +38,8 @@ def soft_threshold(value: Tensor, threshold: Tensor) -> Tensor:
     >>> ops.convert_to_numpy(soft_threshold(ops.array([3.0, -0.5, 0.0]), 1.0)).tolist()
     [2.0, 0.0, 0.0]
     """
-    wide, threshold = _widen(value, threshold)
-    return ops.cast(_soft(wide, threshold), value.dtype)
+    wide, threshold = widen(value, threshold)
+    return ops.cast(soft(wide, threshold), value.dtype)
 
 
 def elastic_net(value: Tensor, step: Tensor, l1: float = 0.0, l2: float = 0.0) -> Tensor:
@@ -59,8 +59,8 @@ def elastic_net(value: Tensor, step: Tensor, l1: float = 0.0, l2: float = 0.0) -
     >>> ops.convert_to_numpy(elastic_net(ops.array([3.0, -0.5]), step=1.0, l1=1.0, l2=0.5)).tolist()
     [1.0, 0.0]
     """
-    wide, step = _widen(value, step)
-    result = _soft(wide, step * l1) if l1 else wide
+    wide, step = widen(value, step)
+    result = soft(wide, step * l1) if l1 else wide
     return ops.cast(result / (1.0 + step * (2.0 * l2)) if l2 else result, value.dtype)
 
 
@@ -87,8 +87,8 @@ def block_soft_threshold(value: Tensor, threshold: Tensor, axes: Sequence[int]) 
     >>> ops.convert_to_numpy(block_soft_threshold(kernel, 2.5, axes=[1])).tolist()
     [[1.5, 2.0], [0.0, 0.0]]
     """
-    wide, threshold = _widen(value, threshold)
-    block = _block_scalar if _one_per_group(threshold, len(wide.shape), axes) else _block_diagonal
+    wide, threshold = widen(value, threshold)
+    block = _block_scalar if one_per_group(threshold, len(wide.shape), axes) else _block_diagonal
     return ops.cast(block(wide, threshold, tuple(axes)), value.dtype)
 
 
@@ -111,22 +111,23 @@ def sparse_group(value: Tensor, l1_threshold: Tensor, threshold: Tensor, axes: S
     >>> ops.convert_to_numpy(sparse_group(ops.array([[4.0, 5.0, 0.5]]), 1.0, 2.5, axes=[1])).tolist()
     [[1.5, 2.0, 0.0]]
     """
-    wide, l1_threshold = _widen(value, l1_threshold)
-    return ops.cast(block_soft_threshold(_soft(wide, l1_threshold), threshold, axes), value.dtype)
+    wide, l1_threshold = widen(value, l1_threshold)
+    return ops.cast(block_soft_threshold(soft(wide, l1_threshold), threshold, axes), value.dtype)
 
 
-def _widen(value: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float64 if `value` is, otherwise in float32."""
+def widen(value: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both in float64 if `value` is, otherwise in float32."""
     dtype = "float64" if standardize_dtype(value.dtype) == "float64" else "float32"
     return ops.convert_to_tensor(value, dtype=dtype), ops.convert_to_tensor(other, dtype=dtype)
 
 
-def _soft(value: Tensor, threshold: Tensor) -> Tensor:
+def soft(value: Tensor, threshold: Tensor) -> Tensor:
+    """Return `soft_threshold` of tensors of one dtype."""
     return value - ops.clip(value, -threshold, threshold)
 
 
-def _one_per_group(threshold: Tensor, rank: int, axes: Sequence[int]) -> bool:
-    """Whether a threshold that broadcasts to `rank` axes is constant along `axes`."""
+def one_per_group(threshold: Tensor, rank: int, axes: Sequence[int]) -> bool:
+    """Return whether a threshold that broadcasts to `rank` axes is constant along `axes`."""
     shape = (1,) * (rank - len(threshold.shape)) + tuple(threshold.shape)
     return all(shape[axis] == 1 for axis in axes)
 
@@ -141,13 +142,13 @@ def _block_diagonal(value: Tensor, threshold: Tensor, axes: tuple[int, ...]) -> 
     def total(x: Tensor) -> Tensor:
         return ops.sum(x, axis=axes, keepdims=True)
 
-    dead = total(ops.square(value / _at_least(threshold, _TINY))) <= 1
+    dead = total(ops.square(value / at_least(threshold, TINY))) <= 1
     norm = _root(value, threshold, dead, total)
     return ops.where(dead, 0.0, value * (norm / (norm + threshold)))
 
 
-_TINY = 1e-37  # replaces a threshold of zero
-_FLOOR = 1e-18  # the smallest norm of a group: squares of anything smaller are lost in float32
+TINY = 1e-37  # replaces a threshold of zero
+FLOOR = 1e-18  # the smallest norm of a group: squares of anything smaller are lost in float32
 
 
 def _root(value: Tensor, threshold: Tensor, dead: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
@@ -162,25 +163,25 @@ def _root(value: Tensor, threshold: Tensor, dead: Tensor, total: Callable[[Tenso
         squared, slope = total(share), total(share / size)
         move = (ops.sqrt(squared) - 1.0) * squared / ops.where(slope == 0, 1.0, slope)
         move = ops.where(dead, 0.0, move)
-        return _at_least(root + move, _FLOOR), ops.any(ops.abs(move) > ROOT_CHANGE * root)
+        return at_least(root + move, FLOOR), ops.any(ops.abs(move) > ROOT_CHANGE * root)
 
-    start = _at_least(_lower_bound(value, threshold, total), _FLOOR)
+    start = at_least(lower_bound(value, threshold, total), FLOOR)
     alive = ops.any(ops.logical_not(dead))
     return ops.while_loop(lambda root, moving: moving, newton, (start, alive), maximum_iterations=ROOT_STEPS)[0]
 
 
-def _at_least(value: Tensor, floor: Tensor | float) -> Tensor:
-    """`ops.maximum`, which in Keras on torch gives float32 for float64."""
+def at_least(value: Tensor, floor: Tensor | float) -> Tensor:
+    """Return `ops.maximum`, which in Keras on torch gives float32 for float64."""
     return ops.where(value < floor, floor, value)
 
 
-def _lower_bound(value: Tensor, threshold: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
-    """A lower bound on the root of a group that is not zero: the larger one of two.
+def lower_bound(value: Tensor, threshold: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return a lower bound on the root of a group that is not zero: the larger one of two.
 
     The first is `||soft(v, t)||`, since no weight moves farther than its threshold. The second is `||v||` minus the
     mean threshold, by Jensen's inequality.
     """
-    soft, square = _soft(value, threshold), value * value
+    moved, square = soft(value, threshold), value * value
     energy = total(square)
     mean = total(square * threshold) / ops.where(energy == 0, 1.0, energy)
-    return _at_least(ops.sqrt(total(soft * soft)), ops.sqrt(energy) - mean)
+    return at_least(ops.sqrt(total(moved * moved)), ops.sqrt(energy) - mean)

@@ -10,7 +10,11 @@ import keras
 from tf_reg._backend import Tensor
 from tf_reg.penalties.elastic_net import ElasticNet
 from tf_reg.penalties.group_lasso import GroupLasso
+from tf_reg.penalties.log_sum import LogSum
+from tf_reg.penalties.lq import Lq
+from tf_reg.penalties.mcp import MCP
 from tf_reg.penalties.penalty import Penalty
+from tf_reg.penalties.scad import SCAD
 from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 
 ProximalMap = Callable[[Tensor, Tensor], Tensor]
@@ -21,8 +25,7 @@ _PENALTIES: dict[type, Callable[[Any], Penalty]] = {
     keras.regularizers.L1: ElasticNet,
     keras.regularizers.L2: ElasticNet,
     keras.regularizers.L1L2: ElasticNet,
-    GroupLasso: lambda regularizer: regularizer,
-    SparseGroupLasso: lambda regularizer: regularizer,
+    **{own: lambda regularizer: regularizer for own in (GroupLasso, LogSum, Lq, MCP, SCAD, SparseGroupLasso)},
 }
 
 

@@ -50,7 +50,7 @@ def regularize(
     `/kernel$`.
 
     A frozen weight pays nothing until it is trained again; the table says so. Of a layer with LoRA the two small
-    matrices pay, as in Keras. `GroupLasso` and `SparseGroupLasso` get the layout of each layer's type, unless they
+    matrices pay, as in Keras. Regularizers of groups get the layout of each layer's type, unless they
     have one.
 
     Args:
