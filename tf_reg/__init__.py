@@ -12,6 +12,8 @@ from tf_reg.callbacks.target_sparsity import TargetSparsity as TargetSparsity
 from tf_reg.compaction.compact import compact as compact
 from tf_reg.compaction.coupled import channels as channels
 from tf_reg.compaction.plan import plan_compaction as plan_compaction
+from tf_reg.compaction.self_check import self_check as self_check
+from tf_reg.compaction.threshold import threshold as threshold
 from tf_reg.layers.drop_block import DropBlock2D as DropBlock2D
 from tf_reg.layers.drop_connect import DropConnect as DropConnect
 from tf_reg.layers.stochastic_depth import StochasticDepth as StochasticDepth
@@ -52,6 +54,8 @@ __all__ = [
     "regularize",
     "regularizers_of",
     "remove_regularizers",
+    "self_check",
     "sparsity",
+    "threshold",
     "verify_saved_model",
 ]

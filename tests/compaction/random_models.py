@@ -103,8 +103,9 @@ class Builder(SequenceBlocks):
     def fill(self, model):
         """Draw all weights, then kill random inputs and outputs of kernels, and some scales of normalizations."""
         for variable in model.variables:
-            if not keras.backend.is_float_dtype(variable.dtype):
-                continue
+            statistic = not variable.trainable and not variable.name.startswith("moving_")
+            if statistic or not keras.backend.is_float_dtype(variable.dtype):
+                continue  # such as the rate of a dropout layer
             value = self.random.normal(size=variable.shape) * (0.3 if len(variable.shape) > 1 else 1.0)
             if variable.name == "moving_variance":
                 value = np.abs(value) + 0.5
@@ -114,6 +115,7 @@ class Builder(SequenceBlocks):
                 for axis in (-2, -1):
                     if variable.shape[axis] > 3:
                         dead = self.random.random(variable.shape[axis]) < self.one_of(0.0, 0.2, 0.4)
+                        dead[self.random.integers(len(dead))] = False
                         np.moveaxis(value, axis, 0)[dead] = 0
             variable.assign(value.astype(keras.backend.standardize_dtype(variable.dtype)))
         self.kill_together(model)
@@ -122,10 +124,12 @@ class Builder(SequenceBlocks):
     def kill_together(self, model):
         """Nobody reads some channels any more, wherever they are read."""
         analysis = Analysis(as_graph(model), RULES)
-        gone = self.random.random(len(analysis.labels)) < self.one_of(0.0, 0.2, 0.4)
+        gone = self.random.random(len(analysis.labels)) < self.one_of(0.0, 0.2, 0.3)
         for read in analysis.reads:
             value = keras.ops.convert_to_numpy(read.kernel).copy()
-            np.moveaxis(value, read.inputs, 0)[gone[analysis.labels.roots(read.channels.ids)]] = 0
+            dead = gone[analysis.labels.roots(read.channels.ids)]
+            dead[self.random.integers(len(dead))] = False
+            np.moveaxis(value, read.inputs, 0)[dead] = 0
             read.kernel.assign(value)
 
 

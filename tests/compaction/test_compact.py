@@ -16,7 +16,7 @@ from tf_reg.compaction.plan import plan_compaction
 from tf_reg.compaction.removal import Removal
 
 pytestmark = pytest.mark.contract
-PLAIN, SLOW = 2 if keras.backend.backend() == "jax" else 8, 100  # random models; JAX compiles every operation
+PLAIN, SLOW, LONG = 2 if keras.backend.backend() == "jax" else 20, 100, 500  # random models; JAX compiles all
 
 
 def numpy(value):
@@ -42,7 +42,12 @@ def kill(layer, inputs=(), outputs=()):
     layer.kernel.assign(kernel)
 
 
-@pytest.mark.parametrize("seed", [pytest.param(s, marks=[] if s < PLAIN else pytest.mark.slow) for s in range(SLOW)])
+def marked(seed):
+    marks = [] if seed < PLAIN else pytest.mark.slow if seed < SLOW else pytest.mark.long
+    return pytest.param(seed, marks=marks)
+
+
+@pytest.mark.parametrize("seed", [marked(seed) for seed in range(LONG)])
 def test_random_models_compute_the_same(seed):
     model = random_model(seed)
     before = [numpy(variable) for variable in model.variables]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from tests.compaction.filling import no_warning_of_masks
 from tests.compaction.random_models import random_model
 from tests.compaction.test_compact import filled
 from tf_reg.compaction.check import compare
@@ -14,7 +15,7 @@ from tf_reg.compaction.compact import compact
 from tf_reg.compaction.coupled import channels
 from tf_reg.compaction.plan import plan_compaction
 
-pytestmark = pytest.mark.contract
+pytestmark = [pytest.mark.contract, no_warning_of_masks]
 PLAIN, SLOW = 2 if keras.backend.backend() == "jax" else 4, 40  # random models
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import keras
 import pytest
+from keras import layers, ops
 
+from tests.compaction.filling import no_warning_of_masks
 from tests.compaction.random_models import random_model
 from tf_reg.compaction.compact import compact
 from tf_reg.compaction.plan import plan_compaction
 
-pytestmark = pytest.mark.contract
+pytestmark = [pytest.mark.contract, no_warning_of_masks]
 
 
 @pytest.mark.parametrize("seed", [pytest.param(s, marks=[] if s < 2 else pytest.mark.slow) for s in range(20)])
@@ -35,3 +37,14 @@ def test_multiply_adds_of_known_networks():
         with keras.StatelessScope(initialize_variables=False):
             model = getattr(keras.applications, name)(weights=None)
         assert plan_compaction(model).multiply_adds == (expected, expected)
+
+
+@pytest.mark.parametrize("operation", [ops.log, ops.rsqrt, ops.reciprocal, lambda x: 1 / x, lambda x: ops.tanh(x) / x])
+def test_what_is_divided_by_is_not_filled_with_zeros(operation):
+    inputs = keras.Input((3,))
+    positive = layers.Dense(8, "softplus", name="positive")(inputs)
+    model = keras.Model(inputs, layers.Dense(2, name="last")(operation(positive)))
+    kernel = ops.convert_to_numpy(model.get_layer("last").kernel).copy()
+    kernel[[1, 4, 5]] = 0
+    model.get_layer("last").kernel.assign(kernel)
+    assert compact(model, round_to=4).get_layer("positive").units == 5

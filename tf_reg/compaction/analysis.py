@@ -115,6 +115,7 @@ class Analysis:
         self._rules = rules
         self._inner: dict[int, keras.Function | None] = {}
         self._kept: list[tuple[np.ndarray, str]] = []
+        self._not_zero: list[np.ndarray] = []
         self._tensors: dict[int, Channels] = {}
         self._made_up: list[keras.KerasTensor] = []
         self.graph = self._walk(model, [self.barrier_output(tensor, INPUT) for tensor in model.inputs])
@@ -228,6 +229,20 @@ class Analysis:
     def keep_ids(self, ids: np.ndarray, reason: str) -> None:
         """Say that labels must stay."""
         self._kept.append((ids, reason))
+
+    def keep_from_zero(self, channels: Channels | None) -> None:
+        """Say that channels must not be filled with zeros, because what is made of a zero isn't finite.
+
+        Args:
+            channels: The channels; None where none are known.
+        """
+        if channels is not None:
+            self._not_zero.append(channels.ids)
+
+    @property
+    def not_zero(self) -> set[int]:
+        """The labels that must not be filled with zeros: for each the one that stands for it."""
+        return set(self.labels.roots(np.concatenate(self._not_zero)).tolist()) if self._not_zero else set()
 
     def slice(self, variable: keras.Variable, axis: int, ids: np.ndarray | None = None) -> np.ndarray:
         """Say which labels lie along an axis of a variable, and return them.

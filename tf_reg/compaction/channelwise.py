@@ -14,6 +14,8 @@ from tf_reg._keras import CONVNEXT_LAYERS, Call
 from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.probe import constants_after
+from tf_reg.layers.drop_block import DropBlock2D
+from tf_reg.layers.stochastic_depth import StochasticDepth
 
 RANDOM = (
     layers.Dropout,
@@ -24,6 +26,8 @@ RANDOM = (
     layers.GaussianDropout,
     layers.GaussianNoise,
     CONVNEXT_LAYERS["StochasticDepth"],
+    StochasticDepth,
+    DropBlock2D,
 )
 _POOLING = (
     *("MaxPooling", "AveragePooling", "GlobalMaxPooling", "GlobalAveragePooling"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from typing import Any
 
@@ -10,9 +9,10 @@ import keras
 
 from tf_reg._checks import require
 from tf_reg.compaction.check import compare
+from tf_reg.compaction.finishing import finished
 from tf_reg.compaction.plan import plan_compaction
 from tf_reg.compaction.rebuild import Rebuilt
-from tf_reg.compaction.training import carry_optimizer, compile_alike
+from tf_reg.compaction.training import carry_optimizer
 
 
 def compact(
@@ -56,7 +56,7 @@ def compact(
     require(isinstance(keep_optimizer, bool), "keep_optimizer is True or False", "keep_optimizer", keep_optimizer)
     require(not keep_optimizer or model.compiled, "keep_optimizer=True takes a model that is compiled", "model", model)
     rebuilt = Rebuilt(plan.removal)
-    small = _in_class_of(model, rebuilt.model)
+    small = finished(model, rebuilt)
     found = compare(model, small, examples)
     if not found.within_rounding:
         raise RuntimeError(
@@ -66,29 +66,10 @@ def compact(
         )
     if not found.checks:
         warnings.warn(
-            "tf_reg.compact could not check the new model: on random inputs, the outputs of your model are constant or "
-            "not finite. Give it some inputs: compact(model, examples=...).",
+            f"tf_reg.compact could not check the new model: {found.reasons}. Give it some inputs: compact(model, "
+            "examples=...).",
             stacklevel=2,
         )
-    if model.compiled:
-        compile_alike(model, small)
     if keep_optimizer:
         carry_optimizer(model, small, plan.removal, rebuilt.variables)
     return small
-
-
-def _in_class_of(model: keras.Model, small: keras.Model) -> keras.Model:
-    """The compacted model as a sequential model, or one of the user's class, if the model is one."""
-    own = list(itertools.takewhile(lambda one: not one.__module__.startswith("keras."), type(model).__mro__))
-    if any("__init__" in vars(one) for one in own):
-        warnings.warn(
-            f"tf_reg.compact can't make a {type(model).__name__}, because its __init__ isn't that of keras.Model. The "
-            "new model is a plain functional one, without the methods of your class, such as train_step. Let a "
-            "function make the model, not an __init__, or use the new model in inference only.",
-            stacklevel=3,
-        )
-        return small
-    kind: Any = type(model)
-    if isinstance(model, keras.Sequential):
-        return kind(small.layers, name=model.name)
-    return kind(small.input, small.output, name=model.name) if own else small

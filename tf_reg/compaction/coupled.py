@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import keras
@@ -125,7 +125,7 @@ class ChannelReport:
         rows = [["made by", "held by", "channels", "producers", "readers", "numbers of each"]]
         for group in self.groups:
             counts = (group.size, len(group.producers), len(group.readers), sum(one.count for one in group.slices))
-            rows.append([_short(group.producers), group.held or "", *(f"{count:,}" for count in counts)])
+            rows.append([short_name(group.producers), group.held or "", *(f"{count:,}" for count in counts)])
         free, held = (sum(group.size for group in found) for found in (self.free, set(self.groups) - set(self.free)))
         return "\n".join([*aligned(rows, words=2), f"{free:,} channels can be removed, {held:,} are held"])
 
@@ -164,6 +164,24 @@ def channels(model: keras.Model) -> ChannelReport:
     10 channels can be removed, 2 are held
     """
     return ChannelReport(tuple(_groups(analysed(model))))
+
+
+def set_to_zero(parts: Iterable[tuple[Slice, np.ndarray]]) -> None:
+    """Set numbers of channels to zero, each variable once.
+
+    Args:
+        parts: Slices, each with the channels whose numbers it is about: boolean of shape `(channels,)`.
+    """
+    by_variable: dict[int, list[tuple[Slice, np.ndarray]]] = defaultdict(list)
+    for one, chosen in parts:
+        if chosen.any():
+            by_variable[id(one.variable)].append((one, chosen))
+    for found in by_variable.values():
+        variable = found[0][0].variable
+        value = ops.convert_to_numpy(variable.value).copy()
+        for one, chosen in found:
+            np.moveaxis(value, one.axis, 0)[one.places[chosen].ravel()] = 0
+        variable.assign(value)
 
 
 def _groups(analysis: Analysis) -> Iterator[ChannelGroup]:
@@ -231,5 +249,6 @@ def _all_zero(slices: Sequence[Slice], size: int) -> np.ndarray:
     return np.logical_and.reduce(zero) if zero else np.zeros(size, bool)
 
 
-def _short(names: Sequence[str]) -> str:
+def short_name(names: Sequence[str]) -> str:
+    """Return the names of layers as a table shows them."""
     return " + ".join(names) if len(names) <= 2 else f"{names[0]} + {names[1]} + {len(names) - 2} more"

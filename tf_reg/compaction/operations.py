@@ -21,8 +21,8 @@ from tf_reg.compaction.probe import constants_after
 SINGLE = (  # of one tensor and numbers
     *("Relu", "Relu6", "Sigmoid", "SparseSigmoid", "Softplus", "Softsign", "SoftShrink", "SparsePlus", "Silu"),
     *("Squareplus", "LogSigmoid", "LeakyRelu", "HardSigmoid", "HardSilu", "Elu", "Selu", "Gelu", "Celu", "TanhShrink"),
-    *("HardTanh", "HardShrink", "Threshold", "Tanh", "Exp", "Expm1", "Log", "Log1p", "Absolute", "Sqrt", "Rsqrt"),
-    *("Square", "Negative", "Clip", "Sign", "Sin", "Cos", "Erf", "Reciprocal", "Round", "Floor", "Ceil"),
+    *("HardTanh", "HardShrink", "Threshold", "Tanh", "Exp", "Expm1", "Log1p", "Absolute", "Sqrt"),
+    *("Square", "Negative", "Clip", "Sign", "Sin", "Cos", "Erf", "Round", "Floor", "Ceil"),
     *("Cast", "StopGradient", "Copy"),
 )
 REDUCTIONS = ("Mean", "Max", "Min", "Amax", "Amin", "Sum")
@@ -46,6 +46,13 @@ def _probed(call: Call, channels: Channels, axis: int) -> Channels:
         return call.operation(*args, **kwargs)
 
     return Channels(axis, channels.ids, constants_after(apply, channels, tensor.shape, axis, tensor.dtype))
+
+
+def _undefined_at_zero(rule: Rule, analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
+    """An operation that isn't finite where some of its numbers are zero."""
+    for tensor in call.inputs:
+        analysis.keep_from_zero(analysis.of(tensor))
+    return rule(analysis, call)
 
 
 def _softmax(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
@@ -162,6 +169,10 @@ def _divided(values: Sequence[np.ndarray]) -> np.ndarray:
     return np.where(np.isfinite(result), result, np.nan)
 
 
+def _unknown(values: Sequence[np.ndarray]) -> np.ndarray:
+    return np.full(len(values[0]), np.nan)
+
+
 _MOVES = {
     "Reshape": _reshape,
     "Transpose": _transpose,
@@ -174,8 +185,11 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(SINGLE, _single),
     **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
     **dict.fromkeys(REDUCTIONS, _reduction),
-    **dict.fromkeys(("Divide", "TrueDivide"), functools.partial(operation, _divided)),
-    "Power": functools.partial(operation, lambda values: np.full(len(values[0]), np.nan)),
+    **dict.fromkeys(("Log", "Rsqrt", "Reciprocal"), functools.partial(_undefined_at_zero, _single)),
+    **dict.fromkeys(
+        ("Divide", "TrueDivide"), functools.partial(_undefined_at_zero, functools.partial(operation, _divided))
+    ),
+    "Power": functools.partial(_undefined_at_zero, functools.partial(operation, _unknown)),
     "GetItem": _get_item,
     "Stack": _stack,
     **{name: functools.partial(moving, move) for name, move in _MOVES.items()},

@@ -41,9 +41,11 @@ class Rebuilt:
         for old, new in self._layers.values():
             if isinstance(old, keras.Layer) and not isinstance(old, keras.Model):
                 self._set_weights(old, new)
-        for old, new in reversed(self._layers.values()):  # a model comes after the layers inside it
-            if isinstance(old, keras.Layer) and old.trainable != new.trainable:
-                new.trainable = old.trainable
+
+    @property
+    def layers(self) -> list[tuple[keras.Layer, keras.Layer]]:
+        """The layers and models within the model, old and new: a model before the layers in it."""
+        return [pair for pair in reversed(self._layers.values()) if isinstance(pair[0], keras.Layer)]
 
     def _build(self, graph: Graph) -> keras.Model:
         """Make a functional model: the whole one, or one within it."""
@@ -132,28 +134,19 @@ class Rebuilt:
                 self._set_own_weights(one, other)
 
     def _set_own_weights(self, old: Any, new: Any) -> None:
-        values, made = _by_name(old), _by_name(new)
-        kernels = {id(variable) for variable in values.values()}
+        before, after = _keras.own_variables(old), _keras.own_variables(new)
+        kernels = {id(variable) for variable in before}
         reads = [read for read in self._analysis.reads if id(read.kernel) in kernels]
         folded = self._removal.folded(reads)
-        for name, target in made.items():
-            variable = values.get(name)
-            if variable is None:  # a bias that is made
-                target.assign(np.broadcast_to(self._removal.cut_bias(reads, folded), target.shape))
-                continue
+        if len(after) > len(before):
+            [made] = [variable for variable in after if variable.name == "bias"]
+            after = [variable for variable in after if variable is not made]
+            made.assign(np.broadcast_to(self._removal.cut_bias(reads, folded), made.shape))
+        for variable, target in zip(before, after, strict=True):
             value = ops.convert_to_numpy(variable.value)
-            if folded is not None and name == ("bias", 0):
+            if folded is not None and variable.name == "bias":
                 value = (value + folded).astype(value.dtype)
             target.assign(self._removal.cut(variable, value))
             self.variables[id(variable)] = target
-        if not any(id(variable) in self._analysis.slices for variable in values.values()):
+        if not any(id(variable) in self._analysis.slices for variable in before):
             carry_state(old, new)
-
-
-def _by_name(layer: Any) -> dict[tuple[str, int], Any]:
-    """The variables that a layer holds itself, by their names; those of one name are numbered."""
-    found: dict[tuple[str, int], Any] = {}
-    for variable in _keras.own_variables(layer):
-        count = sum(name == variable.name for name, _ in found)
-        found[variable.name, count] = variable
-    return found

@@ -147,7 +147,7 @@ def rounded(removal: Removal, multiple: int) -> Removal:
         removal: What could be removed.
         multiple: The number, 2 or above.
     """
-    roots, padding = set(removal.roots), set[int]()
+    roots, padding, forbidden = set(removal.roots), set[int](), removal.analysis.not_zero
     widths = [
         removal.analysis.labels.roots(ids)
         for own in removal.analysis.widths.values()
@@ -158,8 +158,8 @@ def rounded(removal: Removal, multiple: int) -> Removal:
     while before != len(padding):
         before = len(padding)
         for ids in widths:
-            gone = np.isin(ids, list(roots))
-            stays = int((~gone).sum())
+            gone = np.isin(ids, list(roots - forbidden))
+            stays = int((~np.isin(ids, list(roots))).sum())
             wanted = min(-(-stays // multiple) * multiple, len(ids)) - stays
             chosen = ids[gone][:wanted].tolist()
             padding.update(chosen)

@@ -11,13 +11,17 @@ from keras import layers
 from tf_reg._keras import Call
 from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
-from tf_reg.compaction.channelwise import Rule
+from tf_reg.compaction.channelwise import CHANNELWISE, RANDOM, Rule
+from tf_reg.layers.drop_connect import DropConnect
 
 INSIDE = (  # layers whose channels aren't those of the axis of time, and that a mask doesn't change
     *(layers.Dense, layers.EinsumDense, layers.BatchNormalization),
     *(layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D, layers.DepthwiseConv2D),
     *(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose),
-    *(layers.SeparableConv1D, layers.SeparableConv2D),
+    *(layers.SeparableConv1D, layers.SeparableConv2D, layers.Flatten),
+    *CHANNELWISE,
+    *RANDOM,
+    layers.Activation,
 )
 
 
@@ -30,14 +34,26 @@ def _time_distributed(analysis: Analysis, call: Call) -> Sequence[Channels | Non
     step = analysis.made_up(_without_time(tensor.shape), tensor.dtype, _moved(channels, -1))
     output = call.outputs[0]
     result = analysis.made_up(_without_time(output.shape), output.dtype, None)
-    made = analysis.apply(Call(layer.layer, (step,), {}, [step], [result]))
-    if made is None or made[0] is None:
+    made = _inside(analysis, layer, Call(layer.layer, (step,), {}, [step], [result]))
+    return None if made is None else [_moved(made, 1)]
+
+
+def _drop_connect(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
+    """In inference, the wrapper is its layer."""
+    made = _inside(analysis, call.operation, call._replace(operation=call.operation.layer))
+    return None if made is None else [made]
+
+
+def _inside(analysis: Analysis, wrapper: Any, call: Call) -> Channels | None:
+    """The channels that the layer in a wrapper makes; None where nothing is known."""
+    [made] = analysis.apply(call) or [None]
+    if made is None:
         return None
-    analysis.inside[id(layer)] = {"layer": layer.layer}
+    analysis.inside[id(wrapper)] = {"layer": call.operation}
     for place, read in enumerate(analysis.reads):
-        if read.layer is layer.layer:  # nothing can stand between a wrapper and its layer
+        if read.layer is call.operation:  # nothing can stand between a wrapper and its layer
             analysis.reads[place] = dataclasses.replace(read, selects=False)
-    return [_moved(made[0], 1)]
+    return made
 
 
 def _without_time(shape: Sequence[int | None]) -> tuple[int | None, ...]:
@@ -48,4 +64,4 @@ def _moved(channels: Channels, by: int) -> Channels:
     return dataclasses.replace(channels, axis=channels.axis + by)
 
 
-RULES: dict[Any, Rule] = {layers.TimeDistributed: _time_distributed}
+RULES: dict[Any, Rule] = {layers.TimeDistributed: _time_distributed, DropConnect: _drop_connect}

@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from tf_reg import _keras
+from tf_reg._ending import PROBABILITIES, activation_of
 from tf_reg._walk import layer_paths
 from tf_reg.serving.saved_graph import Tensor
 from tf_reg.serving.write import tables, time_axis
@@ -34,15 +35,6 @@ Tensors = dict[str, Any]
 Arrays = dict[str, np.ndarray]
 TOLERANCES = {"bfloat16": 1e-2, "float16": 2e-3}  # of outputs; elsewhere, a few roundings of float32
 _HALF = ("float16", "bfloat16")
-_PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
-_ACTIVATED = (
-    keras.layers.Activation,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.Dense,
-    keras.layers.EinsumDense,
-)
 
 
 class Interface:
@@ -228,9 +220,7 @@ class _Head:
 
     def __init__(self, model: keras.Model) -> None:
         self._layer, inputs = _keras.call_that_made(model.outputs[0])
-        if not isinstance(self._layer, keras.layers.Softmax) and not (
-            isinstance(self._layer, _ACTIVATED) and self._layer.activation in _PROBABILITIES
-        ):
+        if not isinstance(self._layer, keras.Layer) or activation_of(self._layer) not in PROBABILITIES:
             raise ValueError(
                 "`logits` needs a model that ends in a softmax or a sigmoid, in a layer of its own or as the last "
                 f"layer's activation. Received: {model.name!r}, which ends in the layer {self._layer.name!r}."
