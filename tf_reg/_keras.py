@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import random
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -133,10 +132,14 @@ def operation_name(operation: Any) -> str:
     return type(operation).__name__ if is_function else ""
 
 
-CONVNEXT_LAYERS: dict[str, type] = {
-    name: getattr(importlib.import_module("keras.src.applications.convnext"), name)
-    for name in ("LayerScale", "StochasticDepth")
-}
+def convnext_layers(name: str) -> list[type]:
+    """Return the layer class of a name that `keras.applications.convnext` has for itself; none in a Keras without it.
+
+    Args:
+        name: `"LayerScale"` or `"StochasticDepth"`.
+    """
+    layer = getattr(getattr(keras.src.applications, "convnext", None), name, None)
+    return [] if layer is None else [layer]
 
 
 def trusted() -> AbstractContextManager[Any]:
