@@ -90,6 +90,7 @@ def test_a_layer_scale_of_zero_makes_constants():
     np.testing.assert_array_equal(numpy(small.get_layer("scale").gamma), [1.0, 2.0, 1.0, 1.0])
 
 
+@pytest.mark.slow
 def test_groups_of_a_convolution_go_as_wholes():
     inputs = keras.Input((6, 8))
     conv = layers.Conv1D(12, 3, padding="same", groups=4, activation="relu", name="conv")
