@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import random
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -153,10 +152,14 @@ def compile_arguments(model: keras.Model) -> dict[str, Any]:
     return dict(_private(_private(model, "_compile_config"), "config"))
 
 
-CONVNEXT_LAYERS: dict[str, type] = {
-    name: getattr(importlib.import_module("keras.src.applications.convnext"), name)
-    for name in ("LayerScale", "StochasticDepth")
-}
+def convnext_layers(name: str) -> list[type]:
+    """Return the layer class of a name that `keras.applications.convnext` has for itself; none in a Keras without it.
+
+    Args:
+        name: `"LayerScale"` or `"StochasticDepth"`.
+    """
+    layer = getattr(getattr(keras.src.applications, "convnext", None), name, None)
+    return [] if layer is None else [layer]
 
 
 def trusted() -> AbstractContextManager[Any]:

@@ -9,7 +9,7 @@ from keras import layers
 
 from tests.compaction.filling import filled, kept, numpy, same, stack, zero
 from tests.tools import needs_keras
-from tf_reg._keras import CONVNEXT_LAYERS
+from tf_reg._keras import convnext_layers
 from tf_reg.compaction import plan
 from tf_reg.compaction.channelwise import channelwise
 from tf_reg.compaction.compact import compact
@@ -80,8 +80,9 @@ def test_rescaling(scale):
 
 
 def test_a_layer_scale_of_zero_makes_constants():
-    scale = CONVNEXT_LAYERS["LayerScale"](0.1, 6, name="scale")
-    model = stack(layers.Dense(6, name="first"), scale, CONVNEXT_LAYERS["StochasticDepth"](0.2))
+    [layer_scale], [depth] = convnext_layers("LayerScale"), convnext_layers("StochasticDepth")
+    scale = layer_scale(0.1, 6, name="scale")
+    model = stack(layers.Dense(6, name="first"), scale, depth(0.2))
     scale.gamma.assign([1.0, 0.0, 2.0, 0.0, 1.0, 1.0])
     small = compact(model)
     assert same(model, small)
@@ -89,6 +90,7 @@ def test_a_layer_scale_of_zero_makes_constants():
     np.testing.assert_array_equal(numpy(small.get_layer("scale").gamma), [1.0, 2.0, 1.0, 1.0])
 
 
+@pytest.mark.slow
 def test_groups_of_a_convolution_go_as_wholes():
     inputs = keras.Input((6, 8))
     conv = layers.Conv1D(12, 3, padding="same", groups=4, activation="relu", name="conv")

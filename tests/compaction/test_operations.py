@@ -38,6 +38,7 @@ HOLDING = {
     "activation": layers.Activation("softmax"),
     "mean": lambda x: x - ops.mean(x, axis=-1, keepdims=True),
     "item": lambda x: x[..., :4],
+    "examples": lambda x: ops.reshape(x, (-1, 6)),
     "array": lambda x: x * np.arange(1.0, 7.0, dtype="float32"),
     "masking": layers.Masking(),
     "attention": lambda x: layers.Attention()([x, x]),
@@ -76,9 +77,8 @@ def test_constants_pass_where_they_stay_the_same_number():
         assert kept(model)["first"] == after
 
 
-@pytest.mark.parametrize(
-    "layer", [layers.Dense(6, "relu"), pytest.param(layers.Conv1D(6, 1, use_bias=False), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", [layers.Dense(6, "relu"), layers.Conv1D(6, 1, use_bias=False)])
 def test_a_layer_for_every_step(layer):
     shape = (4, 5) if isinstance(layer, layers.Dense) else (4, 3, 5)
     wrapper = layers.TimeDistributed(layer, name="steps")
@@ -103,9 +103,10 @@ def test_a_word_that_is_masked_leaves_the_columns_free():
     assert same(model, compact(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "penalty",
-    ["l1", pytest.param(keras.regularizers.OrthogonalRegularizer(), id="another", marks=pytest.mark.slow)],
+    ["l1", pytest.param(keras.regularizers.OrthogonalRegularizer(), id="another")],
 )
 def test_a_unit_whose_activity_costs_something_stays(penalty):
     """Its part of the loss would go with it, unless it is zero."""

@@ -90,7 +90,8 @@ def test_a_constant_of_a_simple_layer_isnt_one_under_a_mask(masked):
     assert kept(model)[layer.name] == (5 if masked else 4)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(KINDS)[1:], "gru"))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", list(KINDS)[1:])
 def test_constant_inputs_move_into_the_bias(kind):
     first, layer = layers.Dense(4, "tanh", name="first"), KINDS[kind](3)
     model = stack(first, layer)
@@ -130,7 +131,8 @@ def test_states_that_go_on_in_another_layer_go_together():
     assert kept(model) == {"first": 3, "second": 3, last.name: 2}
 
 
-@pytest.mark.parametrize("mode", mostly_slow(["concat", "sum", "mul", "ave"], "concat"))
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["concat", "sum", "mul", "ave"])
 def test_both_directions_lose_the_same_units(mode):
     both = layers.Bidirectional(layers.GRU(4, return_sequences=True), merge_mode=mode, name="both")
     model = stack(both)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import activations, layers, ops
 
-from tf_reg._keras import CONVNEXT_LAYERS, Call
+from tf_reg._keras import Call, convnext_layers
 from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.probe import constants_after
@@ -25,7 +25,7 @@ RANDOM = (
     layers.AlphaDropout,
     layers.GaussianDropout,
     layers.GaussianNoise,
-    CONVNEXT_LAYERS["StochasticDepth"],
+    *convnext_layers("StochasticDepth"),
     StochasticDepth,
     DropBlock2D,
 )
@@ -158,7 +158,7 @@ RULES: dict[Any, Rule] = {
     layers.Softmax: _softmax,
     layers.PReLU: _prelu,
     layers.Rescaling: _rescaling,
-    CONVNEXT_LAYERS["LayerScale"]: _layer_scale,
+    **dict.fromkeys(convnext_layers("LayerScale"), _layer_scale),
     **dict.fromkeys(CHANNELWISE, channelwise),
     **dict.fromkeys(RANDOM, channelwise),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,7 +105,7 @@ def _get_item(analysis: Analysis, call: Call) -> Sequence[Channels | None] | Non
 
 
 def _plain(part: Any) -> bool:
-    return part is None or part is Ellipsis or isinstance(part, (int, slice))
+    return part is None or part is Ellipsis or (isinstance(part, (int, slice)) and not isinstance(part, bool))
 
 
 def _stack(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
@@ -126,7 +127,8 @@ def _reshape(call: Call) -> Any:
     shape = call.operation.newshape
     if None in before[1:] or None in after[1:] or isinstance(shape, int) or shape[0] not in (-1, None, before[0]):
         return None
-    return lambda places: places.reshape(after[1:])
+    whole = math.prod(before[1:]) == math.prod(after[1:])  # the first axis is still that of the examples
+    return (lambda places: places.reshape(after[1:])) if whole else None
 
 
 def _transpose(call: Call) -> Any:
