@@ -152,7 +152,9 @@ class Analysis:
     def apply(self, call: Call) -> Sequence[Channels | None] | None:
         """Return the channels of a call's results by the rule of its class; None where nothing is known."""
         operation = call.operation
-        rule = self._rules.get(type(operation)) or self._rules.get(operation_name(operation))
+        own = keras.saving.get_registered_name(type(operation))  # tf_reg's layers, which stand above compaction
+        names = (type(operation), operation_name(operation), own if own.startswith("tf_reg>") else None)
+        rule = next((self._rules[name] for name in names if name in self._rules), None)
         call, masks = _without_masks(call)
         if rule is None or any(len(mask.shape) > 2 for mask in masks):
             return None

@@ -14,8 +14,6 @@ from tf_reg._keras import Call, convnext_layers
 from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.probe import constants_after
-from tf_reg.layers.drop_block import DropBlock2D
-from tf_reg.layers.stochastic_depth import StochasticDepth
 
 RANDOM = (
     layers.Dropout,
@@ -26,8 +24,6 @@ RANDOM = (
     layers.GaussianDropout,
     layers.GaussianNoise,
     *convnext_layers("StochasticDepth"),
-    StochasticDepth,
-    DropBlock2D,
 )
 _POOLING = (
     *("MaxPooling", "AveragePooling", "GlobalMaxPooling", "GlobalAveragePooling"),
@@ -160,5 +156,5 @@ RULES: dict[Any, Rule] = {
     layers.Rescaling: _rescaling,
     **dict.fromkeys(convnext_layers("LayerScale"), _layer_scale),
     **dict.fromkeys(CHANNELWISE, channelwise),
-    **dict.fromkeys(RANDOM, channelwise),
+    **dict.fromkeys((*RANDOM, "tf_reg>StochasticDepth", "tf_reg>DropBlock2D"), channelwise),
 }

@@ -12,7 +12,6 @@ from tf_reg._keras import Call
 from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.channelwise import CHANNELWISE, RANDOM, Rule
-from tf_reg.layers.drop_connect import DropConnect
 
 INSIDE = (  # layers whose channels aren't those of the axis of time, and that a mask doesn't change
     *(layers.Dense, layers.EinsumDense, layers.BatchNormalization),
@@ -64,4 +63,4 @@ def _moved(channels: Channels, by: int) -> Channels:
     return dataclasses.replace(channels, axis=channels.axis + by)
 
 
-RULES: dict[Any, Rule] = {layers.TimeDistributed: _time_distributed, DropConnect: _drop_connect}
+RULES: dict[Any, Rule] = {layers.TimeDistributed: _time_distributed, "tf_reg>DropConnect": _drop_connect}
