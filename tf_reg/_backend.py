@@ -11,6 +11,20 @@ import keras
 Tensor = Any  # a tensor of the current backend: a TensorFlow, JAX or torch tensor
 
 
+def tensor_of(value: Any, dtype: str) -> Tensor:
+    """Return an array as a tensor of the backend. Strings are a tensor of TensorFlow on each backend, as in Keras.
+
+    Args:
+        value: A number or an array.
+        dtype: A dtype as Keras names it, or `"string"`.
+    """
+    if dtype != "string":
+        return keras.ops.convert_to_tensor(value, dtype=dtype)
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(value, dtype="string")
+
+
 def compile(function: Callable[..., Any], reads: Sequence[keras.Variable] = ()) -> Callable[..., Any]:
     """Compile a function of tensors for the current backend.
 

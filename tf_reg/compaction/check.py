@@ -12,10 +12,10 @@ import numpy as np
 from keras import ops, tree
 
 from tf_reg import _keras
-from tf_reg._backend import global_seed, without_gradients
+from tf_reg._backend import global_seed, tensor_of, without_gradients
 from tf_reg._ending import endings, recording
 from tf_reg._graph import as_graph
-from tf_reg.compaction.made_up import NotKnownError, as_tensor, made_up, size_of, structure_of
+from tf_reg.compaction.made_up import NotKnownError, made_up, size_of, structure_of
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 5e-2, "float16": 1e-2}  # of the largest output
 ROUNDINGS = 10  # what all roundings of a model make, in those of its weights alone
@@ -221,7 +221,7 @@ def _checked(model: keras.Model, examples: Any) -> Any:
             want not in (None, got) for want, got in zip(tensor.shape[1:], array.shape[1:], strict=True)
         ):
             raise ValueError(f"an array of the shape {array.shape} for an input of the shape {tensor.shape}")
-        return as_tensor(array, tensor.dtype)
+        return tensor_of(array, tensor.dtype)
 
     structure = structure_of(model)
     try:

@@ -11,9 +11,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops, tree
+from keras import layers, tree
 
 from tf_reg import _keras
+from tf_reg._backend import tensor_of
 from tf_reg._graph import as_graph
 
 BATCH, MAGNITUDES = 3, (1.0, 100.0)
@@ -49,15 +50,6 @@ def size_of(model: keras.Model) -> int:
 
 def _symbolic(tensor: keras.KerasTensor, size: int) -> keras.KerasTensor:
     return keras.KerasTensor(_shape(tensor, BATCH, size), dtype=tensor.dtype)
-
-
-def as_tensor(value: Any, dtype: str) -> Any:
-    """Return an array as a tensor of the backend. Strings are known to TensorFlow alone."""
-    if dtype != "string":
-        return ops.convert_to_tensor(value, dtype=dtype)
-    import tensorflow as tf
-
-    return tf.convert_to_tensor(value, dtype="string")
 
 
 def made_up(model: keras.Model, random: np.random.Generator, size: int = SIZES[0]) -> Iterator[tuple[str, Any]]:
@@ -110,11 +102,11 @@ def _draw(
 ) -> Any:
     shape, pool = _shape(tensor, batch, size), pools.get(id(tensor))
     if pool is None and keras.backend.is_float_dtype(tensor.dtype):
-        return as_tensor(floats(shape), tensor.dtype)
+        return tensor_of(floats(shape), tensor.dtype)
     if pool is None:
-        return as_tensor(random.integers(2 if tensor.dtype == "bool" else limit, size=shape), tensor.dtype)
+        return tensor_of(random.integers(2 if tensor.dtype == "bool" else limit, size=shape), tensor.dtype)
     drawn = random.choice(pool, size=shape)
-    return as_tensor(np.where(random.random(shape) < ZEROS, pool[0], drawn), tensor.dtype)
+    return tensor_of(np.where(random.random(shape) < ZEROS, pool[0], drawn), tensor.dtype)
 
 
 def _constants(tensor: keras.KerasTensor, batch: int, size: int, pools: Pools) -> Any:
@@ -125,7 +117,7 @@ def _constants(tensor: keras.KerasTensor, batch: int, size: int, pools: Pools) -
     else:
         three = pool[[min(1, len(pool) - 1), 0, -1]]
     values = three[np.arange(shape[0]) % 3].reshape(-1, *[1] * (len(shape) - 1))
-    return as_tensor(np.broadcast_to(values, shape), tensor.dtype)
+    return tensor_of(np.broadcast_to(values, shape), tensor.dtype)
 
 
 def _pools(model: keras.Model) -> Pools:
