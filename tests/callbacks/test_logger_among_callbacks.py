@@ -149,6 +149,7 @@ class Subclass(tf_reg.RegularizationLogger):
         self.batches += 1
 
 
+@pytest.mark.slow
 def test_readers_that_stand_before_the_logger_are_named_and_a_subclass_keeps_its_hooks(tmp_path):
     logger = Subclass(update_freq=2)
     before = [callbacks.CSVLogger(str(tmp_path / "log.csv")), callbacks.EarlyStopping("val_loss")]

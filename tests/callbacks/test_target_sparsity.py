@@ -159,7 +159,5 @@ def test_what_a_target_needs():
         fit(mlp("l1"), TargetSparsity(0.5, refit_epochs=2), epochs=2)
     with pytest.raises(ValueError, match=r"\(of='weights'\) needs weights with a penalty that gives zeros"):
         fit(mlp("l2"), TargetSparsity(0.5), epochs=1)
-    with pytest.raises(
-        ValueError, match=r"needs kernels with a regularizer that has groups"
-    ):
+    with pytest.raises(ValueError, match=r"needs kernels with a regularizer that has groups"):
         fit(mlp("l1"), TargetSparsity(0.5, of="groups"), epochs=1)

@@ -58,6 +58,7 @@ def test_random_models_compute_the_same(seed):
     assert all((old == numpy(now)).all() for old, now in zip(before, model.variables, strict=True))
 
 
+@pytest.mark.slow
 def test_most_random_models_become_smaller_and_can_be_checked():
     found = [random_model(seed) for seed in range(4)]
     compacted = [compact(model) for model in found]
@@ -223,6 +224,7 @@ def test_a_wrong_rewrite_is_caught(wrong, monkeypatch):
         compact(model)
 
 
+@pytest.mark.slow
 def test_compile_is_kept_and_training_goes_on():
     model = mlp()
     kill(model.get_layer("second"), inputs=[1])

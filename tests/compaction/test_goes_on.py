@@ -41,9 +41,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in ("adam", "proximal rmsprop") else pytest.mark.slow) for n in OPTIMIZERS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n == "adam" else pytest.mark.slow) for n in OPTIMIZERS])
 def test_training_goes_on_as_if_nothing_was_cut(name):
     if name == "average" and keras.backend.backend() == "jax":
         pytest.skip("on JAX, Keras can't call fit twice with use_ema: it donates one buffer twice")
@@ -60,6 +58,7 @@ def test_training_goes_on_as_if_nothing_was_cut(name):
     assert int(small.optimizer.iterations) == int(model.optimizer.iterations)
 
 
+@pytest.mark.slow
 def test_without_keep_optimizer_it_starts_anew():
     model = dead_units()
     model.compile(optimizers.Adam(1e-2), "mse")
@@ -80,6 +79,7 @@ def test_an_optimizer_that_has_no_state_yet_and_none_at_all():
     small.fit(X, Y, verbose=0)
 
 
+@pytest.mark.slow
 def test_slots_of_other_shapes_are_refused():
     model = dead_units()
     model.compile(optimizers.Adafactor(1e-2), "mse")
@@ -89,6 +89,7 @@ def test_slots_of_other_shapes_are_refused():
     tf_reg.compact(model).fit(X, Y, verbose=0)
 
 
+@pytest.mark.slow
 def test_two_weights_of_one_path_keep_their_own_slots():
     def net():
         inputs = keras.Input((6,))

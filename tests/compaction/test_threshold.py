@@ -95,6 +95,7 @@ def test_a_copy_of_a_random_model(seed):
     assert small.count_params() <= compact(model).count_params()
 
 
+@pytest.mark.slow
 def test_a_copy_has_all_that_the_model_has():
     numbers = layers.Normalization()
     numbers.adapt(np.random.default_rng(0).normal(3, 2, size=(50, 4)))

@@ -16,7 +16,7 @@ FIRST = {block.page: block for block in reversed(BLOCKS)}.values()  # of every p
 
 
 def marked(block):
-    slow = "slow" in block.marks or block not in FIRST
+    slow = "slow" in block.marks or block not in FIRST or block.page.name == "compaction.md"
     return pytest.param(block, id=str(block), marks=[pytest.mark.slow] if slow else [])
 
 

@@ -63,7 +63,7 @@ def test_no_count_changes(name, mode):
 
 
 @needs_keras("quantizers.Int4QuantizationConfig")
-@pytest.mark.parametrize("block_size", [None, 2])
+@pytest.mark.parametrize("block_size", [pytest.param(None, marks=slow_on_tensorflow), 2])
 def test_blocks_of_four_bits_have_zero_points_of_their_own(block_size):
     model = sparse("Dense")
     before = sparsity(model).total

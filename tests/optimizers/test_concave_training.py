@@ -122,7 +122,9 @@ def test_zeros_and_large_weights_of_a_layer(name, penalty):
     assert np.abs(found[0, 0] - 2) < 0.25
 
 
-@pytest.mark.parametrize("inner", [optimizers.SGD, pytest.param(optimizers.Adam, marks=slow_on_tensorflow)])
+@pytest.mark.parametrize(
+    "inner", [pytest.param(kind, marks=slow_on_tensorflow) for kind in (optimizers.SGD, optimizers.Adam)]
+)
 def test_from_zero_a_weight_leaves_where_the_gradient_allows_it(inner):
     """MCP and SCAD as L1: above the slope at zero. L0 and L1/2 hold a zero that one step brings up to a threshold."""
     for penalty, leaves in ((MCP(0.6), True), (LogSum(0.6, 5.0), True), (Lq(1e4, 0), False), (Lq(1e4), False)):

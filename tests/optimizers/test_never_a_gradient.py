@@ -87,7 +87,7 @@ def final_loss(make, optimizer):
     return loss, tf_reg.sparsity(model).layers["hidden"]
 
 
-@pytest.mark.parametrize("name", mostly_slow(ARCHITECTURES, "last layer at zero"))
+@pytest.mark.parametrize("name", mostly_slow(ARCHITECTURES))
 def test_architectures_that_start_at_zero_are_trained(name):
     plain, _ = final_loss(ARCHITECTURES[name], optimizers.Adam(1e-2))
     loss, zeros = final_loss(ARCHITECTURES[name], tf_reg.Proximal(optimizers.Adam(1e-2)))

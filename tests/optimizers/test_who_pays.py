@@ -83,7 +83,7 @@ if not hasattr(keras.optimizers, "MultiOptimizer"):  # Keras 3.10 has none
     del IN_COMPILE["multi"]
 # Keras on JAX has the variables of one optimizer in the state of a training step.
 HOLDERS = IN_COMPILE if BACKEND == "jax" else IN_COMPILE | IN_OWN_STEP
-PLAIN = ("compile", "attribute")
+PLAIN = ("compile",)
 holders = pytest.mark.parametrize(
     "hold",
     [pytest.param(hold, id=name, marks=() if name in PLAIN else pytest.mark.slow) for name, hold in HOLDERS.items()],

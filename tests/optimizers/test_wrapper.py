@@ -185,7 +185,7 @@ def test_use_ema_after_build_is_refused():
         steps(optimizer, optimizer._trainable_variables, 1)
 
 
-@pytest.mark.parametrize("policy", mostly_slow(["float32", "mixed_float16"], "mixed_float16"))
+@pytest.mark.parametrize("policy", mostly_slow(["float32", "mixed_float16"]))
 def test_averages_are_swapped_for_the_validation(policy):
     keras.config.set_dtype_policy(policy)
     found = []

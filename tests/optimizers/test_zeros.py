@@ -71,6 +71,7 @@ def test_unfrozen_zeros_come_back():
     assert not (kernel(model) == 0).any()
 
 
+@pytest.mark.slow
 def test_frozen_without_strength_zero_still_shrinks():
     model = make(Proximal(optimizers.SGD(0.1)))
     train(model, 10)

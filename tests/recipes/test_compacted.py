@@ -79,6 +79,7 @@ def done(finished, tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_the_compacted_model_has_the_live_units(done, finished):
     hidden, logits = finished.kernels
     units = ((hidden != 0).any(axis=0) & (logits != 0).any(axis=1)).sum()
@@ -90,6 +91,7 @@ def test_the_compacted_model_has_the_live_units(done, finished):
     assert (done.metrics["multiply_adds"], done.metrics["compact_multiply_adds"]) == (74 * 128, 74 * units)
 
 
+@pytest.mark.slow
 def test_it_computes_the_same(done):
     assert done.metrics["compact_test_accuracy"] == done.metrics["test_accuracy"]
     assert done.metrics["compact_test_data_loss"] == pytest.approx(done.metrics["test_data_loss"], rel=1e-6)
@@ -99,6 +101,7 @@ def test_it_computes_the_same(done):
     np.testing.assert_allclose(done.small.predict_on_batch(x), done.model.predict_on_batch(x), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_and_numbers_are_added(done, finished):
     kept = [name for name in SAME if name != "metrics.json"]
     assert filecmp.cmpfiles(done.folder / "runs/a", finished.run, kept, shallow=False)[0] == kept
@@ -107,6 +110,7 @@ def test_nothing_is_lost_and_numbers_are_added(done, finished):
     assert {path.name for path in (done.folder / "runs/a").iterdir()} == names
 
 
+@pytest.mark.slow
 def test_the_saved_model_is_the_small_one(done):
     version = done.result.saved_model
     assert version == done.folder / "saved_models/a/1"

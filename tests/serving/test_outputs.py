@@ -59,7 +59,7 @@ RECURRENT = {
 }
 
 
-@pytest.mark.parametrize("kind", ["LSTM", *(pytest.param(k, marks=pytest.mark.slow) for k in RECURRENT if k != "LSTM")])
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.slow) for k in RECURRENT])
 def test_dropout_of_recurrent_layers_stays_behind(tmp_path, kind):
     shape = (5, 6, 2) if kind == "ConvLSTM1D" else (5, 3)
     ends = [layers.Flatten(), layers.Dense(2, activation="softmax")]
