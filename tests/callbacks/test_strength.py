@@ -113,6 +113,7 @@ def test_a_schedule_below_zero_or_none_at_all():
         StrengthSchedule(0.5)
 
 
+@slow_on_tensorflow
 def test_a_refit_keeps_the_choice_and_drops_the_penalty():
     """And a training that was cut off within its refit goes on, but a new one needs a penalty again."""
     model = mlp(L1(0.05), L1(0.05))

@@ -11,6 +11,7 @@ from keras import layers, ops, optimizers
 
 import tf_reg
 from tests.optimizers.training import X, Y, array, fit, gradient, kernel, make, soft
+from tests.tools import mostly_slow
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.penalties.group_lasso import GroupLasso
 from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
@@ -48,7 +49,7 @@ class OwnStep(keras.Sequential):
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a step of one's own, written for TensorFlow")
 @pytest.mark.parametrize("eager", [False, True], ids=["compiled", "eager"])
-@pytest.mark.parametrize("way", ["train_step", "loss_scale", "loop", "loop_built"])
+@pytest.mark.parametrize("way", mostly_slow(["train_step", "loss_scale", "loop", "loop_built"], "train_step"))
 def test_the_penalty_is_paid_once_from_the_first_step_on(way, eager):
     """The data has no say, and nobody built the optimizer but in the last case."""
     import tensorflow as tf

@@ -10,7 +10,7 @@ import pytest
 
 import tf_reg
 from tests.optimizers.loops import L1, RATE, START, batch, compile, descend, kernel_of, layer, no_loss, sequential, sgd
-from tests.tools import slow_on_tensorflow
+from tests.tools import mostly_slow, slow_on_tensorflow
 
 pytestmark = pytest.mark.contract
 
@@ -156,7 +156,7 @@ def test_compiled_again_with_a_plain_optimizer(hold):
 
 
 @holders
-@pytest.mark.parametrize("way", ["eager"] if BACKEND == "torch" else ["eager", "compiled"])
+@pytest.mark.parametrize("way", ["eager"] if BACKEND == "torch" else mostly_slow(["eager", "compiled"], "eager"))
 def test_a_loop_of_ones_own(hold, way):
     """Over the model, after a fit of it. `build` says who trains."""
     model, proximal = make(hold)

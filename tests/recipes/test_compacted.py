@@ -145,6 +145,7 @@ def test_a_training(trained, finished):
     assert again.compact
 
 
+@pytest.mark.slow
 def test_an_export(command, finished, hasty):
     shutil.copytree(finished.run, "runs/a")
     code, out, err = command("export", "runs/a", "--compact", "--class-id")
