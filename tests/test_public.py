@@ -12,6 +12,7 @@ import tf_reg
 from tf_reg import tf1
 
 TF1 = [name for name, value in vars(tf1).items() if inspect.isroutine(value) and not name.startswith("_")]
+TRAINS = {"GapController", "Proximal", "RegularizationLogger", "TargetSparsity", "mc_predict"}  # examples of seconds
 NAMES = sorted(tf_reg.__all__) + [f"tf1.{name}" for name in TF1]
 
 
@@ -33,7 +34,9 @@ def test_docstrings_have_arguments_and_an_example(name):
     assert ">>> " in documentation
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in TRAINS else ()) for name in NAMES]
+)
 def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"tf_reg": tf_reg, "keras": keras, "np": np}

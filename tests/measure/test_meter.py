@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 from tests import models_under_test as models
+from tests.tools import mostly_slow
 from tf_reg.measure import core
 from tf_reg.measure.meter import Meter
 from tf_reg.measure.zeros import LayerSparsity, sparsity
@@ -49,7 +50,7 @@ def sparse_recurrent():
 
 
 @pytest.mark.parametrize("build", models.BUILDERS, ids=models.NAMES)
-@pytest.mark.parametrize("report", [True, False])
+@pytest.mark.parametrize("report", mostly_slow([True, False], True))
 def test_statistics_against_numpy(build, report):
     model = sparse(build())
     measured = Meter(model, near_zero=1e-3, report=report).measure()
@@ -64,7 +65,7 @@ def test_statistics_against_numpy(build, report):
 
 
 @pytest.mark.parametrize("build", models.BUILDERS, ids=models.NAMES)
-@pytest.mark.parametrize("report", [True, False])
+@pytest.mark.parametrize("report", mostly_slow([True, False], True))
 def test_all_weights_of_the_model_as_sparsity_counts_them(build, report):
     model = sparse(build())
     measured = Meter(model, near_zero=1e-3, whole=True, report=report).measure()

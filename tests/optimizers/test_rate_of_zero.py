@@ -29,7 +29,7 @@ INNER = {
 }
 
 
-PLAIN = {("momentum", "cosine"), ("rmsprop", "a step to 0"), ("adam", "a step to almost 0")}
+PLAIN = {("momentum", "cosine")}
 CASES = [
     pytest.param(inner, schedule, marks=() if (inner, schedule) in PLAIN else pytest.mark.slow)
     for inner in INNER
