@@ -54,7 +54,10 @@ def expected(member, rate):
     return 2 * rate / (1 - rate) + 4 if member is MEMBERS["DropConnect"] else 1 / (1 - rate)
 
 
-@pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS.keys())
+@pytest.mark.parametrize(
+    "member",
+    [pytest.param(m, id=n, marks=() if n == "Dropout" else slow_on_tensorflow) for n, m in MEMBERS.items()],
+)
 def test_training_drops_at_the_rate_that_was_set(member):
     plan = [0.5, 0.0, 0.25, 0.25, 0.8]
     model = model_of(member(0.5))

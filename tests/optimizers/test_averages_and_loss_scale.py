@@ -14,6 +14,7 @@ from tf_reg.optimizers.proximal import Proximal
 pytestmark = pytest.mark.contract
 
 
+@slow_on_tensorflow
 def test_moving_average_after_the_map_keeps_zeros():
     ema = {"use_ema": True, "ema_momentum": 0.8}
     model, single = make(Proximal(optimizers.SGD(0.1, **ema))), make(Proximal(optimizers.SGD(0.1)))
@@ -51,6 +52,7 @@ def test_moving_average_overwrites_the_weights():
     np.testing.assert_allclose(values["proximal"], values["plain"], rtol=1e-6)
 
 
+@slow_on_tensorflow
 def test_callbacks_that_look_at_the_optimizer():
     model = make(Proximal(optimizers.SGD(0.1, use_ema=True)))
     swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)

@@ -109,7 +109,14 @@ def test_large_weights_are_those_of_least_squares_where_l1_makes_them_too_small(
 
 
 @pytest.mark.parametrize("name", mostly_slow(INNER, "adam"))
-@pytest.mark.parametrize("penalty", [MCP(0.6), Lq(0.3, 0), MCP(0.4, groups="inputs")], ids=["mcp", "l0", "group"])
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        pytest.param(MCP(0.6), id="mcp"),
+        pytest.param(Lq(0.3, 0), id="l0", marks=slow_on_tensorflow),
+        pytest.param(MCP(0.4, groups="inputs"), id="group", marks=slow_on_tensorflow),
+    ],
+)
 def test_zeros_and_large_weights_of_a_layer(name, penalty):
     """On every backend, after some steps without penalty: L0 would keep a weight that begins near zero there."""
     model = make(Proximal(INNER[name](), strength=0.0), penalty)

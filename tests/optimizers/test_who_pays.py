@@ -145,7 +145,9 @@ def test_another_model_over_the_layer_with_a_plain_optimizer(hold):
     pays_once(lambda: fit(model), kernel)
 
 
-@pytest.mark.parametrize("hold", IN_COMPILE.values(), ids=IN_COMPILE)
+@pytest.mark.parametrize(
+    "hold", [pytest.param(h, id=n, marks=() if n == "compile" else slow_on_tensorflow) for n, h in IN_COMPILE.items()]
+)
 def test_compiled_again_with_a_plain_optimizer(hold):
     model, proximal = make(hold)
     fit(model)
@@ -166,7 +168,7 @@ def test_a_loop_of_ones_own(hold, way):
     pays_once(step, kernel_of(model))
 
 
-@pytest.mark.parametrize("way", ["eager"] if BACKEND == "torch" else ["eager", "compiled"])
+@pytest.mark.parametrize("way", ["eager"] if BACKEND == "torch" else mostly_slow(["eager", "compiled"], "eager"))
 def test_a_loop_of_ones_own_after_a_plain_optimizer(way):
     """Nothing else says that the loop trains with it."""
     model, proximal = make(HOLDERS["compile"])
@@ -178,6 +180,7 @@ def test_a_loop_of_ones_own_after_a_plain_optimizer(way):
     pays_once(lambda: fit(model), kernel_of(model), proximal=False)
 
 
+@slow_on_tensorflow
 def test_a_loop_that_calls_no_build_is_right_and_learns():
     """The first step leaves the penalty in the gradient: the model was compiled with another optimizer."""
     model, proximal = make(HOLDERS["compile"])
@@ -201,6 +204,7 @@ def test_two_over_a_shared_layer():
     pays_once(lambda: fit(models[0]), shared.kernel)
 
 
+@slow_on_tensorflow
 def test_a_second_optimizer_that_the_step_of_keras_never_calls():
     """An attribute alone doesn't train: Keras' own step calls the optimizer of `compile`."""
     model, proximal = make(HOLDERS["compile"])

@@ -9,7 +9,7 @@ from keras import ops, optimizers
 
 import tf_reg
 from tests.optimizers.training import INNER, array, fit, kernel, make, train
-from tests.tools import mostly_slow
+from tests.tools import mostly_slow, slow_on_tensorflow
 from tf_reg import _xla
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.penalties.group_lasso import GroupLasso
@@ -29,6 +29,7 @@ def test_zeros_where_plain_keras_has_none(name):
     assert float(array(proximal.losses[0])) == pytest.approx(penalty, rel=1e-5)
 
 
+@slow_on_tensorflow
 def test_group_penalties_take_whole_columns_and_rows():
     for groups, axis in (("outputs", 0), ("inputs", 1)):
         model = make(Proximal(optimizers.Adam(0.05)), GroupLasso(0.35, groups=groups))

@@ -214,13 +214,9 @@ def raising(error):
     return fail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("place", "name"),
-    [
-        (compacted, "compact"),
-        pytest.param(compacted.latency, "latency", marks=pytest.mark.slow),
-        pytest.param(versions, "publish", marks=pytest.mark.slow),
-    ],
+    ("place", "name"), [(compacted, "compact"), (compacted.latency, "latency"), (versions, "publish")]
 )
 def test_ctrl_c_publishes_nothing_and_keeps_what_there_is(unfinished, finished, monkeypatch, place, name):
     monkeypatch.setattr(place, name, raising(KeyboardInterrupt))

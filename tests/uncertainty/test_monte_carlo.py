@@ -8,12 +8,17 @@ import pytest
 from keras import layers, ops
 
 from tests.dropout_models import MODELS, example, mlp, numpy, random
+from tests.tools import slow_on_tensorflow
 from tf_reg import DropConnect, StochasticDepth, _keras, mc_predict
 from tf_reg.uncertainty import monte_carlo
 
 contract = pytest.mark.contract
 BACKEND = keras.backend.backend()
-every_model = pytest.mark.parametrize(("build", "shape"), MODELS.values(), ids=MODELS.keys())
+PLAIN = ("dropout", "lstm", "connections", "noise shape")
+every_model = pytest.mark.parametrize(
+    ("build", "shape"),
+    [pytest.param(*made, id=name, marks=() if name in PLAIN else slow_on_tensorflow) for name, made in MODELS.items()],
+)
 
 
 def passes(model, x, samples):
