@@ -13,7 +13,7 @@ from tf_reg_cli.errors import UserError
 
 BATCH, SHARE, SIZE = 64, 0.5, 96
 NETWORKS = ("ResNet50", "VGG19", "MobileNet", "DenseNet121")
-DENSE, AGAIN, COMPACTED, BUILT = "dense", "control", "compacted", "built at half width"
+DENSE, ZEROS, COMPACTED, BUILT, AGAIN = "dense", "zeros", "compacted", "built", "again"
 
 
 def run(flags: argparse.Namespace) -> Iterator[str]:
@@ -29,26 +29,28 @@ def run(flags: argparse.Namespace) -> Iterator[str]:
         f"Half of the channels of each group that nothing holds are dead (seed {flags.seed}). How many times as fast "
         f"as the dense network, for {BATCH} images of {size} pixels; medians of {flags.repeats} [quartiles], in "
         "turn. `zeros alone` is the network with its dead channels in it, `built` the same architecture with half of "
-        "the filters everywhere, `control` the dense network once more."
+        "the filters everywhere, `control` the dense network once more. `served` are the SavedModels of "
+        "`tf_reg.export`, called through TensorFlow's C API."
     )
     yield ""
     yield from report.header("network", "zeros alone", "compacted", "built", "compacted / built", "control")
     for name in flags.networks or NETWORKS:
-        yield _row(name, size, flags)
+        yield from _rows(name, size, flags)
 
 
-def _row(name: str, size: int, flags: argparse.Namespace) -> str:
+def _rows(name: str, size: int, flags: argparse.Namespace) -> Iterator[str]:
     keras.utils.set_random_seed(flags.seed)
     dense, zeros, half = dying.network(name, size), dying.network(name, size), halved(name, size)
     dying.kill(zeros, SHARE, flags.seed)
-    models = {DENSE: dense, "zeros": zeros, COMPACTED: tf_reg.compact(zeros), BUILT: half, AGAIN: dense}
-    times = latency.table(models, BATCH, flags.repeats)
-    return report.row(
-        name,
-        *(timing.ratio(times, DENSE, arm).show("{:.2f}") for arm in ("zeros", COMPACTED, BUILT)),
-        timing.ratio(times, COMPACTED, BUILT).show("{:.2f}"),
-        timing.ratio(times, DENSE, AGAIN).show("{:.2f}"),
-    )
+    models = {DENSE: dense, ZEROS: zeros, COMPACTED: tf_reg.compact(zeros), BUILT: half, AGAIN: dense}
+    for label, measure in ((name, latency.table), (f"{name}, served", latency.served)):
+        times = measure(models, BATCH, flags.repeats)
+        yield report.row(
+            label,
+            *(timing.ratio(times, DENSE, arm).show("{:.2f}") for arm in (ZEROS, COMPACTED, BUILT)),
+            timing.ratio(times, COMPACTED, BUILT).show("{:.2f}"),
+            timing.ratio(times, DENSE, AGAIN).show("{:.2f}"),
+        )
 
 
 def halved(name: str, size: int) -> keras.Model:

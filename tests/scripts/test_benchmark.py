@@ -140,6 +140,20 @@ def test_export(report):
         assert all(0 < number(cell) < math.inf for cell in times)
 
 
+@pytest.mark.slow
+def test_compaction(report):
+    flags = ("--networks", "MobileNet", "--size", "32")
+    networks, speed, memory = tables(report("compaction", *flags, small=ONCE))
+    assert [table[1][0] for table in (networks, speed, memory)] == ["MobileNet"] * 3
+    sizes = dict(zip(networks[0], networks[1], strict=True))
+    assert number(sizes["compacted"]) < number(sizes["parameters"])
+    assert number(sizes["compacted / built so"]) == 1
+    assert number(sizes["largest difference"]) < 1e-5
+    assert speed[2][0] == "MobileNet, served"
+    assert all(number(cell) > 0 for row in speed[1:] for cell in row[1:])
+    assert number(memory[1][1]) > 0
+
+
 MISTAKES = {
     "no command": ([], "COMMAND"),
     "unknown command": (["speed"], "speed"),
@@ -155,6 +169,10 @@ MISTAKES = {
     "no units": (["proximal", "--widths", "0"], "--widths"),
     "data that no one loads": (["proximal", "--dataset", "digits"], "--dataset"),
     "few examples": (["logger", "--dataset", "digits", "--train-size", "20"], "batch of 128"),
+    "unknown network": (["compaction", "--networks", "ResNet51"], "ResNet51"),
+    "no share": (["compaction", "--share", "1"], "--share"),
+    "few pixels": (["compaction", "--size", "8"], "--size"),
+    "another share": (["compaction", "--parts", "speed", "--share", "0.3"], "half"),
     "no folder": (["logger", "--dataset", "folder:nowhere"], "nowhere"),
 }
 
