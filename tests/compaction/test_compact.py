@@ -10,6 +10,7 @@ from keras import layers, ops
 from tests.compaction.random_models import random_model
 from tf_reg import GroupLasso, SparseGroupLasso
 from tf_reg.compaction import rebuild
+from tf_reg.compaction.channels import Labels
 from tf_reg.compaction.check import compare
 from tf_reg.compaction.compact import compact
 from tf_reg.compaction.plan import plan_compaction
@@ -220,6 +221,19 @@ def test_a_wrong_rewrite_is_caught(wrong, monkeypatch):
         monkeypatch.setattr(Removal, "folded", lambda self, layer: None)
     else:
         monkeypatch.setattr("tf_reg.compaction.rules._bordered", lambda layer: False)
+    with pytest.raises(RuntimeError, match="computes something else"):
+        compact(model)
+
+
+def test_a_branch_of_a_residual_addition_that_is_cut_elsewhere_is_caught(monkeypatch):
+    """The same number of channels goes from both branches, but not the same ones."""
+    inputs = keras.Input((5,))
+    branches = [layers.Dense(4, name=name)(inputs) for name in ("one", "other")]
+    model = filled(keras.Model(inputs, layers.Dense(2, name="last")(layers.Add()(branches))))
+    kill(model.get_layer("last"), inputs=[1])
+    assert compact(model).get_layer("other").units == 3
+    join = Labels.join
+    monkeypatch.setattr(Labels, "join", lambda self, a, b: join(self, a, b if a is b else np.roll(b, 1)))
     with pytest.raises(RuntimeError, match="computes something else"):
         compact(model)
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops, optimizers
+from sklearn.datasets import load_digits
 
 import tf_reg
 
@@ -148,3 +149,44 @@ def test_a_layer_that_its_config_cannot_make_is_named():
     model = keras.Sequential([keras.Input((6,)), Scale(np.ones(3)), layers.Dense(2)])
     with pytest.raises(ValueError, match="Scale 'scale' can't be made so"):
         tf_reg.compact(model)
+
+
+@pytest.mark.slow
+def test_the_first_epoch_after_compaction_does_not_jump():
+    """Dead filters before a batch normalization are constants in inference, and 0 in training."""
+    keras.utils.set_random_seed(0)
+    x, y = load_digits(return_X_y=True)
+    x = x.reshape(-1, 8, 8, 1).astype("float32") / 16
+    stack = [
+        part for filters in (16, 32) for part in (layers.Conv2D(filters, 3), layers.BatchNormalization(), layers.ReLU())
+    ]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *stack, layers.GlobalAveragePooling2D(), layers.Dense(10)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizers.Adam(2e-3), loss, metrics=["accuracy"])
+    model.fit(x, y, epochs=6, verbose=0)
+    for conv in (stack[0], stack[3]):
+        kernel = ops.convert_to_numpy(conv.kernel).copy()
+        kernel[..., ::8] = 0
+        conv.kernel.assign(kernel)
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[KeepsZeros(stack[0], stack[3])])
+    small = tf_reg.compact(model, keep_optimizer=True)
+    assert [small.layers[0].filters, small.layers[3].filters] == [14, 28]
+    found = [one.evaluate(x, y, verbose=0) for one in (model, small)]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4)
+    after = small.fit(x, y, epochs=1, verbose=0).history
+    assert after["loss"][0] < 1.2 * model.history.history["loss"][-1]
+    assert after["accuracy"][0] > model.history.history["accuracy"][-1] - 0.02
+
+
+class KeepsZeros(keras.callbacks.Callback):
+    """The filters that are zero stay zero."""
+
+    def __init__(self, *convolutions):
+        super().__init__()
+        self.convolutions = convolutions
+
+    def on_train_batch_end(self, batch, logs=None):
+        for conv in self.convolutions:
+            kernel = ops.convert_to_numpy(conv.kernel).copy()
+            kernel[..., ::8] = 0
+            conv.kernel.assign(kernel)
