@@ -2,82 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-from keras import tree
 
 from tf_reg._graph import as_graph
-from tf_reg._keras import Call, calls, operation_name
+from tf_reg._keras import Call, call_that_made, calls, operation_name
 from tf_reg.compaction.channels import Channels, Labels
+from tf_reg.compaction.reads import Graph, Read, takes_arrays, without_masks
 
 INPUT, OUTPUT = "input of the model", "output of the model"
-
-
-@dataclasses.dataclass(frozen=True)
-class Bias:
-    """How a layer's bias takes over constants that its kernel doesn't read any more.
-
-    Args:
-        axes: For each axis of the bias, the axis of the kernel that lies along it; None where each place of the bias
-            gets the same.
-        parts: Into how many parts the bias falls, along one more axis before these; the first part takes constants
-            over. 0 for a bias without parts.
-        settings: The settings of the layer that make a bias where there is none.
-    """
-
-    axes: tuple[int | None, ...]
-    parts: int = 0
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"use_bias": True})
-
-
-@dataclasses.dataclass(frozen=True)
-class Read:
-    """A kernel reads the channels of a tensor.
-
-    Args:
-        layer: The layer whose settings make the kernel and its bias.
-        kernel: Its variable.
-        inputs: The axis of the kernel along which the channels of the tensor lie.
-        outputs: The axis along which the channels lie that it makes.
-        channels: The channels of the tensor.
-        foldable: Where a constant of the tensor is the same number at each position of the result, so that the bias can
-            take it over. Boolean, a value for each channel.
-        bias: How the bias takes it over; None where all constants that are foldable are 0.
-        selects: Whether a selection of the channels may stand before the layer.
-    """
-
-    layer: keras.Layer
-    kernel: keras.Variable
-    inputs: int
-    outputs: int
-    channels: Channels
-    foldable: np.ndarray
-    bias: Bias | None = None
-    selects: bool = False
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """The kernel and its axis: the same for all calls of the layer."""
-        return id(self.kernel), self.inputs
-
-
-@dataclasses.dataclass(frozen=True)
-class Graph:
-    """A functional model: the whole one, or one within it.
-
-    Args:
-        model: The model.
-        calls: Its calls, in an order in which each has what it needs.
-        inputs: The channels of its inputs in the first call of the model.
-    """
-
-    model: keras.Function
-    calls: list[Call]
-    inputs: list[Channels | None]
 
 
 class Analysis:
@@ -118,16 +54,32 @@ class Analysis:
         self._not_zero: list[np.ndarray] = []
         self._tensors: dict[int, Channels] = {}
         self._made_up: list[keras.KerasTensor] = []
+        self._barriers: dict[int, tuple[Any, str]] = {}
         self.graph = self._walk(model, [self.barrier_output(tensor, INPUT) for tensor in model.inputs])
         for tensor in model.outputs:
             self.keep(self.of(tensor), OUTPUT)
+        for operation, reason in self._barriers.values():
+            self._keep_all(operation, reason)
+
+    def _keep_all(self, operation: Any, reason: str) -> None:
+        """Nothing of an operation goes: another call of it is a barrier."""
+        found = [*self.widths.get(id(operation), {}).values()]
+        found += [ids for *_, ids in self.settings.get(id(operation), ())]
+        for variable in getattr(operation, "variables", ()):
+            found += self.slices.get(id(variable), {}).values()
+        for ids in found:
+            self.keep_ids(ids, reason)
 
     def _walk(self, model: keras.Function, inputs: Sequence[Channels | None]) -> Graph:
         """Look at all calls of a functional model."""
         graph = self.graphs.get(id(model)) or Graph(model, calls(model), list(inputs))
         for tensor, channels, before in zip(model.inputs, inputs, graph.inputs, strict=True):
             if channels is not None and before is not None:
-                self.labels.join(before.ids, channels.ids)
+                if before.axis == channels.axis and before.ids.shape == channels.ids.shape:
+                    self.labels.join(before.ids, channels.ids)
+                else:
+                    self.keep(before, f"{model.name} (called with several shapes)")
+                    self.keep(channels, f"{model.name} (called with several shapes)")
             self._add(tensor, channels)
         for call in graph.calls:
             for tensor, channels in zip(call.outputs, self._results(call), strict=True):
@@ -137,7 +89,7 @@ class Analysis:
     def _results(self, call: Call) -> Sequence[Channels | None]:
         inner = self.inner_graph(call.operation)
         if inner is not None:
-            data, masks = _without_masks(call)
+            data, masks = without_masks(call)
             for mask in masks:
                 self.keep(self.of(mask), f"{call.operation.name} (mask)")
             self.depth += 1
@@ -155,8 +107,8 @@ class Analysis:
         own = keras.saving.get_registered_name(type(operation))  # tf_reg's layers, which stand above compaction
         names = (type(operation), operation_name(operation), own if own.startswith("tf_reg>") else None)
         rule = next((self._rules[name] for name in names if name in self._rules), None)
-        call, masks = _without_masks(call)
-        if rule is None or any(len(mask.shape) > 2 for mask in masks):
+        call, masks = without_masks(call)
+        if rule is None or any(len(mask.shape) > 2 for mask in masks) or takes_arrays(call):
             return None
         results = rule(self, call)
         if results is not None:
@@ -173,6 +125,7 @@ class Analysis:
         free = type(regularizer) in (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
         for channels in results:
             if channels is not None:
+                self.keep_from_zero(channels)  # a zero at the source need not be one here
                 zero = (channels.constants == 0) & free
                 self.keep_ids(channels.ids[~zero], f"{operation.name} (activity regularizer)")
 
@@ -203,6 +156,13 @@ class Analysis:
         return found
 
     @property
+    def names(self) -> set[str]:
+        """The names of all inputs, layers and operations, of the models within the model too."""
+        graphs = (self.graph, *self.graphs.values())
+        inputs = {call_that_made(tensor)[0].name for graph in graphs for tensor in graph.model.inputs}
+        return inputs | {call.operation.name for graph in graphs for call in graph.calls}
+
+    @property
     def layers(self) -> list[Any]:
         """The layers of the model and of the models within it, each once."""
         found = [call.operation for graph in (self.graph, *self.graphs.values()) for call in graph.calls]
@@ -218,6 +178,27 @@ class Analysis:
         arrays = [ids for axes in self.slices.values() for ids in axes.values()]
         return set(self.labels.roots(np.concatenate(arrays)).tolist()) if arrays else set()
 
+    def along(self, call: Call, axis: int) -> Channels | None:
+        """Return the channels of the first input of a call along the axis that the call reads.
+
+        If those that are known lie along another axis, they stay, and so do the new ones.
+
+        Args:
+            call: The call.
+            axis: The axis, 0 or above.
+        """
+        tensor, known = call.inputs[0], self.of(call.inputs[0])
+        if known is None or known.axis == axis:
+            return known
+        size = tensor.shape[axis]
+        if size is None or axis == 0:
+            return None
+        reason = f"{call.operation.name} (reads along another axis)"
+        self.keep(known, reason)
+        ids = self.labels.new(size)
+        self.keep_ids(ids, reason)
+        return Channels(axis, ids, np.full(size, np.nan))
+
     def keep(self, channels: Channels | None, reason: str) -> None:
         """Say that all channels of a tensor must stay.
 
@@ -231,6 +212,22 @@ class Analysis:
     def keep_ids(self, ids: np.ndarray, reason: str) -> None:
         """Say that labels must stay."""
         self._kept.append((ids, reason))
+
+    def setting(self, layer: Any, name: str, place: int | None, ids: np.ndarray) -> None:
+        """Say that a setting of a layer is a number of channels, or has one among others.
+
+        Args:
+            layer: The layer or operation. Those of its earlier calls go and stay together with those of this call.
+            name: The name in its config.
+            place: The place of the number in the setting; None if the setting is the number.
+            ids: The labels.
+        """
+        known = self.settings.setdefault(id(layer), [])
+        before = [labels for other, where, labels in known if (other, where) == (name, place)]
+        if before:
+            self.labels.join(before[0], ids)
+        else:
+            known.append((name, place, ids))
 
     def keep_from_zero(self, channels: Channels | None) -> None:
         """Say that channels must not be filled with zeros, because what is made of a zero isn't finite.
@@ -279,6 +276,7 @@ class Analysis:
     def _barrier(self, call: Call) -> Sequence[Channels | None]:
         """All channels around a call stay."""
         reason = f"{call.operation.name} ({type(call.operation).__name__})"
+        self._barriers[id(call.operation)] = call.operation, reason
         for tensor in call.inputs:
             self.keep(self.of(tensor), reason)
         return [self.barrier_output(tensor, reason) for tensor in call.outputs]
@@ -286,11 +284,3 @@ class Analysis:
     def _add(self, tensor: keras.KerasTensor, channels: Channels | None) -> None:
         if channels is not None:
             self._tensors[id(tensor)] = channels
-
-
-def _without_masks(call: Call) -> tuple[Call, list[keras.KerasTensor]]:
-    """A call without the symbolic masks among its inputs, and these masks."""
-    masks = [mask for mask in tree.flatten(call.kwargs.get("mask")) if isinstance(mask, keras.KerasTensor)]
-    others = {id(value) for value in tree.flatten((call.args, {**call.kwargs, "mask": None}))}
-    hidden = {id(mask) for mask in masks} - others
-    return call._replace(inputs=[tensor for tensor in call.inputs if id(tensor) not in hidden]), masks

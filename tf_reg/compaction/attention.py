@@ -11,9 +11,10 @@ import numpy as np
 from keras import layers
 
 from tf_reg._keras import Call, direct_sublayers
-from tf_reg.compaction.analysis import Analysis, Bias, Read
+from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.channelwise import Rule, array
+from tf_reg.compaction.reads import Bias, Read
 from tf_reg.penalties.registry import group_penalty_of
 
 
@@ -41,7 +42,7 @@ def _multi_head(analysis: Analysis, call: Call) -> Sequence[Channels | None] | N
         analysis.reads.append(Read(output, output.kernel, axis, 2, Channels(2, ids, constants), constants == 0))
     made = analysis.slice(output.kernel, 2)
     analysis.widths[id(layer)] = {"num_heads": heads, "value_dim": values}
-    analysis.settings[id(layer)] = [("output_shape", None, made)]
+    analysis.setting(layer, "output_shape", None, made)
     dead = (array(output.kernel)[np.isnan(zero)] == 0).all(axis=(0, 1))
     bias = np.zeros(len(made)) if output.bias is None else array(output.bias)
     if output.bias is not None:

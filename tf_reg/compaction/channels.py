@@ -84,7 +84,10 @@ def moved(channels: Channels, shape: Sequence[int | None], move: Callable[[np.nd
     spread[channels.axis - 1] = inner[channels.axis - 1]
     places = np.broadcast_to(np.arange(len(channels.ids)).reshape(spread), inner)
     result = move(places)
-    for axis in reversed(range(result.ndim)):
+    axes = list(reversed(range(result.ndim)))
+    if len(channels.ids) == 1:  # it lies along each axis, and one of its own size is right
+        axes.sort(key=lambda axis: result.shape[axis] != 1)
+    for axis in axes:
         along = np.moveaxis(result, axis, 0).reshape(result.shape[axis], -1)
         if (along == along[:, :1]).all():
             chosen = along[:, 0]

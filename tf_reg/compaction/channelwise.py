@@ -94,6 +94,9 @@ def channelwise(analysis: Analysis, call: Call) -> Sequence[Channels | None] | N
         return None
     if hasattr(layer, "data_format") and channels.axis != channel_axis(layer, tensor):
         return None
+    noise = getattr(layer, "noise_shape", None)
+    if noise is not None and noise[channels.axis] not in (None, 1):
+        return None
     axis = _axis_after(layer, channels.axis, len(call.outputs[0].shape) - len(tensor.shape))
     infer = functools.partial(layer, training=False) if type(layer) in RANDOM else layer
     return [Channels(axis, channels.ids, constants_after(infer, channels, tensor.shape, axis, tensor.dtype))]
@@ -144,7 +147,7 @@ def _layer_scale(analysis: Analysis, call: Call) -> Sequence[Channels | None] | 
     if channels is None or channels.axis != len(call.inputs[0].shape) - 1:
         return None
     analysis.slice(layer.gamma, 0, channels.ids)
-    analysis.settings[id(layer)] = [("projection_dim", None, channels.ids)]
+    analysis.setting(layer, "projection_dim", None, channels.ids)
     gamma = array(layer.gamma)
     return [channels.with_constants(np.where(gamma == 0, 0.0, gamma * channels.constants))]
 

@@ -38,7 +38,7 @@ def compact(
     Raises:
         ValueError: A model that isn't built, or isn't functional or sequential; another `round_to`; `keep_optimizer`
             for a model that isn't compiled, or whose optimizer has slots of other shapes than the weights (Adafactor).
-        RuntimeError: The new model computes something else. This is a fault of tf_reg.
+        RuntimeError: The new model computes something else. This is a fault of tf_reg, or of Keras on this backend.
 
     Warns:
         UserWarning: No check could tell: the outputs were constant, or not finite.
@@ -61,8 +61,8 @@ def compact(
     if not found.within_rounding:
         raise RuntimeError(
             f"The compacted model computes something else: its outputs differ by {found.largest:.1e} of the largest "
-            f"one. Rounding makes at most {found.limit:.0e}. Your model is unchanged. Please report this as a fault of "
-            "tf_reg."
+            f"one. Rounding makes at most {found.limit:.0e}. Your model is unchanged. This is a fault of tf_reg, or of "
+            "Keras on this backend: please report it."
         )
     if not found.checks:
         warnings.warn(

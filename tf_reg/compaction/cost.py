@@ -11,7 +11,8 @@ import keras
 from keras import layers
 
 from tf_reg._keras import Call
-from tf_reg.compaction.analysis import Analysis, Graph
+from tf_reg.compaction.analysis import Analysis
+from tf_reg.compaction.reads import Graph
 
 Shape = Callable[[keras.Variable], Sequence[int]]
 CONVOLUTIONS: Any = tuple(getattr(layers, f"Conv{rank}D") for rank in (1, 2, 3)) + tuple(

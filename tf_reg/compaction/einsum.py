@@ -12,10 +12,11 @@ import numpy as np
 from keras import layers
 
 from tf_reg._keras import Call
-from tf_reg.compaction.analysis import Analysis, Bias, Read
+from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.channelwise import ELEMENTWISE, Rule, activated, array
 from tf_reg.compaction.probe import constants_after
+from tf_reg.compaction.reads import Bias, Read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Sum:
 
 
 def _parsed(layer: Any, tensor: keras.KerasTensor) -> Sum | None:
-    """The equation of a layer; None for one in which an axis comes twice in a tensor, or the batch isn't the first."""
+    """The equation of a layer; None for one that is no product of matrices, or where the batch isn't the first axis."""
     left, outputs = layer.equation.replace(" ", "").split("->")
     inputs, kernel = left.split(",")
     unused = [letter for letter in string.ascii_uppercase if letter not in layer.equation]
@@ -49,6 +50,8 @@ def _parsed(layer: Any, tensor: keras.KerasTensor) -> Sum | None:
     inputs, outputs = (part.replace("...", between) for part in (inputs, outputs))
     twice = any(len(set(part)) < len(part) for part in (inputs, kernel, outputs))
     if "." in kernel or twice or inputs[0] != outputs[0] or inputs[0] in kernel:
+        return None
+    if not set(inputs) <= set(kernel + outputs):  # a sum over an axis that the kernel doesn't have
         return None
     named = layer.bias_axes or ""
     first = min((outputs.index(letter) for letter in named), default=len(outputs))
@@ -111,7 +114,7 @@ def _along_outputs(analysis: Analysis, layer: Any, parsed: Sum, letter: str, ids
         analysis.slice(layer.bias, parsed.bias.index(letter), ids)
     place = parsed.outputs.index(letter) - len(parsed.outputs)
     if -place <= len(layer.partial_output_shape) and layer.partial_output_shape[place] is not None:
-        analysis.settings[id(layer)] = [("output_shape", place, ids)]
+        analysis.setting(layer, "output_shape", place, ids)
 
 
 def _constants(layer: Any, parsed: Sum, channels: Channels, inputs: int, made: str) -> np.ndarray:

@@ -29,9 +29,9 @@ def moving(move_of: Callable[[Call], Move | None], analysis: Analysis, call: Cal
     if result is None:
         return None
     if isinstance(call.operation, layers.Reshape):
-        analysis.settings[id(call.operation)] = [("target_shape", result.axis - 1, result.ids)]
+        analysis.setting(call.operation, "target_shape", result.axis - 1, result.ids)
     elif operation_name(call.operation) == "Reshape" and call.operation.newshape[result.axis] != -1:
-        analysis.settings[id(call.operation)] = [("newshape", result.axis, result.ids)]
+        analysis.setting(call.operation, "newshape", result.axis, result.ids)
     return [result]
 
 

@@ -48,6 +48,7 @@ def _unit(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
         return None
     if channels.axis not in axes:
         return channelwise(analysis, call)
+    analysis.keep_from_zero(channels)  # a zero at the source need not be one here
     zero = channels.constants == 0
     analysis.keep_ids(channels.ids[~zero], f"{call.operation.name} (UnitNormalization)")
     return [channels.with_constants(np.where(zero, 0.0, np.nan))]
@@ -64,7 +65,7 @@ def _groups(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
     weights = own(layer)
     for variable in weights.values():
         analysis.slice(variable, 0, channels.ids)
-    analysis.settings[id(layer)] = [("groups", None, groups[:, 0])]
+    analysis.setting(layer, "groups", None, groups[:, 0])
     shift = array(weights["beta"]) if "beta" in weights else 0.0
     dead = array(weights["gamma"]) == 0 if "gamma" in weights else np.zeros(len(channels.ids), bool)
     return [dataclasses.replace(channels, constants=np.where(dead, shift, np.nan))]

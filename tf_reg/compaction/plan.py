@@ -10,8 +10,9 @@ from typing import Any
 
 import keras
 
-from tf_reg._checks import is_integer, require
+from tf_reg._checks import is_integer, require, shown
 from tf_reg._graph import as_graph
+from tf_reg._keras import sublayers
 from tf_reg._text_table import aligned
 from tf_reg.compaction import (
     attention,
@@ -149,11 +150,31 @@ def analysed(model: keras.Model) -> Analysis:
     """
     graph = as_graph(model) if isinstance(model, keras.Model) else None
     if graph is None:
-        raise ValueError(
-            "Compaction takes a functional or sequential model that is built, without a `call` of its own. Received: "
-            f"{model!r}. Compact the functional models inside of it one by one."
-        )
-    return Analysis(graph, RULES)
+        expected = "Compaction takes a functional or sequential model that is built, without a `call` of its own"
+        if not isinstance(model, keras.Model):
+            way = "Give it the whole model."
+        elif isinstance(model, keras.Sequential) and not model.built:
+            way = "Give the model a keras.Input as its first layer, or call its build."
+        else:
+            way = "Compact the functional models inside of it one by one."
+        raise ValueError(f"{expected}. Received: {shown(model)}. {way}")
+    analysis = Analysis(graph, RULES)
+    _refuse_ties(analysis)
+    return analysis
+
+
+def _refuse_ties(analysis: Analysis) -> None:
+    """Layers are made anew one by one, so that a layer within two of them would become two layers."""
+    places: dict[int, Any] = {}
+    for layer in analysis.layers:
+        for inner in sublayers(layer):
+            other = places.setdefault(id(inner), layer)
+            if other is not layer and inner.variables:
+                raise ValueError(
+                    f"Compaction takes models in which each layer has one place. Received: {inner.name!r}, whose "
+                    f"weights are used by {other.name!r} and by {layer.name!r}. Call one layer twice, without another "
+                    "one around it, or keep the model as it is."
+                )
 
 
 def _layers(removal: Removal, costs: Sequence[dict[int, int | None]]) -> Iterator[LayerPlan]:

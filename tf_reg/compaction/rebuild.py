@@ -10,9 +10,9 @@ import numpy as np
 from keras import ops, tree
 
 from tf_reg import _keras
-from tf_reg.compaction.analysis import Graph
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.objects import remade
+from tf_reg.compaction.reads import Graph
 from tf_reg.compaction.removal import Removal
 from tf_reg.compaction.select import SelectFeatures
 from tf_reg.compaction.state import carry_state
@@ -36,6 +36,7 @@ class Rebuilt:
         self._layers: dict[int, tuple[Any, Any]] = {}  # the old one and the new one
         self._selections: dict[int, SelectFeatures] = {}
         self._tensors: dict[int, keras.KerasTensor] = {}
+        self._names = self._analysis.names
         self.variables: dict[int, keras.Variable] = {}
         self.model = self._build(self._analysis.graph)
         for old, new in self._layers.values():
@@ -59,7 +60,7 @@ class Rebuilt:
     def _input(self, tensor: keras.KerasTensor, channels: Channels | None) -> keras.KerasTensor:
         layer, _ = _keras.call_that_made(tensor)
         shape = list(tensor.shape)
-        if channels is not None:
+        if channels is not None and shape[channels.axis] is not None:
             shape[channels.axis] = int(self._removal.kept(channels.ids).sum())
         optional = getattr(layer, "optional", False)
         made = keras.Input(
@@ -87,6 +88,8 @@ class Rebuilt:
             tensor, indices = inputs[0], np.array(before.indices)[indices]
         if id(layer) not in self._selections:
             name = f"{layer.name}_inputs"
+            while name in self._names and name != before.name:
+                name += "_"
             self._selections[id(layer)] = SelectFeatures(indices.tolist(), name=name, dtype=layer.dtype_policy)
         return self._selections[id(layer)](tensor)
 
@@ -95,6 +98,8 @@ class Rebuilt:
         if inner is not None:
             built = self._build(self._analysis.graphs[id(inner)])
             return keras.Sequential(built.layers, name=built.name) if type(operation) is keras.Sequential else built
+        if not isinstance(operation, keras.Layer) and id(operation) not in self._analysis.settings:
+            return operation  # it has no state
         return remade(operation, functools.partial(self._change, operation))
 
     def _change(self, operation: Any, config: dict[str, Any]) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 from keras import layers
 
 from tf_reg._keras import Call
-from tf_reg.compaction.analysis import Analysis, Bias, Read
+from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.channelwise import ELEMENTWISE, Rule, apply_activation, array, own
 from tf_reg.compaction.merging import average, concatenated, product, total
+from tf_reg.compaction.reads import Bias, Read
 
 # How many gates a unit has, one block of a weight's last axis after the other, and which block makes its new value.
 GATES = {layers.SimpleRNN: (1, 0), layers.LSTM: (4, 2), layers.GRU: (3, 2)}
@@ -84,6 +85,8 @@ def _constants(layer: Any, channels: Channels, given: bool, masked: bool) -> np.
     still = (kernel[~known] == 0).all(axis=0) & (recurrent == 0).all(axis=0) & (bias[1:] == 0).all(axis=0)
     before = np.where(still & (not given), new + bias[0], np.nan)
     values = apply_activation(cell.activation, before, layer.compute_dtype)
+    if isinstance(layer, layers.LSTM) and apply_activation(cell.activation, np.zeros(1), layer.compute_dtype) != 0:
+        return np.full(len(values), np.nan)  # the state passes the activation once more
     return values if isinstance(layer, layers.SimpleRNN) and not masked else np.where(values == 0, 0.0, np.nan)
 
 

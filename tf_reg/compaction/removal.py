@@ -12,7 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_reg.compaction.analysis import Analysis, Read
+from tf_reg.compaction.analysis import Analysis
+from tf_reg.compaction.reads import Read
 
 WORTH_SELECTING = 1 / 8  # of a layer's inputs: a selection of fewer takes longer than it saves
 

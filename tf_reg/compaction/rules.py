@@ -11,9 +11,10 @@ import numpy as np
 from keras import layers, ops
 
 from tf_reg._keras import Call
-from tf_reg.compaction.analysis import Analysis, Bias, Read
+from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.channelwise import Rule, activated, array, channel_axis, own
+from tf_reg.compaction.reads import Bias, Read
 
 
 def _kernel(
@@ -53,8 +54,8 @@ def _dense(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
     layer = call.operation
     if layer.quantization_mode or layer.lora_enabled:
         return None
-    channels = analysis.of(call.inputs[0])
-    if channels is None or channels.axis != len(call.inputs[0].shape) - 1:
+    channels = analysis.along(call, len(call.inputs[0].shape) - 1)
+    if channels is None:
         return None
     made = _kernel(analysis, call, channels, layer.kernel, (0, 1), bordered=False, selects=True)
     analysis.widths[id(layer)] = {"units": made.ids}
@@ -68,10 +69,10 @@ def _bordered(layer: Any) -> bool:
 
 def _conv(analysis: Analysis, call: Call, transposed: bool = False) -> Sequence[Channels | None] | None:
     layer = call.operation
-    channels = analysis.of(call.inputs[0])
     if getattr(layer, "lora_enabled", False):
         return None
-    if channels is None or channels.axis != channel_axis(layer, call.inputs[0]):
+    channels = analysis.along(call, channel_axis(layer, call.inputs[0]))
+    if channels is None:
         return None
     if getattr(layer, "groups", 1) != 1:
         return _grouped(analysis, call, channels)
@@ -101,8 +102,8 @@ def _with_bias(analysis: Analysis, call: Call, made: Channels) -> Channels:
 
 
 def _depthwise(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
-    layer, channels = call.operation, analysis.of(call.inputs[0])
-    if channels is None or channels.axis != channel_axis(layer, call.inputs[0]):
+    layer, channels = call.operation, analysis.along(call, channel_axis(call.operation, call.inputs[0]))
+    if channels is None:
         return None
     analysis.slice(layer.kernel, -2, channels.ids)
     made = _with_bias(analysis, call, _through_depthwise(layer, layer.kernel, channels))
@@ -119,7 +120,7 @@ def _grouped(analysis: Analysis, call: Call, channels: Channels) -> Sequence[Cha
     ids = np.repeat(inputs[:, 0], layer.filters // layer.groups)
     analysis.slice(layer.kernel, -1, ids)
     analysis.widths[id(layer)] = {"filters": ids}
-    analysis.settings[id(layer)] = [("groups", None, inputs[:, 0])]
+    analysis.setting(layer, "groups", None, inputs[:, 0])
     made = Channels(channels.axis, ids, _constants_of_groups(layer, channels.constants))
     return [activated(layer, _with_bias(analysis, call, made), analysis)]
 
@@ -140,13 +141,13 @@ def _one_channel_a_group(analysis: Analysis, call: Call, channels: Channels) -> 
     made = _through_depthwise(layer, layer.kernel, channels)
     analysis.slice(layer.kernel, -1, made.ids)
     analysis.widths[id(layer)] = {"filters": made.ids}
-    analysis.settings[id(layer)] = [("groups", None, channels.ids)]
+    analysis.setting(layer, "groups", None, channels.ids)
     return [activated(layer, _with_bias(analysis, call, made), analysis)]
 
 
 def _separable(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
-    layer, channels = call.operation, analysis.of(call.inputs[0])
-    if channels is None or channels.axis != channel_axis(layer, call.inputs[0]):
+    layer, channels = call.operation, analysis.along(call, channel_axis(call.operation, call.inputs[0]))
+    if channels is None:
         return None
     analysis.slice(layer.depthwise_kernel, -2, channels.ids)
     middle = _through_depthwise(layer, layer.depthwise_kernel, channels)
@@ -156,15 +157,16 @@ def _separable(analysis: Analysis, call: Call) -> Sequence[Channels | None] | No
 
 
 def _batch_normalization(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
-    layer, channels = call.operation, analysis.of(call.inputs[0])
-    axis = layer.axis % len(call.inputs[0].shape)
-    if channels is None or channels.axis != axis or len(call.inputs) != 1:
+    layer = call.operation
+    if len(call.inputs) != 1 or (channels := analysis.along(call, layer.axis % len(call.inputs[0].shape))) is None:
         return None
     weights = {name: array(variable) for name, variable in own(layer).items()}
     for variable in call.operation.variables:
         analysis.slice(variable, 0, channels.ids)
     scale = weights.get("gamma", 1.0) / np.sqrt(weights["moving_variance"] + layer.epsilon)
     constants = (channels.constants - weights["moving_mean"]) * scale
+    if call.kwargs.get("training"):  # a constant is its own mean, but not to the last digit
+        constants = np.full(len(channels.ids), np.nan)
     constants = np.where(scale == 0, 0.0, constants) + weights.get("beta", 0.0)
     return [channels.with_constants(constants)]
 
@@ -173,6 +175,7 @@ def _embedding(analysis: Analysis, call: Call) -> Sequence[Channels | None] | No
     layer = call.operation
     if layer.quantization_mode or layer.lora_enabled:
         return None
+    analysis.keep(analysis.of(call.inputs[0]), f"{layer.name} (Embedding)")
     table = layer.embeddings
     ids, values = analysis.slice(table, 1), array(table)
     analysis.widths[id(layer)] = {"output_dim": ids}

@@ -63,7 +63,7 @@ class SelfCheck:
     def verdict(self) -> str:
         """The result in a sentence."""
         if not self.difference.within_rounding:
-            return "Fault: the compacted network computes something else. Please report this as a fault of tf_reg."
+            return "Fault: the compacted network computes something else. Please report it to tf_reg."
         if not self.difference.checks:
             return f"Not checked: {self.difference.reasons}. Give it some inputs: self_check(model, examples=...)."
         killed, left = (sum(getattr(group, name) for group in self.groups) for name in ("killed", "left"))
