@@ -84,11 +84,12 @@ class Rebuilt:
     def _selected(self, layer: keras.Layer, chosen: np.ndarray, tensor: keras.KerasTensor) -> keras.KerasTensor:
         """The features of a tensor that a dense layer needs. If they are selected already, there is one selection."""
         indices, (before, inputs) = np.flatnonzero(chosen), _keras.call_that_made(tensor)
-        if isinstance(before, SelectFeatures):
+        replaced = isinstance(before, SelectFeatures)
+        if replaced:
             tensor, indices = inputs[0], np.array(before.indices)[indices]
         if id(layer) not in self._selections:
             name = f"{layer.name}_inputs"
-            while name in self._names and name != before.name:
+            while name in self._names and not (replaced and name == before.name):
                 name += "_"
             self._selections[id(layer)] = SelectFeatures(indices.tolist(), name=name, dtype=layer.dtype_policy)
         return self._selections[id(layer)](tensor)
