@@ -152,13 +152,14 @@ def compile_arguments(model: keras.Model) -> dict[str, Any]:
     return dict(_private(_private(model, "_compile_config"), "config"))
 
 
-def convnext_layers(name: str) -> list[type]:
-    """Return the layer class of a name that `keras.applications.convnext` has for itself; none in a Keras without it.
+def application_layers(module: str, name: str) -> list[type]:
+    """Return the layer class of a name that a module of `keras.applications` has for itself; none where there is none.
 
     Args:
-        name: `"LayerScale"` or `"StochasticDepth"`.
+        module: `"convnext"`, for instance.
+        name: `"LayerScale"`, for instance.
     """
-    layer = getattr(getattr(keras.src.applications, "convnext", None), name, None)
+    layer = getattr(getattr(keras.src.applications, module, None), name, None)
     return [] if layer is None else [layer]
 
 

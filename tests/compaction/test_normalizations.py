@@ -9,7 +9,7 @@ from keras import layers
 
 from tests.compaction.filling import filled, kept, numpy, same, stack, zero
 from tests.tools import needs_keras
-from tf_reg._keras import convnext_layers
+from tf_reg._keras import application_layers
 from tf_reg.compaction import plan
 from tf_reg.compaction.channelwise import channelwise
 from tf_reg.compaction.compact import compact
@@ -80,7 +80,7 @@ def test_rescaling(scale):
 
 
 def test_a_layer_scale_of_zero_makes_constants():
-    [layer_scale], [depth] = convnext_layers("LayerScale"), convnext_layers("StochasticDepth")
+    [layer_scale], [depth] = (application_layers("convnext", name) for name in ("LayerScale", "StochasticDepth"))
     scale = layer_scale(0.1, 6, name="scale")
     model = stack(layers.Dense(6, name="first"), scale, depth(0.2))
     scale.gamma.assign([1.0, 0.0, 2.0, 0.0, 1.0, 1.0])

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import activations, layers, ops
 
-from tf_reg._keras import Call, convnext_layers
+from tf_reg._keras import Call, application_layers
 from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.probe import constants_after
@@ -23,7 +23,7 @@ RANDOM = (
     layers.AlphaDropout,
     layers.GaussianDropout,
     layers.GaussianNoise,
-    *convnext_layers("StochasticDepth"),
+    *application_layers("convnext", "StochasticDepth"),
 )
 _POOLING = (
     *("MaxPooling", "AveragePooling", "GlobalMaxPooling", "GlobalAveragePooling"),
@@ -157,7 +157,7 @@ RULES: dict[Any, Rule] = {
     layers.Softmax: _softmax,
     layers.PReLU: _prelu,
     layers.Rescaling: _rescaling,
-    **dict.fromkeys(convnext_layers("LayerScale"), _layer_scale),
+    **dict.fromkeys(application_layers("convnext", "LayerScale"), _layer_scale),
     **dict.fromkeys(CHANNELWISE, channelwise),
     **dict.fromkeys((*RANDOM, "tf_reg>StochasticDepth", "tf_reg>DropBlock2D"), channelwise),
 }

@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers, tree
 
 from tf_reg._backend import Tensor
-from tf_reg._keras import Call
+from tf_reg._keras import Call, application_layers
 from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.probe import constants_after
@@ -59,6 +59,11 @@ def elementwise(combine: Numbers, analysis: Analysis, call: Call) -> Sequence[Ch
             analysis.keep(channels, f"{call.operation.name} (one channel beside {size})")
         values.append(np.broadcast_to(channels.constants, (size,)))
     return [Channels(axis, whole[0].ids, combine(values))]
+
+
+def _scaled(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
+    """The residual addition of InceptionResNetV2: `x + scale * y`, with one number as the scale."""
+    return elementwise(lambda values: values[0] + call.operation.scale * values[1], analysis, call)
 
 
 def operation(combine: Numbers, analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
@@ -120,6 +125,7 @@ MERGES: dict[type, Numbers] = {
 }
 OPERATIONS = (layers.Add, layers.Subtract, layers.Multiply, layers.Maximum, layers.Minimum)  # in `keras.ops` too
 RULES: dict[Any, Any] = {
+    **dict.fromkeys(application_layers("inception_resnet_v2", "CustomScaleLayer"), _scaled),
     **{kind: functools.partial(elementwise, numbers) for kind, numbers in MERGES.items()},
     **{kind.__name__: functools.partial(operation, MERGES[kind]) for kind in OPERATIONS},
     **dict.fromkeys((layers.Concatenate, "Concatenate"), concatenate),

@@ -38,6 +38,10 @@ RULES = {kind: rule for module in _MODULES for kind, rule in module.RULES.items(
 BeforeAfter = tuple[int, int]
 
 
+class NotCompactableError(ValueError):
+    """A model that compaction doesn't take."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LayerPlan:
     """A layer that makes channels.
@@ -157,7 +161,7 @@ def analysed(model: keras.Model) -> Analysis:
             way = "Give the model a keras.Input as its first layer, or call its build."
         else:
             way = "Compact the functional models inside of it one by one."
-        raise ValueError(f"{expected}. Received: {shown(model)}. {way}")
+        raise NotCompactableError(f"{expected}. Received: {shown(model)}. {way}")
     analysis = Analysis(graph, RULES)
     _refuse_ties(analysis)
     return analysis
@@ -170,7 +174,7 @@ def _refuse_ties(analysis: Analysis) -> None:
         for inner in sublayers(layer):
             other = places.setdefault(id(inner), layer)
             if other is not layer and inner.variables:
-                raise ValueError(
+                raise NotCompactableError(
                     f"Compaction takes models in which each layer has one place. Received: {inner.name!r}, whose "
                     f"weights are used by {other.name!r} and by {layer.name!r}. Call one layer twice, without another "
                     "one around it, or keep the model as it is."
@@ -230,5 +234,6 @@ def _held(removal: Removal) -> dict[str, int]:
         roots = analysis.labels.roots(one.channels.ids)
         read |= set(roots.tolist())
         needed |= set(roots[~removal.unread[one.place]].tolist())
-    held = [reason for root, reason in analysis.reasons.items() if root in read - needed and reason != INPUT]
+    idle = read - needed
+    held = [reason for root, reason in analysis.reasons.items() if root in idle and reason != INPUT]
     return dict(Counter(held))

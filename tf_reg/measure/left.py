@@ -6,8 +6,7 @@ import math
 
 import keras
 
-from tf_reg._graph import as_graph
-from tf_reg.compaction.plan import made_biases, plan_compaction
+from tf_reg.compaction.plan import NotCompactableError, made_biases, plan_compaction
 
 
 def left(model: keras.Layer) -> dict[int, int] | None:
@@ -20,11 +19,13 @@ def left(model: keras.Layer) -> dict[int, int] | None:
         model: A built model or layer.
 
     Returns:
-        None for what `tf_reg.compact` doesn't take: a layer alone, and a model with a `call` of its own.
+        None for what `tf_reg.compact` doesn't take: a layer alone, a model with a `call` of its own, and one in which a
+        layer is within two others.
     """
-    if not isinstance(model, keras.Model) or as_graph(model) is None:
+    try:
+        removal = plan_compaction(model).removal
+    except NotCompactableError:
         return None
-    removal = plan_compaction(model).removal
     kept = removal.analysis.graph.model.variables
     sizes = {id(variable): math.prod(removal.shape(variable)) for variable in kept}
     for layer in removal.analysis.layers:
