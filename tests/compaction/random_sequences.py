@@ -109,6 +109,7 @@ class SequenceBlocks:
             ("abc,cd->abd", (STEPS, 5), "bd"),
             ("abc,cb->abc", x.shape[1:], "bc"),
         )
+        x = x * 1.0  # without the mask, which the layer would warn of
         return layers.EinsumDense(equation, output_shape=shape, bias_axes=bias, activation=self.activation())(x)
 
     def _wrapped_block(self, x):

@@ -6,12 +6,12 @@ import keras
 import pytest
 from keras import layers, ops
 
-from tests.compaction.filling import no_warning_of_masks
+from tests.compaction.filling import no_warning_of_checks, no_warning_of_masks
 from tests.compaction.random_models import random_model
 from tf_reg.compaction.compact import compact
 from tf_reg.compaction.plan import plan_compaction
 
-pytestmark = [pytest.mark.contract, no_warning_of_masks]
+pytestmark = [pytest.mark.contract, no_warning_of_checks, no_warning_of_masks]
 
 
 @pytest.mark.parametrize("seed", [pytest.param(s, marks=[] if s < 1 else pytest.mark.slow) for s in range(20)])
@@ -25,8 +25,9 @@ def test_the_plan_says_how_large_the_model_becomes(seed):
         again = plan_compaction(small).multiply_adds
         assert again is not None
         assert again[0] == plan.multiply_adds[1]
-        for layer in plan.layers if multiple else ():
-            assert layer.after % 4 == 0 or layer.after == layer.before
+        for layer in plan.layers if multiple and not plan.removal.analysis.not_zero else ():
+            if not layer.name.startswith("multi_head"):  # this one loses whole heads
+                assert layer.after % 4 == 0 or layer.after == layer.before
 
 
 @pytest.mark.slow

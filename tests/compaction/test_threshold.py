@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tests.compaction.filling import no_warning_of_masks
+from tests.compaction.filling import no_warning_of_checks, no_warning_of_masks
 from tests.compaction.random_models import random_model
 from tests.compaction.test_compact import filled, numpy
 from tests.compaction.test_coupled import residual
@@ -20,7 +20,7 @@ from tf_reg.compaction.copies import copied
 from tf_reg.compaction.coupled import channels
 from tf_reg.compaction.threshold import threshold
 
-pytestmark = [pytest.mark.contract, no_warning_of_masks]
+pytestmark = [pytest.mark.contract, no_warning_of_checks, no_warning_of_masks]
 
 
 def test_weights():

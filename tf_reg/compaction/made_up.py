@@ -16,6 +16,7 @@ from keras import layers, tree
 from tf_reg import _keras
 from tf_reg._backend import tensor_of
 from tf_reg._graph import as_graph
+from tf_reg.compaction.reads import without_masks
 
 BATCH, MAGNITUDES = 3, (1.0, 100.0)
 LARGE = 2**16  # numbers of an example, of which two are enough: the memory of a call grows with them
@@ -133,7 +134,7 @@ def _follow(graph: keras.Function, inputs: Sequence[set[int]], pools: Pools, str
     """Follow the numbers of the inputs through calls without weights; return which of them reach each output."""
     sources = {id(tensor): set(found) for tensor, found in zip(graph.inputs, inputs, strict=True)}
     for call in _keras.calls(graph):
-        given = [sources.get(id(tensor), set()) for tensor in call.inputs]
+        given = [sources.get(id(tensor), set()) for tensor in without_masks(call)[0].inputs]
         inner = as_graph(call.operation) if isinstance(call.operation, keras.Model) else None
         if inner is not None:
             reached = _follow(inner, given, pools, strings)

@@ -11,7 +11,7 @@ import numpy as np
 from keras import tree
 
 from tf_reg._backend import Tensor
-from tf_reg._keras import Call, operation_name
+from tf_reg._keras import Call
 from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.channelwise import Rule
@@ -31,12 +31,10 @@ REDUCTIONS = ("Mean", "Max", "Min", "Amax", "Amin", "Sum")
 
 def _single(analysis: Analysis, call: Call) -> Sequence[Channels | None] | None:
     """An operation on one tensor that makes each number from the number at the same place."""
-    own = [value for value in vars(call.operation).values() if isinstance(value, (list, tuple, np.ndarray))]
+    own = [getattr(call.operation, name, None) for name in ("x_min", "x_max")]  # bounds that may be arrays
     others = [value for value in tree.flatten((call.args, call.kwargs)) if value is not call.inputs[0]]
     channels = analysis.of(call.inputs[0])
-    if channels is None or len(call.inputs) != 1 or any(np.ndim(value) for value in others):
-        return None
-    if operation_name(call.operation) == "Clip" and any(np.ndim(value) for value in own):
+    if channels is None or len(call.inputs) != 1 or any(np.ndim(value) for value in others + own):
         return None
     return [_probed(call, channels, channels.axis)]
 
