@@ -14,7 +14,7 @@ from tf_reg.compaction.plan import plan_compaction
 pytestmark = [pytest.mark.contract, no_warning_of_checks, no_warning_of_masks]
 
 
-@pytest.mark.parametrize("seed", [pytest.param(s, marks=[] if s < 1 else pytest.mark.slow) for s in range(20)])
+@pytest.mark.parametrize("seed", [pytest.param(s, marks=[] if s < 1 else pytest.mark.slow) for s in (*range(20), 204, 271)])
 def test_the_plan_says_how_large_the_model_becomes(seed):
     model = random_model(seed)
     for multiple in (None, 4):

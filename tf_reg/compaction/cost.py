@@ -14,7 +14,7 @@ from tf_reg._keras import Call
 from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.reads import Graph
 
-Shape = Callable[[keras.Variable], Sequence[int]]
+Shape = Callable[[Any], Sequence[Any]]  # of a variable or a symbolic tensor
 CONVOLUTIONS: Any = tuple(getattr(layers, f"Conv{rank}D") for rank in (1, 2, 3)) + tuple(
     getattr(layers, f"{name}Conv{rank}D") for name in ("Depthwise", "Separable") for rank in (1, 2)
 )
@@ -31,7 +31,7 @@ def multiply_adds(analysis: Analysis, shape: Shape) -> dict[int, int | None]:
 
     Args:
         analysis: What is known of the model.
-        shape: Returns the shape of a variable, before or after compaction.
+        shape: Returns the shape of a variable or a symbolic tensor, before or after compaction.
     """
     found: dict[int, int | None] = defaultdict(int)
     for call in _all_calls(analysis, analysis.graph):
@@ -65,15 +65,15 @@ def _terms(call: Call, shape: Shape) -> Iterator[int | None]:
             yield from _terms(call._replace(operation=inner), shape)
     elif isinstance(layer, RECURRENT):
         for kernel in (layer.cell.kernel, layer.cell.recurrent_kernel):
-            yield _times(shape(kernel), [call.inputs[0].shape[1]])
+            yield _times(shape(kernel), [shape(call.inputs[0])[1]])
     elif isinstance(layer, layers.MultiHeadAttention):
         yield from _attention(call, shape)
     elif isinstance(layer, layers.EinsumDense):
-        yield _einsum(layer.equation, shape(layer.kernel), call.outputs[0].shape)
+        yield _einsum(layer.equation, shape(layer.kernel), shape(call.outputs[0]))
     elif isinstance(layer, layers.Dense):
-        yield _times(shape(layer.kernel), call.outputs[0].shape[1:-1])
+        yield _times(shape(layer.kernel), shape(call.outputs[0])[1:-1])
     elif type(layer) in (*CONVOLUTIONS, *TRANSPOSED):
-        places = (call.inputs if type(layer) in TRANSPOSED else call.outputs)[0].shape[1:]
+        places = shape((call.inputs if type(layer) in TRANSPOSED else call.outputs)[0])[1:]
         places = places[:-1] if layer.data_format == "channels_last" else places[1:]
         for variable in layer.variables:
             if len(variable.shape) > 1:
@@ -98,7 +98,7 @@ def _einsum(equation: str, kernel: Sequence[int], output: Sequence[int | None]) 
 def _attention(call: Call, shape: Shape) -> Iterator[int | None]:
     """Each of three kernels is applied at each place of its input, the last one at each place of the queries."""
     layer = call.operation
-    query, value = (tensor.shape[1:-1] for tensor in (call.inputs[0], call.inputs[min(1, len(call.inputs) - 1)]))
+    query, value = (shape(tensor)[1:-1] for tensor in (call.inputs[0], call.inputs[min(1, len(call.inputs) - 1)]))
     for dense, places in (
         (layer.query_dense, query),
         (layer.key_dense, value),

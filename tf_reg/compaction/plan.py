@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -133,7 +133,7 @@ def plan_compaction(model: keras.Model, round_to: int | None = None) -> Compacti
     expected = "round_to is a whole number above zero, or None"
     require(is_integer(multiple) and multiple > 0, expected, "round_to", round_to)
     removal = rounded(find(analysed(model)), multiple)
-    costs = [multiply_adds(removal.analysis, shape) for shape in (lambda variable: variable.shape, removal.shape)]
+    costs = [multiply_adds(removal.analysis, shape) for shape in (lambda one: one.shape, _after(removal))]
     return CompactionPlan(
         tuple(_layers(removal, costs)),
         _parameters(removal, removal.analysis.graph.model.weights, removal.analysis.layers),
@@ -141,6 +141,17 @@ def plan_compaction(model: keras.Model, round_to: int | None = None) -> Compacti
         _held(removal),
         removal,
     )
+
+
+def _after(removal: Removal) -> Callable[[Any], Sequence[Any]]:
+    """What returns the shapes of variables and symbolic tensors after compaction."""
+
+    def shape(one: Any) -> Sequence[Any]:
+        if isinstance(one, keras.KerasTensor):
+            return removal.shape_of(one, removal.analysis.of(one))
+        return removal.shape(one)
+
+    return shape
 
 
 def analysed(model: keras.Model) -> Analysis:

@@ -59,10 +59,7 @@ class Rebuilt:
 
     def _input(self, tensor: keras.KerasTensor, channels: Channels | None) -> keras.KerasTensor:
         layer, _ = _keras.call_that_made(tensor)
-        shape = list(tensor.shape)
-        if channels is not None and shape[channels.axis] is not None:
-            shape[channels.axis] = int(self._removal.kept(channels.ids).sum())
-        optional = getattr(layer, "optional", False)
+        shape, optional = self._removal.shape_of(tensor, channels), getattr(layer, "optional", False)
         made = keras.Input(
             batch_shape=shape, dtype=tensor.dtype, name=layer.name, sparse=tensor.sparse, optional=optional
         )

@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from tf_reg.compaction.analysis import Analysis
+from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.reads import Read
 
 WORTH_SELECTING = 1 / 8  # of a layer's inputs: a selection of fewer takes longer than it saves
@@ -136,6 +137,13 @@ class Removal:
     def shape(self, variable: keras.Variable) -> tuple[int, ...]:
         """Return the new shape of a variable."""
         return tuple(int(kept.sum()) for kept in self.along(variable))
+
+    def shape_of(self, tensor: keras.KerasTensor, channels: Channels | None) -> tuple[int | None, ...]:
+        """Return the new shape of a symbolic tensor that has these channels."""
+        shape = list(tensor.shape)
+        if channels is not None and shape[channels.axis] is not None:
+            shape[channels.axis] = int(self.kept(channels.ids).sum())
+        return tuple(shape)
 
 
 ROUNDED = ("units", "filters", "output_dim")  # the widths of layers, not their numbers of groups
