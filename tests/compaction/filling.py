@@ -11,8 +11,8 @@ from tf_reg.compaction.check import compare
 from tf_reg.compaction.plan import plan_compaction
 from tf_reg.compaction.rebuild import Rebuilt
 
-# Keras says so when a model with such a layer is built, and again when its smaller one is.
 no_warning_of_checks = pytest.mark.filterwarnings("ignore:tf_reg.compact could not check:UserWarning")
+# Keras says so when a model with such a layer is built, and again when its smaller one is.
 no_warning_of_masks = pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask:UserWarning")
 
 

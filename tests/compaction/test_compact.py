@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from tests.compaction.filling import filled, no_warning_of_masks, numpy
 from tests.compaction.random_models import random_model
 from tf_reg import GroupLasso, SparseGroupLasso
 from tf_reg.compaction import rebuild
@@ -16,23 +17,8 @@ from tf_reg.compaction.compact import compact
 from tf_reg.compaction.plan import plan_compaction
 from tf_reg.compaction.removal import Removal
 
-pytestmark = pytest.mark.contract
+pytestmark = [pytest.mark.contract, no_warning_of_masks]  # Keras 3.16 says so of a SimpleRNN
 PLAIN, SLOW, LONG = 2 if keras.backend.backend() == "jax" else 20, 100, 500  # random models; JAX compiles all
-
-
-def numpy(value):
-    return ops.convert_to_numpy(value)
-
-
-def filled(model, seed=0):
-    """Every weight is a random number that isn't zero."""
-    random = np.random.default_rng(seed)
-    for variable in model.variables:
-        if keras.backend.is_float_dtype(variable.dtype):
-            variable.assign(random.uniform(0.2, 1.0, variable.shape) * random.choice([-1, 1], variable.shape))
-            if variable.name == "moving_variance":
-                variable.assign(np.abs(numpy(variable)))
-    return model
 
 
 def kill(layer, inputs=(), outputs=()):

@@ -8,7 +8,7 @@ import pytest
 from keras import layers, ops
 
 import tf_reg
-from tests.compaction.test_compact import filled
+from tests.compaction.filling import filled, zero
 from tests.tools import mostly_slow
 from tf_reg.compaction.compact import compact
 
@@ -16,9 +16,7 @@ pytestmark = pytest.mark.contract
 
 
 def dead_rows(layer, rows):
-    kernel = ops.convert_to_numpy(layer.kernel).copy()
-    kernel[..., rows, :] = 0
-    layer.kernel.assign(kernel)
+    zero(layer.kernel, -2, rows)
 
 
 def shared_reshape():
@@ -87,9 +85,7 @@ def a_small_cropping():
     conv = layers.Conv2D(4, 1)
     x = layers.GlobalMaxPooling2D()(layers.Cropping2D(12)(conv(inputs)))
     model = filled(keras.Model(inputs, layers.Dense(2)(x)))
-    kernel = ops.convert_to_numpy(conv.kernel).copy()
-    kernel[..., 0] = 0
-    conv.kernel.assign(kernel)
+    zero(conv.kernel, -1, [0])
     return model
 
 
@@ -97,10 +93,9 @@ def an_activation_that_is_not_zero_at_zero():
     inputs = keras.Input((4, 5))
     lstm = layers.LSTM(6, activation="hard_sigmoid")
     model = filled(keras.Model(inputs, layers.Dense(2)(lstm(inputs))))
-    kernel, recurrent, bias = (ops.convert_to_numpy(variable).copy() for variable in lstm.cell.variables[:3])
-    for variable, value in ((lstm.cell.kernel, kernel), (lstm.cell.recurrent_kernel, recurrent)):
-        value[:, 12] = 0
-        variable.assign(value)
+    zero(lstm.cell.kernel, 1, [12])
+    zero(lstm.cell.recurrent_kernel, 1, [12])
+    bias = ops.convert_to_numpy(lstm.cell.bias).copy()
     bias[12] = -4
     lstm.cell.bias.assign(bias)
     return model

@@ -8,13 +8,14 @@ from keras import layers, ops
 
 from tests.compaction.filling import no_warning_of_checks, no_warning_of_masks
 from tests.compaction.random_models import random_model
+from tests.tools import mostly_slow
 from tf_reg.compaction.compact import compact
 from tf_reg.compaction.plan import plan_compaction
 
 pytestmark = [pytest.mark.contract, no_warning_of_checks, no_warning_of_masks]
 
 
-@pytest.mark.parametrize("seed", [pytest.param(s, marks=[] if s < 1 else pytest.mark.slow) for s in (*range(20), 204, 271)])
+@pytest.mark.parametrize("seed", mostly_slow([*range(20), 204, 271], 0))
 def test_the_plan_says_how_large_the_model_becomes(seed):
     model = random_model(seed)
     for multiple in (None, 4):

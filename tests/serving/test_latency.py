@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -13,12 +12,15 @@ from tf_reg.serving.verify import c_api, latency
 
 
 def test_the_ratio_and_the_control(monkeypatch):
-    monkeypatch.setattr(latency, "SECONDS", 0.1)
-    found = latency.latency(lambda: time.sleep(0.008), lambda: time.sleep(0.002))
-    assert found.dense_ms >= 8
-    assert found.compact_ms >= 2
-    assert found.ratio > 1.5
-    assert 0.5 < found.control < 2
+    clock, times = [0.0], {"dense": 0.008, "compact": 0.002}
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: clock[0])
+
+    def call(name):
+        clock[0] += times[name]
+
+    found = latency.latency(lambda: call("dense"), lambda: call("compact"))
+    assert (found.dense_ms, found.compact_ms) == pytest.approx((8, 2))
+    assert (found.ratio, found.control) == pytest.approx((4, 1))
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
