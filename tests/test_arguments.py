@@ -42,6 +42,8 @@ L1 = keras.regularizers.L1(0.1)
 VARIABLES = {"var_list": lambda: [keras.Variable(np.ones(2))]}
 # A right value of every argument that must be given, by name; those of a function are called.
 CALLS = {
+    "ChannelLasso": {},
+    "ChannelPenalty": {"penalty": lambda: tf_reg.GroupLasso(0.1)},
     "DropBlock2D": {},
     "DropConnect": {"layer": lambda: layers.Dense(2)},
     "DropoutSchedule": {"schedule": lambda: plan},
@@ -98,6 +100,7 @@ RIGHT = {
         "compact.round_to", "plan_compaction.round_to", "self_check.seed",
     },
     "true": {
+        "ChannelLasso.size_weights", "ChannelPenalty.size_weights",
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",
         "TargetSparsity.keep_zeros", "LogSum.size_weights", "MCP.size_weights", "SCAD.size_weights",
     },

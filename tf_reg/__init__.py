@@ -19,6 +19,8 @@ from tf_reg.layers.drop_connect import DropConnect as DropConnect
 from tf_reg.layers.stochastic_depth import StochasticDepth as StochasticDepth
 from tf_reg.measure.zeros import sparsity as sparsity
 from tf_reg.optimizers.proximal import Proximal as Proximal
+from tf_reg.penalties.channel_penalty import ChannelLasso as ChannelLasso
+from tf_reg.penalties.channel_penalty import ChannelPenalty as ChannelPenalty
 from tf_reg.penalties.checked_map import proximal_map as proximal_map
 from tf_reg.penalties.group_lasso import GroupLasso as GroupLasso
 from tf_reg.penalties.log_sum import LogSum as LogSum
@@ -35,6 +37,8 @@ from tf_reg.serving.exporting import verify_saved_model as verify_saved_model
 from tf_reg.uncertainty.monte_carlo import mc_predict as mc_predict
 
 __all__ = [
+    "ChannelLasso",
+    "ChannelPenalty",
     "DropBlock2D",
     "DropConnect",
     "DropoutSchedule",

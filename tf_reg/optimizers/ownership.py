@@ -11,6 +11,7 @@ import keras
 
 from tf_reg._backend import Tensor, is_known
 from tf_reg._trainer import has_own_step, model_in_train_step, model_with, trainer, trains_with
+from tf_reg.penalties.coupled import bind
 from tf_reg.penalties.registry import ProximalMap, proximal_map
 from tf_reg.penalties.stand_in import OutOfGradient, unwrapped
 
@@ -72,6 +73,7 @@ class Ledger:
         Args:
             variables: Keras variables. The attribute `regularizer` of each is its penalty.
         """
+        bind(variables)
         for variable in variables:
             present: Any = getattr(variable, "regularizer", None)
             to_zero = proximal_map(unwrapped(present))

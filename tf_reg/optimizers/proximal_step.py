@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import keras
 from keras import ops
@@ -14,6 +14,7 @@ from tf_reg._vectors import SMALL, joined, parted
 from tf_reg._xla import update
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.ownership import Claim
+from tf_reg.penalties.coupled import ChannelMember, prox_of
 
 
 class Before(NamedTuple):
@@ -104,14 +105,12 @@ def make_step(
 def _together(claims: Sequence[Claim]) -> list[list[int]]:
     """Return which claims may be handled as one vector: a list of positions for each vector.
 
-    Other backends compile a step, so there every claim is alone. On torch, those of small weights with an equal penalty
-    that works entry by entry are together.
+    Those of a penalty of channels are together. Other backends than torch compile a step, so there every other claim is
+    alone. On torch, those of small weights with an equal penalty that works entry by entry are together.
 
     Args:
         claims: The penalties of a step.
     """
-    if keras.backend.backend() != "torch":
-        return [[position] for position in range(len(claims))]
     found: dict[Hashable, list[int]] = {}
     for position, claim in enumerate(claims):
         key = _key(claim)
@@ -122,7 +121,11 @@ def _together(claims: Sequence[Claim]) -> list[list[int]]:
 def _key(claim: Claim) -> Hashable:
     """What two claims must have in common; None where a claim must be alone."""
     penalty = claim.stand_in.penalty
-    if not (penalty.elementwise and penalty.is_finite) or penalty.parameters is None:
+    if isinstance(penalty, ChannelMember):
+        return penalty.key
+    if keras.backend.backend() != "torch" or penalty.parameters is None:
+        return None
+    if not (penalty.elementwise and penalty.is_finite):
         return None
     if math.prod(claim.variable.shape) > SMALL:
         return None
@@ -135,6 +138,8 @@ def _mapped(
 ) -> list[Tensor]:
     """The new values of one claimed variable, or of several whose claims are in one list of `_together`."""
     penalty = claims[0].stand_in.penalty
+    if penalty.coupled:
+        return _mapped_together(optimizer, claims, before, step)
     old = [ops.convert_to_tensor(claim.variable) for claim in claims]
     value = joined(old)
     if before[0].zero is not None:
@@ -149,9 +154,27 @@ def _mapped(
     if step.reach is not None and penalty.is_finite:
         start = None if before[0].value is None else joined([one.value for one in before])
         mapped = _within_reach(value, mapped, start, _as(step.reach, value.dtype))
+    return _constrained(claims, parted(mapped, old))
+
+
+def _mapped_together(
+    optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], before: Sequence[Before], step: Step
+) -> list[Tensor]:
+    """The new values of variables that have a penalty of channels in common."""
+    values = [ops.convert_to_tensor(claim.variable) for claim in claims]
+    pairs = list(zip(values, before, strict=True))
+    values = [v if one.zero is None else ops.where(one.zero, ops.zeros_like(v), v) for v, one in pairs]
+    sizes = [_step_size(optimizer, [claim], step.amount) for claim in claims]
+    mapped = prox_of([cast(ChannelMember, claim.stand_in.penalty) for claim in claims], values, sizes)
+    if step.reach is not None:
+        moves = zip(values, mapped, before, strict=True)
+        mapped = [_within_reach(v, new, one.value, _as(step.reach, v.dtype)) for v, new, one in moves]
+    return _constrained(claims, mapped)
+
+
+def _constrained(claims: Sequence[Claim], values: Sequence[Tensor]) -> list[Tensor]:
     constraints = [claim.variable.constraint for claim in claims]
-    new = zip(parted(mapped, old), constraints, strict=True)
-    return [part if constraint is None else constraint(part) for part, constraint in new]
+    return [v if limit is None else limit(v) for v, limit in zip(values, constraints, strict=True)]
 
 
 def _step_size(optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], amount: Tensor) -> Tensor:

@@ -65,8 +65,7 @@ class ConcavePenalty(keras.regularizers.Regularizer, Penalty):
         plan = self.grouping(x.shape)
         if plan is None:
             return ops.sum(self.curve.height(x * ops.stop_gradient(ops.sign(x))))  # JAX's abs has slope 1 at zero
-        unit = self._unit(plan)
-        return ops.cast(unit * unit, x.dtype) * ops.sum(self.curve.height(plan.norms(x) / ops.cast(unit, x.dtype)))
+        return ops.sum(self.of_norms(plan.norms(x), self._unit(plan)))
 
     def value(self, x: Tensor) -> Tensor:
         """The penalty as a number to report."""
@@ -77,8 +76,20 @@ class ConcavePenalty(keras.regularizers.Regularizer, Penalty):
         plan = self.grouping(value.shape)
         if plan is None:
             return self.curve.threshold(value, step)
-        result = concave_groups.block(plan.view(value), plan.view(step), plan.axes, self.curve, self._unit(plan))
-        return ops.reshape(result, value.shape)
+        return ops.reshape(self.block(plan.view(value), plan.view(step), plan.axes, self._unit(plan)), value.shape)
+
+    def of_norms(self, norms: Tensor, unit: float) -> Tensor:
+        """The penalty of each group, by its norm: `unit^2 * p(norm / unit)`.
+
+        Args:
+            norms: The Euclidean norms.
+            unit: The unit of norms.
+        """
+        return ops.cast(unit * unit, norms.dtype) * self.curve.height(norms / ops.cast(unit, norms.dtype))
+
+    def block(self, value: Tensor, step: Tensor, axes: Sequence[int], unit: float) -> Tensor:
+        """The proximal operator of groups along axes: see `tf_reg.penalties.concave_groups.block`."""
+        return concave_groups.block(value, step, axes, self.curve, unit)
 
     def _unit(self, plan: Grouping) -> float:
         return plan.size**0.5 if self.size_weights and plan.size else 1.0

@@ -85,9 +85,28 @@ class GroupLasso(keras.regularizers.Regularizer, Penalty):
     def prox(self, value: Tensor, step: Tensor) -> Tensor:
         """The proximal operator: see `tf_reg.penalties.proximal_operators.block_soft_threshold`."""
         plan = self.grouping(value.shape)
-        threshold = plan.view(step) * self.strength_of(value.shape)
-        result = proximal_operators.block_soft_threshold(plan.view(value), threshold, plan.axes)
-        return ops.reshape(result, value.shape)
+        unit = math.sqrt(plan.size) if self.size_weights else 1.0
+        return ops.reshape(self.block(plan.view(value), plan.view(step), plan.axes, unit), value.shape)
+
+    def of_norms(self, norms: Tensor, unit: float) -> Tensor:
+        """The penalty of each group, by its norm.
+
+        Args:
+            norms: The Euclidean norms.
+            unit: What a norm is multiplied by, beside the strength.
+        """
+        return norms * ops.cast(unit * self.strength, norms.dtype)
+
+    def block(self, value: Tensor, step: Tensor, axes: Sequence[int], unit: float) -> Tensor:
+        """The proximal operator of groups along axes.
+
+        Args:
+            value: Weights, of any shape.
+            step: The step size: a scalar, or a shape that broadcasts to `value`.
+            axes: The axes along which the members of a group lie.
+            unit: As in `of_norms`.
+        """
+        return proximal_operators.block_soft_threshold(value, step * (unit * self.strength), axes)
 
     @property
     def is_finite(self) -> bool:

@@ -46,6 +46,11 @@ class Penalty(abc.ABC):
         return False
 
     @property
+    def coupled(self) -> bool:
+        """Whether the penalty is one of several weights, so that its proximal operator needs all of them."""
+        return False
+
+    @property
     def parameters(self) -> tuple[float, ...] | None:
         """What else than the class tells the proximal operator from another; None where it isn't known."""
         return None

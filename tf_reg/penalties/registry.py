@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import keras
 
 from tf_reg._backend import Tensor
+from tf_reg.penalties.coupled import ChannelMember
 from tf_reg.penalties.elastic_net import ElasticNet
 from tf_reg.penalties.group_lasso import GroupLasso
 from tf_reg.penalties.log_sum import LogSum
@@ -21,11 +22,12 @@ ProximalMap = Callable[[Tensor, Tensor], Tensor]
 Method = Callable[[Any, Tensor, Tensor], Tensor]
 _Method = TypeVar("_Method", bound=Method)
 
+_OWN = (ChannelMember, GroupLasso, LogSum, Lq, MCP, SCAD, SparseGroupLasso)
 _PENALTIES: dict[type, Callable[[Any], Penalty]] = {
     keras.regularizers.L1: ElasticNet,
     keras.regularizers.L2: ElasticNet,
     keras.regularizers.L1L2: ElasticNet,
-    **{own: lambda regularizer: regularizer for own in (GroupLasso, LogSum, Lq, MCP, SCAD, SparseGroupLasso)},
+    **{own: lambda regularizer: regularizer for own in _OWN},
 }
 
 

@@ -115,7 +115,7 @@ def _check_calls(changes: Sequence[Change]) -> None:
     """Refuse a regularizer that raises something on its weight, as one for matrices does on a convolution's kernel."""
     for weight, regularizer in changes:
         penalty = penalty_of(regularizer)
-        takes_any = regularizer is None or (penalty is not None and penalty.elementwise)
+        takes_any = regularizer is None or (penalty is not None and (penalty.elementwise or penalty.coupled))
         if takes_any or _has_spec(regularizer, weight.variable):
             continue
         try:

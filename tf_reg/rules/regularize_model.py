@@ -10,6 +10,7 @@ import keras
 from tf_reg._checks import require, shown
 from tf_reg.penalties.registry import group_penalty_of
 from tf_reg.rules import patterns
+from tf_reg.rules.channel_rules import with_channels
 from tf_reg.rules.patterns import Pattern
 from tf_reg.rules.placement import Change, place
 from tf_reg.rules.regularizer_table import RegularizerTable, regularizers_of
@@ -86,7 +87,8 @@ def regularize(
     _check_policy("unsaved", unsaved)
     weights = weights_of(model)
     plan = _plan(weights, _entries(rules), unmatched)
-    place(model, weights, [(weight, _fitted(regularizer, weight)) for weight, regularizer in plan], unsaved == "error")
+    plan = with_channels(model, weights, [(weight, _fitted(regularizer, weight)) for weight, regularizer in plan])
+    place(model, weights, plan, unsaved == "error")
     return regularizers_of(model)
 
 

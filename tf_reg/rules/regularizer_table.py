@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from tf_reg._text_table import aligned
+from tf_reg.penalties.coupled import ChannelMember
 from tf_reg.penalties.stand_in import OutOfGradient, unwrapped
 from tf_reg.rules.weights import losses, weights_of
 
@@ -107,7 +108,9 @@ def _acts_in(variable: Any, trained: set[int], model: keras.Layer) -> str:
 
 
 def _words(regularizer: Any) -> str:
-    """A regularizer as its class and its arguments."""
+    """A regularizer as its class and its arguments; the part of a weight as the penalty of its channels."""
+    if isinstance(regularizer, ChannelMember):
+        regularizer = regularizer.rule
     name = getattr(regularizer, "__name__", type(regularizer).__name__)
     config = regularizer.get_config() if isinstance(regularizer, keras.Regularizer) else {}
     values = [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value!r}" for key, value in config.items()]
