@@ -11,8 +11,9 @@ from tf_reg import _keras
 from tf_reg._backend import Tensor, without_gradients
 from tf_reg._checks import shown
 from tf_reg.optimizers.ownership import Claim
+from tf_reg.penalties.penalty import FACTOR
 
-NAME = "penalty_factor"
+LARGEST = 1e12  # a factor that no gradient overcomes, and whose product with a step is finite
 
 
 class Factors:
@@ -72,13 +73,15 @@ def _made(optimizer: keras.optimizers.Optimizer, claim: Claim) -> keras.Variable
     if shape is None:
         return None
     layout = getattr(weight, "_layout", None) if shape == tuple(weight.shape) else None
-    name = f"{weight.path.replace('/', '_')}_{NAME}"
+    name = f"{weight.path.replace('/', '_')}_{FACTOR}"
     dtype = "float64" if weight.dtype == "float64" else "float32"
     return optimizer.add_variable(shape, "ones", dtype, layout=layout, name=name)
 
 
 def adapt(claim: Claim, value: Tensor, epsilon: float, scale: float | None, gamma: float = 1.0) -> None:
     """Set the factors of a claim to `(size / scale + epsilon)^-gamma`, where size is that of a weight or group.
+
+    They are at most 1e12.
 
     Args:
         claim: A claim with factors.
@@ -90,7 +93,7 @@ def adapt(claim: Claim, value: Tensor, epsilon: float, scale: float | None, gamm
     with without_gradients():
         sizes = claim.stand_in.penalty.sizes(ops.cast(value, claim.factor.dtype))
         unit = _typical(sizes) if scale is None else scale
-        claim.factor.assign(ops.power(sizes / unit + epsilon, -gamma))
+        claim.factor.assign(ops.minimum(ops.power(sizes / unit + epsilon, -gamma), LARGEST))
 
 
 def _typical(sizes: Tensor) -> Tensor:

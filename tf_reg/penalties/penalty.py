@@ -12,6 +12,8 @@ from keras import ops
 from tf_reg._backend import Tensor
 from tf_reg.penalties.groups import Grouping
 
+FACTOR = "penalty_factor"  # how the name of an optimizer's variable ends that has a weight's factors
+
 
 class Penalty(abc.ABC):
     """A penalty `R(w)` of one weight, with its strength in it: all that the rest of tf_reg needs to know of it.
