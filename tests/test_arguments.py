@@ -34,6 +34,13 @@ def model():
     return keras.Sequential([keras.Input((4,)), layers.Dropout(0.5), layers.Dense(2, name="dense")])
 
 
+@functools.cache
+def factored():
+    made = keras.Sequential([keras.Input((4,)), layers.Dense(2, kernel_regularizer="l1")])
+    made.compile(tf_reg.Proximal("sgd", penalty_factors=True), "mse")
+    return made
+
+
 def plan(epoch):
     return 0.5
 
@@ -55,6 +62,7 @@ CALLS = {
     "Proximal": {"inner_optimizer": lambda: keras.optimizers.SGD(0.1)},
     "Refit": {"epochs": lambda: 2},
     "RegularizationLogger": {},
+    "Reweight": {},
     "SCAD": {},
     "SparseGroupLasso": {},
     "StochasticDepth": {},
@@ -71,6 +79,7 @@ CALLS = {
     "regularizers_of": {"model": model},
     "remove_regularizers": {"model": model},
     "self_check": {"model": model},
+    "set_penalty_factors": {"model": factored, "pilot": factored},
     "sparsity": {"model": model},
     "threshold": {"model": model, "value": lambda: 0.1},
     "tf1.l1_regularizer": {"scale": lambda: 0.1},
@@ -90,7 +99,7 @@ RIGHT = {
         "GapController.metric", "GroupLasso.l", "SparseGroupLasso.l", "Proximal.name", "TargetSparsity.refit_epochs",
         "TargetSparsity.initial", "TargetSparsity.keep_zeros", "mc_predict.seed", "mc_predict.layers",
         "compact.examples", "compact.round_to", "plan_compaction.round_to", "self_check.examples",
-        "LogSum.groups", "MCP.groups", "SCAD.groups",
+        "LogSum.groups", "MCP.groups", "SCAD.groups", "Reweight.scale", "Reweight.end", "set_penalty_factors.scale",
     },
     "a word": {"DropoutSchedule.layers", "GapController.metric", "Proximal.name"},
     "an empty list": {"tf1.sum_regularizer.regularizer_list", "tf1.SumRegularizer.terms"},
@@ -98,11 +107,13 @@ RIGHT = {
     "huge": {
         "Refit.epochs", "RegularizationLogger.update_freq", "TargetSparsity.refit_epochs", "mc_predict.seed",
         "compact.round_to", "plan_compaction.round_to", "self_check.seed",
+        "Reweight.every", "Reweight.start", "Reweight.end",
     },
     "true": {
         "ChannelLasso.size_weights", "ChannelPenalty.size_weights",
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",
         "TargetSparsity.keep_zeros", "LogSum.size_weights", "MCP.size_weights", "SCAD.size_weights",
+        "Proximal.penalty_factors",
     },
 }  # fmt: skip
 if keras.backend.backend() == "jax":  # its seeds have no sign

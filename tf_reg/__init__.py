@@ -4,8 +4,10 @@ from tf_reg import tf1 as tf1
 from tf_reg._version import __version__ as __version__
 from tf_reg.callbacks.dropout_schedule import DropoutSchedule as DropoutSchedule
 from tf_reg.callbacks.gap_controller import GapController as GapController
+from tf_reg.callbacks.penalty_factors import set_penalty_factors as set_penalty_factors
 from tf_reg.callbacks.refit import Refit as Refit
 from tf_reg.callbacks.regularization_logger import RegularizationLogger as RegularizationLogger
+from tf_reg.callbacks.reweight import Reweight as Reweight
 from tf_reg.callbacks.strength import proximal_of as proximal_of
 from tf_reg.callbacks.strength_schedule import StrengthSchedule as StrengthSchedule
 from tf_reg.callbacks.target_sparsity import TargetSparsity as TargetSparsity
@@ -50,6 +52,7 @@ __all__ = [
     "Proximal",
     "Refit",
     "RegularizationLogger",
+    "Reweight",
     "SCAD",
     "SparseGroupLasso",
     "StochasticDepth",
@@ -67,6 +70,7 @@ __all__ = [
     "regularizers_of",
     "remove_regularizers",
     "self_check",
+    "set_penalty_factors",
     "sparsity",
     "threshold",
     "verify_saved_model",

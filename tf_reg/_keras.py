@@ -212,6 +212,16 @@ def aside() -> Iterator[None]:
         put("uninitialized_variables", waiting)
 
 
+def untrack(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> None:
+    """Take a variable out of an optimizer's own variables.
+
+    Args:
+        optimizer: An optimizer.
+        variable: A variable that its `add_variable` made.
+    """
+    _private(optimizer, "_tracker").untrack(variable)
+
+
 def _private(thing: Any, name: str) -> Any:
     """Return a private attribute of a Keras object, or say that this Keras is too new."""
     try:

@@ -59,6 +59,40 @@ def test_training_goes_on_as_if_nothing_was_cut(name):
     assert int(small.optimizer.iterations) == int(model.optimizer.iterations)
 
 
+FACTORED = {
+    "single": (keras.regularizers.L1(1e-3), (6, 5)),
+    "outputs": (tf_reg.GroupLasso(1e-3), (1, 5)),
+    "inputs": (tf_reg.MCP(1e-3, groups="inputs"), (6, 1)),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "outputs" else pytest.mark.slow) for n in FACTORED])
+def test_the_factors_of_what_stays_are_kept(name):
+    """Those of single weights and of groups, those that are cut and those that are not."""
+    penalty, shape = FACTORED[name]
+    model = dead_units(penalty)
+    model.compile(tf_reg.Proximal(optimizers.SGD(0.1), penalty_factors=True), "mse")
+    tf_reg.set_penalty_factors(model, [RANDOM.normal(size=weight.shape) for weight in model.weights])
+    factors = ops.convert_to_numpy(model.optimizer.penalty_factor_of(model.layers[0].kernel))
+    small = tf_reg.compact(model, keep_optimizer=True)
+    found = ops.convert_to_numpy(small.optimizer.penalty_factor_of(small.layers[0].kernel))
+    assert found.shape == shape
+    np.testing.assert_array_equal(found, factors if name == "inputs" else factors[:, [0, 3, 4, 5, 7]])
+    losses = [one.fit(X, Y, batch_size=8, epochs=2, shuffle=False, verbose=0).history["loss"] for one in (model, small)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_padding_keeps_its_factors():
+    model = dead_units(tf_reg.GroupLasso(1e-3))
+    model.compile(tf_reg.Proximal(optimizers.SGD(0.1), penalty_factors=True), "mse")
+    tf_reg.set_penalty_factors(model, [RANDOM.normal(size=weight.shape) for weight in model.weights])
+    small = tf_reg.compact(model, keep_optimizer=True, round_to=4)
+    found = ops.convert_to_numpy(small.optimizer.penalty_factor_of(small.layers[0].kernel))
+    assert found.shape == (1, 8)
+    assert (found > 0).all()
+
+
 @pytest.mark.slow
 def test_without_keep_optimizer_it_starts_anew():
     model = dead_units()

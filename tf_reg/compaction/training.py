@@ -13,6 +13,9 @@ from tf_reg import _keras
 from tf_reg._checks import require
 from tf_reg.compaction.objects import remade
 from tf_reg.compaction.removal import Removal
+from tf_reg.penalties.penalty import FACTOR
+from tf_reg.penalties.registry import required_penalty_of
+from tf_reg.penalties.stand_in import unwrapped
 
 Slots = dict[tuple[int, str], keras.Variable]  # by the number of the weight, and what the slot is for
 
@@ -56,9 +59,27 @@ def carry_optimizer(model: keras.Model, other: keras.Model, removal: Removal, pl
         weight = known[place]
         if (place, kind) in before:
             value = ops.convert_to_numpy(before[place, kind].value)
-            _assign(slot, removal.cut(weight, value) if value.shape == tuple(weight.shape) else value, old)
+            _assign(slot, _cut(removal, weight, kind, value), old)
     for one, two in zip(rest, others, strict=True):
         _assign(two, ops.convert_to_numpy(one.value), old)
+
+
+def _cut(removal: Removal, weight: keras.Variable, kind: str, value: np.ndarray) -> np.ndarray:
+    """What is left of a slot of a weight. One of another shape than the weight is returned as it is."""
+    if kind == FACTOR:
+        return _cut_factors(removal, weight, value)
+    return removal.cut(weight, value) if value.shape == tuple(weight.shape) else value
+
+
+def _cut_factors(removal: Removal, weight: keras.Variable, value: np.ndarray) -> np.ndarray:
+    """What is left of the factors of a penalty: one for each entry of its weight, or for each of its groups."""
+    grouping = required_penalty_of(unwrapped(weight.regularizer)).grouping
+    plan = grouping(weight.shape)
+    left = value if plan is None else np.broadcast_to(value, plan.shape).reshape(weight.shape)
+    for axis, kept in enumerate(removal.along(weight)):
+        left = np.compress(kept, left, axis)
+    plan = grouping(left.shape)
+    return left if plan is None else np.max(left.reshape(plan.shape), axis=plan.axes, keepdims=True, initial=0.0)
 
 
 def _assign(slot: keras.Variable, value: np.ndarray, optimizer: keras.Optimizer) -> None:

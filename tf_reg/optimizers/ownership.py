@@ -23,11 +23,13 @@ class Claim(NamedTuple):
         variable: A Keras variable.
         stand_in: The value of the variable's attribute `regularizer` while the claim is valid.
         map: The proximal operator of the regularizer.
+        factor: The variable of the factors of the penalty, of its `factor_shape`; None for a penalty as it is.
     """
 
     variable: Any
     stand_in: OutOfGradient
     map: ProximalMap
+    factor: Any = None
 
     def slope(self, by_norm: bool) -> float:
         """Return the penalty's slope at zero. A smaller gradient can't move a weight away from zero.

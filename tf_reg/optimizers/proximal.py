@@ -14,7 +14,8 @@ from tf_reg._backend import Tensor
 from tf_reg._trainer import in_apply, model_with
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.clipping import warn_of_clipping
-from tf_reg.optimizers.ownership import Ledger
+from tf_reg.optimizers.factors import Factors
+from tf_reg.optimizers.ownership import Claim, Ledger
 from tf_reg.optimizers.proximal_step import before_update, make_step
 from tf_reg.optimizers.state import State
 from tf_reg.optimizers.wrapper import OptimizerWrapper, variables_of
@@ -57,6 +58,11 @@ class Proximal(OptimizerWrapper):
         strength: The multiplier of all penalties, zero or above: a number, which can be changed at any time
             (`optimizer.strength = 0.5`), or a `LearningRateSchedule` of the inner optimizer's steps.
         name: The name of the optimizer.
+        penalty_factors: Whether each penalty that gives zeros has factors: one number for each weight or, if the
+            penalty has groups, for each group, by which its penalty is multiplied in the step. They are ones until
+            `tf_reg.Reweight` or `tf_reg.set_penalty_factors` sets them. The reported loss is without them, as it is
+            without `strength`. `L1L2` has them for its L1 part alone. `L2` has none, and neither have penalties of
+            your own.
 
     Raises:
         ValueError: An inner optimizer whose step isn't known, or a strength below zero.
@@ -76,11 +82,13 @@ class Proximal(OptimizerWrapper):
         inner_optimizer: keras.optimizers.Optimizer | str,
         strength: float | LearningRateSchedule = 1.0,
         name: str | None = None,
+        penalty_factors: bool = False,
     ):
         inner_optimizer = keras.optimizers.get(inner_optimizer)
         preconditioner.check(inner_optimizer)
         super().__init__(inner_optimizer, name)
         self._state = State(strength)
+        self._factors = Factors(penalty_factors)
         self._late = False  # whether the gradients of the next step were computed before `build`
         self._ledger = Ledger(self)
 
@@ -118,6 +126,7 @@ class Proximal(OptimizerWrapper):
 
     def _claim(self, variables: Sequence[keras.Variable]) -> None:
         self._ledger.claim(variables)
+        self._factors.build(self, self._ledger.claimed(variables))
         warn_of_clipping(self.inner_optimizer, self._ledger.claimed(variables), self._state.first_strength)
 
     @property
@@ -170,6 +179,27 @@ class Proximal(OptimizerWrapper):
         self._claim(self._trainable_variables)
         self._ledger.note(model)
 
+    @property
+    def penalty_factors(self) -> bool:
+        """Whether penalties that give zeros have factors."""
+        return self._factors.used
+
+    def factored(self) -> list[Claim]:
+        """Return the claims whose penalties have factors, with these. None before `build`."""
+        claims = self._factors.given(self._ledger.claimed(self._trainable_variables))
+        return [claim for claim in claims if claim.factor is not None]
+
+    def penalty_factor_of(self, variable: keras.Variable) -> keras.Variable | None:
+        """Return the factors of a variable's penalty, which can be assigned; None where there are none.
+
+        They are finite numbers, zero or above, in a variable of the same shape; for groups of a kernel of the shape
+        `(inputs, outputs)`, of the shape `(inputs, 1)` or `(1, outputs)`.
+
+        Args:
+            variable: A variable that the optimizer trains.
+        """
+        return next((claim.factor for claim in self.factored() if claim.variable is variable), None)
+
     def pays(self, variable: keras.Variable) -> bool:
         """Return whether the penalty of a variable is one that this optimizer applies."""
         return self._ledger.has(variable)
@@ -208,7 +238,7 @@ class Proximal(OptimizerWrapper):
         if not self.built:
             with keras.name_scope(self.name, caller=self):
                 self.build(variables)
-        claims = self._ledger.claims(variables)
+        claims = self._factors.given(self._ledger.claims(variables))
         dtype = self._state.tau.dtype
         rate, strength = ops.cast(self.inner_optimizer.learning_rate, dtype), ops.cast(self.strength, dtype)
         if self._late or not claims:  # the penalties are in the gradients
@@ -233,6 +263,7 @@ class Proximal(OptimizerWrapper):
             "name": self.name,
             "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
             "strength": self._state.strength_config(),
+            "penalty_factors": self.penalty_factors,
         }
 
     @classmethod

@@ -144,7 +144,12 @@ def _mapped(
     value = joined(old)
     if before[0].zero is not None:
         value = ops.where(joined([one.zero for one in before]), ops.zeros_like(value), value)
-    mapped = claims[0].map(value, _step_size(optimizer, claims, step.amount))
+    size = _step_size(optimizer, claims, step.amount)
+    if claims[0].factor is None:
+        mapped = claims[0].map(value, size)
+    else:
+        factor = joined([ops.convert_to_tensor(claim.factor) for claim in claims])
+        mapped = penalty.weighted_prox(value, size, _as(factor, size.dtype))
     if mapped is None:
         raise ValueError(
             f"A proximal operator returns the new weights. Received None for {claims[0].stand_in.regularizer!r}: "

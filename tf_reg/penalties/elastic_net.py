@@ -61,6 +61,15 @@ class ElasticNet(Penalty):
         """Soft threshold, then shrink: see `tf_reg.penalties.proximal_operators.elastic_net`."""
         return proximal_operators.elastic_net(value, step, self.l1, self.l2)
 
+    def weighted_prox(self, value: Tensor, step: Tensor, factor: Tensor) -> Tensor:
+        """That of `l1 * sum factor * |w| + l2 * sum w^2`: the L2 part is as it was, since it selects no weight.
+
+        Zou & Zhang 2009, "On the adaptive elastic-net with a diverging number of parameters".
+        """
+        wide, threshold = proximal_operators.widen(value, step * factor * self.l1)
+        shrunk = proximal_operators.elastic_net(proximal_operators.soft(wide, threshold), step, l2=self.l2)
+        return ops.cast(shrunk, value.dtype)
+
     @property
     def elementwise(self) -> bool:
         """Yes."""

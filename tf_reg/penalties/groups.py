@@ -59,10 +59,15 @@ class Grouping(NamedTuple):
         """The number of groups."""
         return math.prod(self.shape[axis] for axis in _all_but(self.axes, len(self.shape)))
 
+    @property
+    def one_each(self) -> tuple[int, ...]:
+        """The shape of one number for each group, which broadcasts to `shape`: 1 along `axes`."""
+        return tuple(1 if axis in self.axes else size for axis, size in enumerate(self.shape))
+
     def view(self, x: Tensor) -> Tensor:
-        """A tensor of the kernel's shape, reshaped to `shape`; a scalar as it is."""
+        """A tensor of the kernel's shape, reshaped to `shape`; a scalar, or one number for each group, as it is."""
         shape = tuple(getattr(x, "shape", ()))
-        return ops.reshape(x, self.shape) if shape and shape != self.shape else x
+        return x if shape in ((), self.shape, self.one_each) else ops.reshape(x, self.shape)
 
     def some(self, truth: Tensor) -> Tensor:
         """Whether a boolean of the kernel's shape is true for some member of a group: shape `(groups,)`."""
@@ -74,6 +79,10 @@ class Grouping(NamedTuple):
         squares = ops.sum(ops.square(ops.reshape(kernel, self.shape)), axis=self.axes)
         safe = ops.where(squares > 0, squares, 1.0)  # the root's slope at zero is infinite
         return ops.where(squares > 0, ops.sqrt(safe), squares)
+
+    def root_mean_squares(self, kernel: Tensor) -> Tensor:
+        """The root mean square of every group, of the shape `one_each`."""
+        return ops.reshape(self.norms(kernel), self.one_each) / max(self.size, 1) ** 0.5
 
     def matrix(self, kernel: Tensor) -> Tensor:
         """A kernel as a matrix of the shape (groups, members)."""

@@ -7,8 +7,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from keras import ops
+
 from tf_reg._backend import Tensor
 from tf_reg.penalties.groups import Grouping
+
+FACTOR = "penalty_factor"  # how the name of an optimizer's variable ends that has a weight's factors
 
 
 class Penalty(abc.ABC):
@@ -34,7 +38,8 @@ class Penalty(abc.ABC):
         Args:
             value: The weight.
             step: The step size, not negative: a scalar, or a tensor of the shape of `value`. The strength of the
-                penalty isn't part of it. Where it is zero the result is `value`.
+                penalty isn't part of it. Where it is zero the result is `value`. A penalty with groups also takes one
+                number for each group, of the shape `grouping(value.shape).one_each`.
 
         Returns:
             A tensor of the shape and dtype of `value`.
@@ -89,6 +94,39 @@ class Penalty(abc.ABC):
             shape: The weight's shape.
         """
         return None
+
+    def factor_shape(self, shape: Sequence[int]) -> tuple[int, ...] | None:
+        """The shape of the factors that the parts of the penalty can have; None where it takes none.
+
+        A part is a weight or a group. Penalties without zeros take none, and neither do those whose parts aren't known.
+
+        Args:
+            shape: The weight's shape.
+        """
+        plan = self.grouping(shape)
+        if not self.gives_zeros or (plan is None and not self.elementwise):
+            return None
+        return tuple(shape) if plan is None else plan.one_each
+
+    def sizes(self, x: Tensor) -> Tensor:
+        """The size of each part, of the shape `factor_shape`: `|w|`, or the root mean square of a group.
+
+        Args:
+            x: The weight, of a shape that has factors.
+        """
+        plan = self.grouping(x.shape)
+        return ops.abs(x) if plan is None else plan.root_mean_squares(x)
+
+    def weighted_prox(self, value: Tensor, step: Tensor, factor: Tensor) -> Tensor:
+        """The proximal operator of `sum_g factor_g * R_g(w_g)`, where g is a part: that of R with `step * factor`.
+
+        Args:
+            value: The weight, of a shape that has factors.
+            step: The step size: a scalar, or a tensor of the shape of `value`.
+            factor: The factors, of the shape `factor_shape`, finite and not negative.
+        """
+        plan = self.grouping(value.shape)
+        return self.prox(value, (step if plan is None else plan.view(step)) * factor)
 
     @property
     def takes_layout(self) -> bool:
