@@ -104,6 +104,22 @@ def test_without_keep_optimizer_it_starts_anew():
     assert float(small.optimizer.learning_rate) == pytest.approx(1e-2)
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_schedule_of_a_class_that_keras_does_not_know(scaled):
+    class Halved(optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.005
+
+        def get_config(self):
+            return {}
+
+    optimizer = tf_reg.Proximal(optimizers.SGD(Halved()))
+    model = dead_units()
+    model.compile(optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer, "mse")
+    small = tf_reg.compact(model)
+    assert float(small.optimizer.learning_rate) == pytest.approx(0.005)
+
+
 def test_an_optimizer_that_has_no_state_yet_and_none_at_all():
     model = dead_units()
     with pytest.raises(ValueError, match="takes a model that is compiled"):

@@ -63,10 +63,19 @@ def _functions(thing: Any) -> dict[str, Any]:
 
 
 def _held(thing: Any) -> dict[str, Any]:
-    """The functions that an object holds, and the classes of the objects that it holds, by their names."""
+    """The functions and the classes of the objects that an object holds, and those inside it, by their names."""
     found: dict[str, Any] = {}
-    for value in vars(thing).values():
+    seen, waiting = {id(thing)}, list(vars(thing).values())
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
         named = value if hasattr(value, "__name__") else type(value)
         if callable(value) and not named.__module__.startswith(("keras.", "builtins")):
             found[named.__name__] = named
+        if isinstance(value, (list, tuple)):
+            waiting += value
+        elif hasattr(value, "get_config") and not isinstance(value, type) and hasattr(value, "__dict__"):
+            waiting += vars(value).values()
     return found

@@ -1,0 +1,101 @@
+"""How small a network can be at which error: whole trainings, each with the dense one beside it."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import report
+from benchmarks.sparse_recipes import RECIPES, Recipe
+from benchmarks.sparse_training import load, result
+from tf_reg_cli.errors import UserError
+
+SUMMARY = "how small a network can be at which error"
+REPEATS = 1
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's own flags."""
+    parser.add_argument("recipe", choices=RECIPES, help="a training of scripts/benchmarks/sparse_recipes.py")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="(default: 0)")
+    parser.add_argument("--runs", default="runs/sparse", metavar="FOLDER", help="(default: runs/sparse)")
+    parser.add_argument("--data-dir", metavar="TEXT", help="where TensorFlow Datasets keeps its sets")
+    parser.add_argument("--validation", action="store_true", help="measure on 10,000 training images that are held out")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings of the recipe")
+    parser.add_argument("--verbose", type=int, default=0, metavar="N", help="2 for a line an epoch (default: 0)")
+
+
+def run(flags: argparse.Namespace) -> Iterator[str]:
+    """Yield the lines of the report, a row as soon as its seed is trained.
+
+    A seed that is in the folder `--runs` with the same settings isn't trained again.
+
+    Raises:
+        UserError: If a flag or the data is wrong.
+    """
+    recipe = _changed(RECIPES[flags.recipe], flags.set)
+    measured = "10,000 held-out training images" if flags.validation else "the test images"
+    settings = {**recipe.settings, "validation": flags.validation}
+    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    folder = Path(flags.runs) / f"{flags.recipe}-{name}"
+    yield f"{recipe.summary}, {recipe.dataset}, measured on {measured} after the last epoch. Results are in {folder}."
+    yield ""
+    yield f"`{json.dumps(recipe.settings)}`"
+    yield ""
+    images = load(recipe.dataset, flags.data_dir, flags.validation)
+    found = []
+    yield from report.header("seed", *COLUMNS)
+    for seed in flags.seeds:
+        found.append(result(recipe, images, seed, folder / str(seed), flags.verbose))
+        yield report.row(str(seed), *(_cell(column(found[-1])) for column in COLUMNS.values()))
+    yield report.row("mean ± standard error", *(_mean([column(one) for one in found]) for column in COLUMNS.values()))
+
+
+def _changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """A recipe with other settings, from `NAME=VALUE`."""
+    fields = {field.name for field in dataclasses.fields(Recipe)} - {"summary"}
+    given: dict[str, Any] = {}
+    for change in changes:
+        name, _, value = change.partition("=")
+        if name not in fields or not value:
+            raise UserError(f"--set takes NAME=VALUE, of {', '.join(sorted(fields))}. Received: {change}.")
+        try:
+            given[name] = ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            given[name] = value
+    return dataclasses.replace(recipe, **given)
+
+
+Column = Callable[[dict[str, Any]], Any]
+COLUMNS: dict[str, Column] = {
+    "dense error (%)": lambda one: one["dense_error"],
+    "error (%)": lambda one: one["error"],
+    "difference": lambda one: one["error"] - one["dense_error"],
+    "zeros (%)": lambda one: 100 * one["zeros"] / one["weights"],
+    "weights / left": lambda one: one["weights"] / max(one["nonzero"], 1),
+    "parameters": lambda one: one["parameters"],
+    "multiply-adds": lambda one: one["multiply_adds"],
+    "widths": lambda one: "-".join(map(str, one["widths"])),
+    "minutes": lambda one: sum(one["seconds"]) / 60,
+}
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
+
+
+def _mean(values: Sequence[Any]) -> str:
+    """The mean and its standard error; nothing for words and for a single value."""
+    if isinstance(values[0], str) or len(values) < 2:
+        return ""
+    error = np.std(values, ddof=1) / len(values) ** 0.5
+    digits = 0 if isinstance(values[0], int) else 2
+    return f"{np.mean(values):,.{digits}f} ± {error:,.{digits}f}"

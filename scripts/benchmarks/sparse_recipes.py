@@ -1,0 +1,141 @@
+"""The trainings of `benchmark.py sparse`: networks, penalties and their settings, all of which a result depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import layers
+
+import tf_reg
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Args:
+        summary: What it is, for people.
+        dataset: A set of TensorFlow Datasets.
+        network: A name of `NETWORKS`.
+        penalty: A name of `PENALTIES`; None for none.
+        strength: Its strength.
+        search: Epochs with the penalty, at a constant learning rate.
+        refit: Epochs after it: zeros stay, there is no penalty, and the learning rate falls to zero as a cosine.
+        warmup: Epochs before the strength has risen to its value, from zero, in a straight line.
+        batch_size: Examples of a step.
+        rate: The learning rate of the search.
+        shift: By how many pixels at most each image is shifted, anew in each epoch.
+        smoothing: The label smoothing.
+        decay: The weight decay of SGD.
+        reweight: Arguments of `tf_reg.Reweight`; None for none.
+        target: The share of zeros that `tf_reg.TargetSparsity` makes exactly; None for a strength that stays.
+        of: What that share is of.
+        train_size: How many examples of each epoch; None for all.
+    """
+
+    summary: str
+    dataset: str
+    network: str
+    penalty: str | None
+    strength: float
+    search: int
+    refit: int
+    warmup: int = 0
+    batch_size: int = 128
+    rate: float = 0.1
+    shift: int = 0
+    smoothing: float = 0.0
+    decay: float = 0.0
+    reweight: dict[str, Any] | None = None
+    target: float | None = None
+    of: str = "weights"
+    train_size: int | None = None
+
+    def dense(self) -> Recipe:
+        """The same training without a penalty."""
+        return dataclasses.replace(self, penalty=None, strength=0.0, warmup=0, reweight=None, target=None)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything but the summary, as JSON has it."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if key != "summary"}
+
+
+def lenet_300_100() -> keras.Model:
+    """784-300-100-10."""
+    dense = [layers.Dense(width, activation="relu", kernel_initializer="he_normal") for width in (300, 100)]
+    return keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), *dense, layers.Dense(10)])
+
+
+def lenet_5() -> keras.Model:
+    """The LeNet-5 of the pruning literature: 20-50-500, all convolutions without padding."""
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(20, 5, activation="relu", kernel_initializer="he_normal"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(50, 5, activation="relu", kernel_initializer="he_normal"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(500, activation="relu", kernel_initializer="he_normal"),
+            layers.Dense(10),
+        ]
+    )
+
+
+def _convolution(x: Any, filters: int, size: int = 3, strides: int = 1) -> Any:
+    x = layers.Conv2D(filters, size, strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+    return layers.BatchNormalization()(x)
+
+
+def resnet_20() -> keras.Model:
+    """ResNet-20 of He et al. 2016 with widths 8-16-32 and a stem of stride 2."""
+    inputs = keras.Input((28, 28, 1))
+    x = layers.ReLU()(_convolution(inputs, 8, strides=2))
+    for stage, filters in enumerate((8, 16, 32)):
+        for block in range(3):
+            strides = 2 if stage and not block else 1
+            y = layers.ReLU()(_convolution(x, filters, strides=strides))
+            y = _convolution(y, filters)
+            if x.shape[-1] != filters:
+                x = _convolution(x, filters, 1, strides)
+            x = layers.ReLU()(layers.Add()([x, y]))
+    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+
+
+def mobilenet() -> keras.Model:
+    """Inverted residuals as in MobileNetV2 (Sandler et al. 2018), six blocks, a stem of stride 2."""
+    inputs = keras.Input((28, 28, 1))
+    x = layers.ReLU(6)(_convolution(inputs, 16, strides=2))
+    for filters, strides in ((16, 1), (24, 2), (24, 1), (32, 1), (32, 1), (48, 2), (48, 1)):
+        y = layers.ReLU(6)(_convolution(x, 4 * x.shape[-1], 1))
+        y = layers.DepthwiseConv2D(3, strides, padding="same", use_bias=False)(y)
+        y = _convolution(layers.ReLU(6)(layers.BatchNormalization()(y)), filters, 1)
+        x = layers.Add()([x, y]) if strides == 1 and x.shape[-1] == filters else y
+    x = layers.ReLU(6)(_convolution(x, 128, 1))
+    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+
+
+NETWORKS: dict[str, Callable[[], keras.Model]] = {
+    "lenet-300-100": lenet_300_100,
+    "lenet-5": lenet_5,
+    "resnet-20": resnet_20,
+    "mobilenet": mobilenet,
+}
+PENALTIES: dict[str, Callable[[float], Any]] = {
+    "l1": keras.regularizers.L1,
+    "inputs": lambda strength: tf_reg.GroupLasso(strength, groups="inputs"),
+    "outputs": tf_reg.GroupLasso,
+    "channels": tf_reg.ChannelLasso,
+    "channels by multiply-adds": lambda strength: tf_reg.ChannelLasso(strength, size_weights="flops"),
+}
+RECIPES = {
+    "lenet-300-100-groups": Recipe(
+        "LeNet-300-100 by reweighted input groups",
+        "mnist", "lenet-300-100", "inputs", 3e-5, search=60, refit=60, shift=1, smoothing=0.05, decay=2e-5,
+        reweight={"start": 9, "scale": 0.05, "epsilon": 0.1},
+    ),
+}  # fmt: skip

@@ -1,0 +1,215 @@
+"""One training of `benchmark.py sparse`, from the images to the exported model and its numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tf_reg
+from benchmarks.sparse_recipes import NETWORKS, PENALTIES, Recipe
+from tf_reg.recipes.data.sources import Split
+from tf_reg.recipes.data.tfds_source import open_tfds
+
+HELD_OUT = 10_000  # of the training images, for choices
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Images `(size, 28, 28, 1)`, uint8, and labels `(size,)`, to train on and to measure on."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+
+
+def load(dataset: str, data_dir: str | None, validation: bool) -> Images:
+    """Load a data set.
+
+    Args:
+        dataset: Its name in TensorFlow Datasets.
+        data_dir: Where TensorFlow Datasets keeps its sets.
+        validation: Whether to measure on the last 10,000 training images, and not on the test images.
+    """
+    source = open_tfds(dataset, data_dir, None)
+    train = _arrays(source.train)
+    if not validation:
+        assert source.test is not None
+        return Images(train, _arrays(source.test))
+    order = np.random.default_rng(0).permutation(len(train[1]))
+    kept, held = order[HELD_OUT:], order[:HELD_OUT]
+    return Images((train[0][kept], train[1][kept]), (train[0][held], train[1][held]))
+
+
+def _arrays(split: Split) -> tuple[np.ndarray, np.ndarray]:
+    records = split.read(split.indices).map(lambda record, label: (split.decode(record), label))
+    images, labels = zip(*records.batch(1000).as_numpy_iterator(), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def train(recipe: Recipe, images: Images, seed: int, verbose: int = 0) -> keras.Model:
+    """Train a network.
+
+    Args:
+        recipe: How.
+        images: The data.
+        seed: Of the initial weights, the order of the images and their shifts.
+        verbose: As in `fit`.
+    """
+    keras.utils.set_random_seed(seed)
+    model = NETWORKS[recipe.network]()
+    if recipe.penalty is not None:
+        tf_reg.regularize(model, PENALTIES[recipe.penalty](recipe.strength))
+    batches = _batches(recipe, images, seed)
+    steps = len(batches)
+    inner = keras.optimizers.SGD(_rate(recipe, steps), momentum=0.9, weight_decay=recipe.decay or None)
+    optimizer = inner
+    if recipe.penalty is not None:
+        optimizer = tf_reg.Proximal(inner, penalty_factors=recipe.reweight is not None)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.smoothing)
+    model.compile(optimizer, loss, metrics=["accuracy"], steps_per_execution=20)
+    epochs = recipe.search + recipe.refit
+    model.fit(batches, epochs=epochs, callbacks=list(_callbacks(recipe)), verbose=verbose, shuffle=False)
+    return model
+
+
+def _callbacks(recipe: Recipe) -> Any:
+    if recipe.penalty is None:
+        return
+    if recipe.target is not None:
+        yield tf_reg.TargetSparsity(recipe.target, of=recipe.of, refit_epochs=recipe.refit)
+    else:
+        if recipe.warmup:
+            yield tf_reg.StrengthSchedule(lambda epoch: min(1.0, (epoch + 1) / recipe.warmup))
+        yield tf_reg.Refit(recipe.refit)
+    if recipe.reweight is not None:
+        yield tf_reg.Reweight(**recipe.reweight, end=recipe.search)
+
+
+def _rate(recipe: Recipe, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Constant in the search, which is a warmup to the same rate, then a cosine down to zero."""
+    return keras.optimizers.schedules.CosineDecay(
+        recipe.rate, recipe.refit * steps, warmup_target=recipe.rate, warmup_steps=recipe.search * steps
+    )
+
+
+def _batches(recipe: Recipe, images: Images, seed: int) -> tf.data.Dataset:
+    """Full batches of shifted images between 0 and 1, and of one-hot labels."""
+    pixels, labels = images.train
+    size = recipe.train_size or len(labels)
+    far = recipe.shift
+    wide = np.pad(pixels[:size], ((0, 0), (far, far), (far, far), (0, 0)))
+    side = wide.shape[1]
+    flat, targets = tf.constant(wide.ravel()), tf.one_hot(labels[:size], 10)
+    places = tf.constant((np.arange(28)[:, None] * side + np.arange(28)).ravel(), "int64")
+    drawn = tf.random.Generator.from_seed(seed)
+
+    def batch(numbers: Any) -> tuple[Any, Any]:
+        down, right = (drawn.uniform(tf.shape(numbers), 0, 2 * far + 1, "int64") for _ in range(2))
+        start = numbers * side * side + down * side + right
+        found = tf.gather(flat, start[:, None] + places[None])
+        return tf.reshape(tf.cast(found, "float32") / 255, (-1, 28, 28, 1)), tf.gather(targets, numbers)
+
+    order = tf.data.Dataset.range(size).shuffle(size, seed=seed, reshuffle_each_iteration=True)
+    options = tf.data.Options()  # rewriting the pipeline's graph would copy the images into it
+    options.experimental_optimization.apply_default_optimizations = False
+    return order.batch(recipe.batch_size, drop_remainder=True).map(batch).prefetch(4).with_options(options)
+
+
+def result(recipe: Recipe, images: Images, seed: int, folder: Path, verbose: int = 0) -> dict[str, Any]:
+    """Return the numbers of one training. A training that is in the folder already isn't repeated.
+
+    The dense network of the same settings is trained too, with the same seed. The sparse one is compacted and exported
+    to the folder; the error, the parameters and the multiply-adds are those of the exported model.
+
+    Args:
+        recipe: How to train.
+        images: The data.
+        seed: The seed of both.
+        folder: Where the results of this recipe and seed are kept.
+        verbose: As in `fit`.
+    """
+    file = folder / "result.json"
+    if file.exists():
+        return json.loads(file.read_text())
+    began = time.perf_counter()
+    dense = _of_dense(recipe, images, seed, folder.parent / f"dense-{seed}.json", verbose)
+    middle = time.perf_counter()
+    model = train(recipe, images, seed, verbose)
+    zeros = tf_reg.sparsity(model).total
+    small = tf_reg.compact(model)
+    plan = tf_reg.plan_compaction(small)
+    version = tf_reg.export(small, folder / "saved_model", output_name="logits", examples=_inputs(images)[:8])
+    found = {
+        "dense_error": dense,
+        "error": _error(version, images),
+        "weights": zeros.weights,
+        "zeros": zeros.zeros,
+        "parameters": small.count_params(),
+        "multiply_adds": plan.multiply_adds[0] if plan.multiply_adds else None,
+        "nonzero": _nonzero(small),
+        "widths": _widths(small),
+        "channels": _channels(model, small),
+        "seconds": [middle - began, time.perf_counter() - middle],
+    }
+    _write(file, found)
+    return found
+
+
+def _of_dense(recipe: Recipe, images: Images, seed: int, file: Path, verbose: int) -> float:
+    """The error of the dense network, in percent."""
+    if not file.exists():
+        model = train(recipe.dense(), images, seed, verbose)
+        wrong = model.predict(_inputs(images), verbose=0, batch_size=1000).argmax(axis=1) != images.test[1]
+        _write(file, {"error": 100 * float(wrong.mean())})
+    return json.loads(file.read_text())["error"]
+
+
+def _write(file: Path, found: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    staged = file.with_suffix(f".{os.getpid()}")
+    staged.write_text(json.dumps(found))
+    staged.replace(file)
+
+
+def _inputs(images: Images) -> np.ndarray:
+    return images.test[0].astype("float32") / 255
+
+
+def _error(version: Path, images: Images) -> float:
+    """The error of a SavedModel, in percent."""
+    graph = tf.saved_model.load(version).signatures["serving_default"]
+    wrong = 0
+    for at in range(0, len(images.test[1]), 1000):
+        part = slice(at, at + 1000)
+        logits = graph(tf.constant(_inputs(images)[part]))["logits"].numpy()
+        wrong += int((logits.argmax(axis=1) != images.test[1][part]).sum())
+    return 100 * wrong / len(images.test[1])
+
+
+def _nonzero(model: keras.Model) -> int:
+    """How many weights aren't zero, biases not counted."""
+    total = tf_reg.sparsity(model).total
+    return total.weights - total.zeros
+
+
+def _widths(model: keras.Model) -> list[int]:
+    """Inputs of the first layer with weights, and the channels of all layers but the last."""
+    plan = tf_reg.plan_compaction(model)
+    first = plan.layers[0].inputs
+    return [*([] if first is None else [first[0]]), *(one.before for one in plan.layers[:-1])]
+
+
+def _channels(model: keras.Model, small: keras.Model) -> dict[str, list[int]]:
+    """How many channels there were and are: those of residual streams, which have several producers, and all."""
+    groups = {group.producers: group for group in tf_reg.channels(model).free}
+    left = {group.producers: group.size for group in tf_reg.channels(small).free}
+    streams = [name for name in groups if len(name) > 1]
+    both = lambda names: [sum(groups[n].size for n in names), sum(left.get(n, 0) for n in names)]  # noqa: E731
+    return {"streams": both(streams), "all": both(list(groups))}
