@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import layers
@@ -51,7 +51,7 @@ class Recipe:
     decay: float = 0.0
     reweight: dict[str, Any] | None = None
     target: float | None = None
-    of: str = "weights"
+    of: Literal["weights", "groups", "parameters"] = "weights"
     train_size: int | None = None
 
     def dense(self) -> Recipe:
