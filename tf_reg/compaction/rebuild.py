@@ -16,6 +16,7 @@ from tf_reg.compaction.reads import Graph
 from tf_reg.compaction.removal import Removal
 from tf_reg.compaction.select import SelectFeatures
 from tf_reg.compaction.state import carry_state
+from tf_reg.penalties.heads import Heads
 from tf_reg.penalties.registry import group_penalty_of
 
 
@@ -126,7 +127,11 @@ class Rebuilt:
         stems = (variable.name, variable.name.removesuffix("_kernel"), "depthwise")
         name = next((f"{stem}_regularizer" for stem in stems if f"{stem}_regularizer" in config), "")
         penalty = group_penalty_of(keras.regularizers.get(config.get(name)))
-        resized = penalty and penalty.resized(variable.shape, self._removal.shape(variable))
+        if penalty is not None and penalty.takes_heads:
+            sizes = Heads(config["num_heads"], config["key_dim"], config["value_dim"])
+            resized = penalty.with_layout(sizes.layout)
+        else:
+            resized = penalty and penalty.resized(variable.shape, self._removal.shape(variable))
         if resized is not None:
             config[name] = keras.regularizers.serialize(resized)
 
