@@ -56,9 +56,10 @@ def test_penalties_of_heads(make):
     again = type(penalty)(**penalty.get_config())
     kernel = np.random.default_rng(0).normal(size=(2, 3, 5)).astype("float32")
     by_axis = make(strength=0.1, groups=(0,))
-    np.testing.assert_allclose(ops.convert_to_numpy(again(kernel)), ops.convert_to_numpy(by_axis(kernel)))
+    values = ops.convert_to_tensor(kernel)
+    np.testing.assert_allclose(ops.convert_to_numpy(again(values)), ops.convert_to_numpy(by_axis(values)))
     step = ops.convert_to_tensor(0.5)
-    one, other = (ops.convert_to_numpy(p.prox(ops.convert_to_tensor(kernel), step)) for p in (penalty, by_axis))
+    one, other = (ops.convert_to_numpy(p.prox(values, step)) for p in (penalty, by_axis))
     np.testing.assert_allclose(one, other)
     with pytest.raises(ValueError, match=r"groups='heads' takes a layout like"):
         make(groups="heads", layout="lstm")

@@ -144,7 +144,7 @@ class HardBudget:
                 part.clear(~one)
             lost = [one & (size == 0) for one, size in zip(stays, self._sizes(), strict=True)]
             if not any(one.any() for one in lost):
-                self._warn_of_dead(sizes, stays)
+                self._warn_of_dead(stays)
                 return _total(stays)
             for variable, value in zip(self._variables, before, strict=True):
                 variable.assign(value)
@@ -159,13 +159,13 @@ class HardBudget:
             return largest(sizes, self.keep, self._guarded)
         return blocks(sizes, self.keep, self._round_to, self._guarded)
 
-    def _warn_of_dead(self, sizes: Sequence[np.ndarray], stays: Sequence[np.ndarray]) -> None:
-        found = zip(self._parts, sizes, stays, strict=True)
-        dead = [part.name for part, size, one in found if part.guarded and size.any() and not one.any()]
+    def _warn_of_dead(self, stays: Sequence[np.ndarray]) -> None:
+        parts = zip(self._parts, stays, strict=True)
+        dead = [part.name for part, one in parts if part.guarded and one.size and not one.any()]
         if dead:
             warnings.warn(
-                f"TargetSparsity(exact=True) kept {self.keep:,} of {self.count:,} {self._of}, too few for one in each "
-                f"layer. All are zero in {', '.join(dead)}. Choose a lower target, or take its penalty away.",
+                f"TargetSparsity(exact=True) kept {_total(stays):,} of {self.count:,} {self._of}, and none in "
+                f"{', '.join(dead)}. Choose a lower target, or take the penalty there away.",
                 stacklevel=2,
             )
 

@@ -44,10 +44,11 @@ class TargetSparsity(StrengthCallback):
     With `exact` the number is exact: `k = round((1 - target) * n)` of n weights, groups or channels stay. The search
     ends with a little more than k. Then the k largest are kept, and the others become zero: the nearest point with k
     that aren't. The size of a group or channel is the root mean square of its weights; of equal ones the first stays.
-    The largest of each layer stays in any case. With a k below the number of layers this can't be, and a warning names
-    the layers that are zero. If more than n - k are zero when the search is over, the strength falls until enough have
-    come back. With `round_to` the number that stays in each layer is a multiple of it, or all of the layer. Of all such
-    choices it is one with the largest total, k at most; of these the one that keeps the largest sum of mean squares.
+    The largest of each layer stays. If more than n - k are zero, or all of a layer, the strength falls until enough
+    have come back. Where they don't, or k is below the number of layers, a warning says so.
+
+    With `round_to` the number that stays in each layer is a multiple of it, or all of the layer. Of all such choices it
+    is one with the largest total, k at most; of these the one that keeps the largest sum of mean squares.
 
     `strength`, `zero_share` (the share that was measured last) and `refit` (1 in the refit, else 0) join the `logs`.
     A callback that brings back older weights, such as `EarlyStopping(restore_best_weights=True)`, undoes the work.
@@ -212,6 +213,9 @@ class TargetSparsity(StrengthCallback):
         budget = self._budget
         alive = budget.alive() if self.round_to else measured.number - measured.zeros
         window = max(self.tolerance / 2 * budget.count, self.round_to or 1)
+        dead = any(layer.zeros == layer.count for layer in measured.layers.values())
+        if dead and not over and budget.keep >= len(measured.layers):  # a layer of zeros comes back first
+            alive = min(alive, budget.keep // 2)
         if self._search is not None:
             self._search.target = max(0.0, 1 - (budget.keep + window / 2) / budget.count)
         if last or (alive >= budget.keep and (over or alive - budget.keep <= window)):
