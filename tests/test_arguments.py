@@ -97,7 +97,8 @@ RIGHT = {
     "None": {
         "DropBlock2D.data_format", "DropBlock2D.seed", "DropConnect.seed", "StochasticDepth.seed",
         "GapController.metric", "GroupLasso.l", "SparseGroupLasso.l", "Proximal.name", "TargetSparsity.refit_epochs",
-        "TargetSparsity.initial", "TargetSparsity.keep_zeros", "mc_predict.seed", "mc_predict.layers",
+        "TargetSparsity.initial", "TargetSparsity.keep_zeros", "TargetSparsity.round_to", "mc_predict.seed",
+        "mc_predict.layers",
         "compact.examples", "compact.round_to", "plan_compaction.round_to", "self_check.examples",
         "LogSum.groups", "MCP.groups", "SCAD.groups", "Reweight.scale", "Reweight.end", "set_penalty_factors.scale",
     },
@@ -112,8 +113,8 @@ RIGHT = {
     "true": {
         "ChannelLasso.size_weights", "ChannelPenalty.size_weights",
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",
-        "TargetSparsity.keep_zeros", "LogSum.size_weights", "MCP.size_weights", "SCAD.size_weights",
-        "Proximal.penalty_factors",
+        "TargetSparsity.keep_zeros", "TargetSparsity.exact", "LogSum.size_weights", "MCP.size_weights",
+        "SCAD.size_weights", "Proximal.penalty_factors",
     },
 }  # fmt: skip
 if keras.backend.backend() == "jax":  # its seeds have no sign

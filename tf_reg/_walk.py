@@ -13,6 +13,7 @@ from tf_reg import _keras
 from tf_reg._backend import Tensor
 from tf_reg._quantized import Quantized, quantized
 from tf_reg.penalties.groups import grouping, layout_of
+from tf_reg.penalties.heads import heads_around
 
 Place = tuple[tuple[str, keras.Layer], ...]
 
@@ -123,6 +124,14 @@ class Weight:
             return self.known_layout()
         except ValueError:
             return None
+
+    def heads_layout(self) -> str:
+        """The layout in which a regularizer finds the heads of the attention that it is a projection of.
+
+        Raises:
+            ValueError: It is no kernel of a projection.
+        """
+        return heads_around(self.layer, self.around[1][1] if len(self.around) > 1 else None).layout
 
     def known_layout(self) -> str:
         """Its layout, by the type of its layer or of the recurrent layer around its cell.

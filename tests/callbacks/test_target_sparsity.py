@@ -142,7 +142,7 @@ def test_a_target_out_of_reach_is_said_and_nothing_is_frozen():
         ({"target": 0.0}, "target is a share"),
         ({"target": 1.0}, "target is a share"),
         ({"target": 90}, "target is a share"),
-        ({"target": 0.5, "of": "layers"}, "of is one of 'weights', 'groups', 'parameters'"),
+        ({"target": 0.5, "of": "layers"}, "of is one of 'weights', 'groups', 'channels', 'parameters', 'flops'"),
         ({"target": 0.5, "tolerance": 0.0}, "tolerance is a share"),
         ({"target": 0.5, "refit_epochs": -1}, "refit_epochs is a number of epochs"),
         ({"target": 0.5, "refit_epochs": 1.5}, "refit_epochs is a number of epochs"),

@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 from tests.compaction.filling import filled, kept, numpy, same, zero
-from tf_reg import GroupLasso
+from tf_reg import MCP, GroupLasso, SparseGroupLasso
 from tf_reg.compaction import attention
 from tf_reg.compaction.compact import compact
 from tf_reg.compaction.plan import plan_compaction
@@ -94,9 +94,57 @@ def test_scores_and_a_penalty_on_groups_are_barriers():
     model = filled(keras.Model(inputs, mha(inputs, inputs, return_attention_scores=True)))
     zero(mha.output_dense.kernel, 0, [1])
     assert [layer.name for layer in plan_compaction(model).layers] == []
-    model = attending(kernel_regularizer=GroupLasso(0.1))
+    for penalty in GroupLasso(0.1), SparseGroupLasso(0.1, 0.1), MCP(0.1, groups="outputs"):
+        model = attending(kernel_regularizer=penalty)
+        zero(model.get_layer("mha").output_dense.kernel, 0, [1])
+        assert "mha" not in kept(model)
+    model = attending(kernel_regularizer=MCP(0.1))  # of single weights
     zero(model.get_layer("mha").output_dense.kernel, 0, [1])
-    assert "mha" not in kept(model)
+    assert kept(model)["mha"] == 3
+
+
+HEADS = {"groups": "heads", "layout": "heads=4,key_dim=3,value_dim=3"}
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        GroupLasso(0.1, **HEADS),
+        pytest.param(SparseGroupLasso(0.1, 0.2, **HEADS), marks=pytest.mark.slow),
+        pytest.param(MCP(0.1, **HEADS), marks=pytest.mark.slow),
+    ],
+)
+def test_a_penalty_on_heads_stays_what_it_is(penalty):
+    """With size weights only heads go: another size of the inputs would change the strength."""
+    model = attending(kernel_regularizer=penalty)
+    mha = model.get_layer("mha")
+    for dense in (mha.query_dense, mha.key_dense, mha.value_dense):
+        zero(dense.kernel, 0, [0, 5])
+        zero(dense.kernel, 1, [1])
+    zero(mha.output_dense.kernel, 0, [1])
+    zero(model.get_layer("last").kernel, 0, [3])
+    small = compact(model)
+    cut = small.get_layer("mha")
+    assert same(model, small)
+    assert (cut.num_heads, small.get_layer("first").units) == (3, 7)
+    assert cut.get_config()["kernel_regularizer"]["config"]["layout"] == "heads=3,key_dim=3,value_dim=3"
+    assert float(sum(map(numpy, small.losses))) == pytest.approx(float(sum(map(numpy, model.losses))), rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="Keras on JAX takes values of the size of keys alone")
+def test_a_penalty_on_heads_without_size_weights_holds_nothing():
+    model = attending(kernel_regularizer=GroupLasso(0.1, size_weights=False, **HEADS))
+    mha = model.get_layer("mha")
+    for dense in (mha.query_dense, mha.key_dense, mha.value_dense):
+        zero(dense.kernel, 0, [0, 5])
+    zero(mha.output_dense.kernel, 1, [2])
+    zero(mha.value_dense.kernel, 2, [2])
+    small = compact(model)
+    cut = small.get_layer("mha")
+    assert (cut.num_heads, cut.value_dim, small.get_layer("first").units) == (4, 2, 5)
+    assert cut.get_config()["kernel_regularizer"]["config"]["layout"] == "heads=4,key_dim=3,value_dim=2"
+    assert float(sum(map(numpy, small.losses))) == pytest.approx(float(sum(map(numpy, model.losses))), rel=1e-5)
 
 
 @pytest.mark.slow

@@ -160,9 +160,9 @@ def test_a_model_named_like_its_layer_loses_nothing():
 def test_a_meter_follows_the_weights():
     model = models.dense()
     meter = Meter(model, report=True)
-    assert meter.measure().report == sparsity(model)
+    assert meter.measure().report.layers == sparsity(model).layers
     zero(model.layers[1].kernel, [0])
-    assert meter.measure().report == sparsity(model)
+    assert meter.measure().report.layers == sparsity(model).layers
     assert meter.measure().report.total.dead_inputs == 1
 
 

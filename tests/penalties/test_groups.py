@@ -143,7 +143,7 @@ def test_a_vector_has_outputs_alone():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (((3, 4), "columns"), "groups must be 'inputs', 'outputs', or the axes"),
+        (((3, 4), "columns"), "groups must be 'inputs', 'outputs', 'heads', or the axes"),
         (((3, 4), ()), "groups must be"),
         (((3, 4), 1), "groups must be"),
         (((3, 4), (0.5,)), "groups must be"),

@@ -12,6 +12,7 @@ import keras
 from tf_reg._callers import callers
 from tf_reg._checks import is_integer, number, require, shown
 from tf_reg.callbacks.strength import proximal_of, strength_of
+from tf_reg.measure.dead_channels import DeadChannels, free_channels
 from tf_reg.measure.meter import Measurement, Meter
 
 _READERS = tuple(
@@ -41,6 +42,8 @@ class RegularizationLogger(keras.callbacks.Callback):
     - `near_sparsity`: the share whose absolute value is below `near_zero`; of a quantized kernel, exact zeros.
     - `dead_groups`: how many groups are all zeros, in kernels whose regularizer has groups, such as
       `tf_reg.GroupLasso`. Only where there is one.
+    - `dead_channels`: how many of the channels that nothing holds are dead, as `tf_reg.channels` finds them. Only where
+      a regularizer has groups, and `tf_reg.channels` takes the model.
     - `strength`: the multiplier of all penalties, where the optimizer is a `tf_reg.Proximal` (or wraps one). The
       penalty doesn't contain it.
     - `val_data_loss`: `val_loss` without the weights' penalty, in epochs that validate. Activity regularizers and
@@ -96,6 +99,7 @@ class RegularizationLogger(keras.callbacks.Callback):
         self.near_zero = threshold
         self.update_freq = update_freq
         self._meter: Meter | None = None
+        self._channels: DeadChannels | None = None
         self._validated: float | None = None  # the penalty of the weights that were validated last
         self._updates = 0
         if not by_epoch:
@@ -140,6 +144,7 @@ class RegularizationLogger(keras.callbacks.Callback):
 
     def _reset(self) -> None:
         self._meter = None
+        self._channels = None
         self._validated = None
         self._updates = 0
 
@@ -164,6 +169,7 @@ class RegularizationLogger(keras.callbacks.Callback):
             summary |= {"sparsity": weights.zero_share, "near_sparsity": weights.near_zero_share}
         if penalized.groups:
             summary["dead_groups"] = penalized.dead_groups
+            summary |= self._dead_channels()
         optimizer = proximal_of(self.model)
         if optimizer is not None:
             summary["strength"] = strength_of(optimizer)
@@ -177,6 +183,11 @@ class RegularizationLogger(keras.callbacks.Callback):
                 if layer.groups:
                     summary[f"dead_groups/{path}"] = layer.dead_groups
         return summary
+
+    def _dead_channels(self) -> dict[str, int]:
+        if self._channels is None:
+            self._channels = DeadChannels(free_channels(self.model))
+        return {"dead_channels": self._channels.measure()} if self._channels.count else {}
 
 
 def _preceding(callback: keras.callbacks.Callback) -> list[keras.callbacks.Callback]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from typing import Any, Literal
 
 from tf_reg._checks import is_integer, number, require
+from tf_reg.callbacks.hard_budget import HardBudget
+from tf_reg.callbacks.share import NEEDS, Share, ShareMeter
 from tf_reg.callbacks.strength import StrengthCallback, strength_of
 from tf_reg.callbacks.strength_search import StrengthSearch
-from tf_reg.measure.meter import Meter
-from tf_reg.measure.statistics import WeightStatistics
-from tf_reg.penalties.registry import penalty_of
+
+_BUDGETS = ("weights", "groups", "channels")
 
 
 class TargetSparsity(StrengthCallback):
@@ -41,6 +41,15 @@ class TargetSparsity(StrengthCallback):
     ends at the nearest multiple of one group, and `of="parameters"` at what one more input or output makes. If only a
     layer of zeros can reach the target, a layer becomes zero: look at `tf_reg.sparsity(model)`.
 
+    With `exact` the number is exact: `k = round((1 - target) * n)` of n weights, groups or channels stay. The search
+    ends with a little more than k. Then the k largest are kept, and the others become zero: the nearest point with k
+    that aren't. The size of a group or channel is the root mean square of its weights; of equal ones the first stays.
+    The largest of each layer stays. If more than n - k are zero, or all of a layer, the strength falls until enough
+    have come back. Where they don't, or k is below the number of layers, a warning says so.
+
+    With `round_to` the number that stays in each layer is a multiple of it, or all of the layer. Of all such choices it
+    is one with the largest total, k at most; of these the one that keeps the largest sum of mean squares.
+
     `strength`, `zero_share` (the share that was measured last) and `refit` (1 in the refit, else 0) join the `logs`.
     A callback that brings back older weights, such as `EarlyStopping(restore_best_weights=True)`, undoes the work.
 
@@ -50,22 +59,30 @@ class TargetSparsity(StrengthCallback):
     Args:
         target: The wanted share, above 0 and below 1.
         of: `"weights"`: exact zeros among the weights whose penalty gives zeros, which L2's doesn't; `"groups"`: dead
-            groups among those of regularizers that have groups, such as `tf_reg.GroupLasso`; `"parameters"`: 1 - live /
-            all parameters, as `tf_reg.sparsity` counts them: the share that `tf_reg.compact` saves. The share is
-            measured a few hundred times. For this one that takes 0.01 s each in a small network, 0.4 s in MobileNetV2.
+            groups among those of regularizers that have groups, such as `tf_reg.GroupLasso`; `"channels"`: dead
+            channels among those that `tf_reg.channels` says are free, and that such penalties can make dead: they are
+            on all weights that make the channel, or on all that read it; `"parameters"`: 1 - live / all parameters, as
+            `tf_reg.sparsity` counts them: the share that `tf_reg.compact` saves; `"flops"`: the same of multiply-adds,
+            as `tf_reg.plan_compaction` counts them. The share is measured a few hundred times. For the last two that
+            takes 0.01 s each in a small network, 0.4 s in MobileNetV2.
         tolerance: How far from the target counts as reached, as a share: 0.01 is one percentage point.
         refit_epochs: How many of the last epochs to keep for the refit; a third of all if not given. If the target is
             reached before, all epochs that are left refit.
         initial: The strength to start with, above 0; if not given, a thousandth of the optimizer's (of 1 where that
             is 0). Too low costs little time.
         keep_zeros: Whether zeros are kept during the search. If not given, for `of="weights"` only.
+        exact: Whether exactly as many stay as the target says, for weights, groups and channels.
+        round_to: With `exact`, for groups and channels: a number such as 8, of which the number that stays in each
+            layer is a multiple. Channels that belong together count as a layer. None for any number.
 
     Raises:
         ValueError: Arguments out of their ranges; in training, an optimizer that isn't a `tf_reg.Proximal` with a
-            number as its strength, a model without what `of` counts, no epoch left before the refit.
+            number as its strength, a model without what `of` counts, no epoch left before the refit, and with `exact` a
+            target with which nothing would stay.
 
     Warns:
-        UserWarning: At the end of training, where the share isn't at the target.
+        UserWarning: At the end of training, where the share isn't at the target; with `exact` also where the search
+            ended far from it, and where a layer becomes zero.
 
     Example:
         >>> layer = keras.layers.Dense(50, kernel_regularizer=keras.regularizers.L1(1e-3))
@@ -80,18 +97,20 @@ class TargetSparsity(StrengthCallback):
     def __init__(
         self,
         target: float,
-        of: Literal["weights", "groups", "parameters"] = "weights",
+        of: Literal["weights", "groups", "channels", "parameters", "flops"] = "weights",
         tolerance: float = 0.01,
         refit_epochs: int | None = None,
         initial: float | None = None,
         keep_zeros: bool | None = None,
+        exact: bool = False,
+        round_to: int | None = None,
     ) -> None:
         super().__init__()
         self.target, self.tolerance = number(target), number(tolerance)
         self.initial = None if initial is None else number(initial)
         require(0 < self.target < 1, "target is a share, above 0 and below 1", "target", target)
-        known = isinstance(of, str) and of in _SHARES
-        require(known, f"of is one of {', '.join(map(repr, _SHARES))}", "of", of)
+        known = isinstance(of, str) and of in NEEDS
+        require(known, f"of is one of {', '.join(map(repr, NEEDS))}", "of", of)
         require(0 < self.tolerance < 1, "tolerance is a share, above 0 and below 1", "tolerance", tolerance)
         whole = refit_epochs is None or (is_integer(refit_epochs) and refit_epochs >= 0)
         require(whole, "refit_epochs is a number of epochs, zero or above", "refit_epochs", refit_epochs)
@@ -102,10 +121,22 @@ class TargetSparsity(StrengthCallback):
         self.of = of
         self.refit_epochs = refit_epochs
         self.keep_zeros = of == "weights" if keep_zeros is None else keep_zeros
+        self.exact, self.round_to = exact, round_to
+        self._check_budget()
         self._reset()
 
+    def _check_budget(self) -> None:
+        require(isinstance(self.exact, bool), "exact is True or False", "exact", self.exact)
+        counts = not self.exact or self.of in _BUDGETS
+        require(counts, f"exact=True takes {', '.join(map(repr, _BUDGETS))}", "of", self.of)
+        whole = self.round_to is None or (is_integer(self.round_to) and self.round_to >= 1)
+        require(whole, "round_to is a number of 1 or above, or None", "round_to", self.round_to)
+        takes = self.round_to is None or (self.exact and self.of != "weights")
+        require(takes, "round_to takes exact=True, and of='groups' or of='channels'", "round_to", self.round_to)
+
     def _reset(self) -> None:
-        self._meter: Meter | None = None
+        self._meter: ShareMeter | None = None
+        self._budget: HardBudget | None = None
         self._search: StrengthSearch | None = None
         self._first_epoch: int | None = None
         self._in_epoch = 0  # batches of this epoch so far
@@ -114,6 +145,8 @@ class TargetSparsity(StrengthCallback):
         self._half_unit = 0.0
         self._strength = math.nan
         self._refit = False
+        self._cut = 0  # how many the budget set to zero
+        self._keep: int | None = None  # how many the budget kept
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start anew, from a low strength."""
@@ -144,17 +177,53 @@ class TargetSparsity(StrengthCallback):
         self._in_epoch = batch + 1
         if self._refit or self._search is None or self._batches < self._search.due:
             return
+        measured, over = self._measure(), self._batches >= self._search.batches
+        if self.exact:
+            share = self._meet_budget(measured, over)
+            enough = share > self._search.target
+        else:
+            tolerance = self.tolerance if over else self.tolerance / 4
+            self._refit = abs(self._share - self.target) <= max(tolerance, self._half_unit)
+            share, enough = self._share, self._share >= self.target
         optimizer = self.optimizer()
-        layers = self._measure()
-        tolerance = self.tolerance / 4 if self._batches < self._search.batches else self.tolerance
-        self._refit = abs(self._share - self.target) <= max(tolerance, self._half_unit)
-        if self._refit or (self.keep_zeros and self._share < self.target):
+        if self._refit or (self.keep_zeros and not enough):
             optimizer.freeze()
         else:
             optimizer.unfreeze()
-        norms = {path: layer.norm for path, layer in layers.items() if layer.zeros < layer.count}
-        self._strength = 0.0 if self._refit else self._search.steer(self._batches, self._share, norms)
+        norms = {path: layer.norm for path, layer in measured.layers.items() if layer.zeros < layer.count}
+        self._strength = 0.0 if self._refit else self._search.steer(self._batches, share, norms)
+        if self.exact and not over:
+            self._search.due = min(self._search.due, self._search.batches)
         optimizer.strength = self._strength
+
+    def _meet_budget(self, measured: Share, over: bool, last: bool = False) -> float:
+        """Set all but the largest to zero, if the search is over or has only a few more.
+
+        Args:
+            measured: What was measured last.
+            over: Whether the time of the search is over.
+            last: Whether training is over.
+
+        Returns:
+            The share of what can't stay, which the search moves.
+        """
+        if self._budget is None:
+            channels = self._meter.channels if self._meter else []
+            self._budget = HardBudget(self.model, self.of, channels, self.target, self.round_to or 1)
+        budget = self._budget
+        alive = budget.alive() if self.round_to else measured.number - measured.zeros
+        window = max(self.tolerance / 2 * budget.count, self.round_to or 1)
+        dead = any(layer.zeros == layer.count for layer in measured.layers.values())
+        if dead and not over and budget.keep >= len(measured.layers):  # a layer of zeros comes back first
+            alive = min(alive, budget.keep // 2)
+        if self._search is not None:
+            self._search.target = max(0.0, 1 - (budget.keep + window / 2) / budget.count)
+        if last or (alive >= budget.keep and (over or alive - budget.keep <= window)):
+            self._keep = budget.apply(fewer=over)
+        if self._keep is not None:
+            self._refit, self._cut = True, alive - self._keep
+            self._measure()
+        return 1 - alive / budget.count
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add `strength`, `zero_share` and `refit` to `logs`."""
@@ -163,47 +232,52 @@ class TargetSparsity(StrengthCallback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Warn where the target isn't reached."""
-        self._measure()
-        if not self._refit or abs(self._share - self.target) > max(self.tolerance, self._half_unit):
+        measured = self._measure()
+        if self.exact:
+            self._end_of_budget(measured)
+        elif not self._refit or abs(self._share - self.target) > max(self.tolerance, self._half_unit):
             outcome = "froze at it, and other weights came later" if self._refit else "did not reach it"
-            warnings.warn(
-                f"TargetSparsity({self.target}, of={self.of!r}) {outcome}: the share is {self._share:.4f} at the end, "
-                f"with a strength of {self._strength:.3g}. Train for more epochs or with a larger tolerance; a share "
-                "that stays below may be all that the regularised layers can give.",
-                stacklevel=2,
+            self._warn(
+                f"{outcome}: the share is {self._share:.4f} at the end, with a strength of {self._strength:.3g}. Train "
+                "for more epochs or with a larger tolerance; a share that stays below may be all that the regularised "
+                "layers can give."
             )
-        self._meter = None
+        self._meter = self._budget = None
 
-    def _measure(self) -> dict[str, WeightStatistics]:
+    def _end_of_budget(self, measured: Share) -> None:
+        if not self._refit:
+            self._meet_budget(measured, over=True, last=True)
+        if self._refit:
+            optimizer = self.optimizer()
+            optimizer.freeze()
+            optimizer.strength = self._strength = 0.0
+            measured = self._measure()
+        alive, budget = measured.number - measured.zeros, self._budget
+        if budget is None or self._keep is None:
+            keep = "as many as it says" if budget is None else budget.keep
+            self._warn(
+                f"has too many zeros: {alive:,} of {measured.number:,} {self.of} aren't zero, and {keep} are to stay. "
+                "They didn't come back in time. Train longer, with a lower initial strength, or keep_zeros=False."
+            )
+        elif alive != self._keep:
+            self._warn(
+                f"kept {self._keep:,} of {measured.number:,} {self.of}, and {alive:,} aren't zero at the end. "
+                "Something else changed them: a constraint, or a callback that brings back older weights."
+            )
+        elif self._cut > max(self.tolerance * budget.count, self.round_to or 1):
+            self._warn(
+                f"set {self._cut:,} of {measured.number:,} {self.of} to zero at once: the search had not come near the "
+                "target. Train for more epochs, or with a higher initial strength."
+            )
+
+    def _warn(self, outcome: str) -> None:
+        exact = ", exact=True" if self.exact else ""
+        warnings.warn(f"TargetSparsity({self.target}, of={self.of!r}{exact}) {outcome}", stacklevel=3)
+
+    def _measure(self) -> Share:
         model = self.model  # on JAX, reading this attribute brings the weights up to date
         if self._meter is None:
-            self._meter = Meter(model, near_zero=0.0, of=_gives_zeros, report=self.of == "parameters")
+            self._meter = ShareMeter(model, self.of)
         measured = self._meter.measure()
-        zeros, count = _SHARES[self.of](measured.total)
-        if not count:
-            raise ValueError(
-                f"TargetSparsity(of={self.of!r}) needs {_NEEDS[self.of]}. Received a model without. "
-                "Give its layers a kernel_regularizer, such as keras.regularizers.L1."
-            )
-        self._share, self._half_unit = zeros / count, 0.5001 / count
-        if self.of == "parameters":
-            report = measured.report.total
-            self._share, self._half_unit = 1 - report.live / report.parameters, 0.0
-        return measured.layers
-
-
-def _gives_zeros(regularizer: Any) -> bool:
-    penalty = penalty_of(regularizer)
-    return penalty is not None and penalty.gives_zeros
-
-
-_SHARES: dict[str, Callable[[WeightStatistics], tuple[int, int]]] = {
-    "weights": lambda found: (found.zeros, found.count),
-    "groups": lambda found: (found.dead_groups, found.groups),
-    "parameters": lambda found: (found.zeros, found.count),
-}
-_NEEDS = {
-    "weights": "weights with a penalty that gives zeros",
-    "groups": "kernels with a regularizer that has groups, such as tf_reg.GroupLasso",
-    "parameters": "weights with a penalty that gives zeros",
-}
+        self._share, self._half_unit = measured.value, measured.half_unit
+        return measured

@@ -15,6 +15,7 @@ from tf_reg.compaction.analysis import Analysis
 from tf_reg.compaction.channels import Channels
 from tf_reg.compaction.channelwise import Rule, array
 from tf_reg.compaction.reads import Bias, Read
+from tf_reg.penalties.penalty import Penalty
 from tf_reg.penalties.registry import group_penalty_of
 
 
@@ -37,6 +38,12 @@ def _multi_head(analysis: Analysis, call: Call) -> Sequence[Channels | None] | N
             analysis.keep(analysis.of(tensor), f"{layer.name} (mask)")
     if _shape_of_mask(call)[1:2] not in ([], [1]):
         analysis.keep_ids(heads, f"{layer.name} (a mask for each head)")
+    if any(_sized_heads(one.kernel_regularizer) for one in dense.values()):
+        reason = f"{layer.name} (size weights of a penalty on heads)"
+        for source in found.values():
+            analysis.keep(source, reason)
+        analysis.keep_ids(values, reason)
+        analysis.keep_ids(analysis.slice(output.kernel, 2), reason)
     zero = _zero_heads(dense["value"])
     for axis, ids, constants in ((0, heads, zero), (1, values, np.full(len(values), np.nan))):
         analysis.reads.append(Read(output, output.kernel, axis, 2, Channels(2, ids, constants), constants == 0))
@@ -71,7 +78,10 @@ def _shape_of_mask(call: Call) -> list[int | None]:
 
 
 def _known(layer: Any, dense: dict[str, Any]) -> bool:
-    """Whether all of a layer is plain: one penalty can't keep its strength in projections of several shapes."""
+    """Whether all of a layer is plain: one penalty can't keep its strength in projections of several shapes.
+
+    A group of heads keeps its size as long as only heads go.
+    """
     sized = any(_sized(of) for one in dense.values() for of in (one.kernel_regularizer, one.bias_regularizer))
     active = any(one.activity_regularizer is not None for one in dense.values())
     special = any(one.quantization_mode or one.lora_enabled for one in dense.values())
@@ -79,7 +89,20 @@ def _known(layer: Any, dense: dict[str, Any]) -> bool:
 
 
 def _sized(regularizer: Any) -> bool:
-    return bool(getattr(group_penalty_of(regularizer), "size_weights", False))
+    """Whether a penalty's strength depends on the sizes of groups that change."""
+    penalty = _with_size_weights(regularizer)
+    return penalty is not None and not penalty.takes_heads
+
+
+def _sized_heads(regularizer: Any) -> bool:
+    penalty = _with_size_weights(regularizer)
+    return penalty is not None and penalty.takes_heads
+
+
+def _with_size_weights(regularizer: Any) -> Penalty | None:
+    penalty = group_penalty_of(regularizer)
+    sized = penalty is not None and not penalty.elementwise and getattr(penalty, "size_weights", False)
+    return penalty if sized else None
 
 
 def _projection(

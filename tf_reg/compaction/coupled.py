@@ -163,7 +163,16 @@ def channels(model: keras.Model) -> ChannelReport:
     last          output of the model         2          1        0                5
     10 channels can be removed, 2 are held
     """
-    return ChannelReport(tuple(_groups(analysed(model))))
+    return groups_of(analysed(model))
+
+
+def groups_of(analysis: Analysis) -> ChannelReport:
+    """Return the channels of a model whose calls were analysed.
+
+    Args:
+        analysis: What is known of the model.
+    """
+    return ChannelReport(tuple(_groups(analysis)))
 
 
 def set_to_zero(parts: Iterable[tuple[Slice, np.ndarray]]) -> None:

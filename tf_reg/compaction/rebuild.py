@@ -17,6 +17,7 @@ from tf_reg.compaction.removal import Removal
 from tf_reg.compaction.select import SelectFeatures
 from tf_reg.compaction.state import carry_state
 from tf_reg.penalties.coupled import ChannelMember
+from tf_reg.penalties.heads import Heads
 from tf_reg.penalties.registry import group_penalty_of
 
 
@@ -131,7 +132,11 @@ class Rebuilt:
             kept = {axis: self._removal.kept(ids) for axis, ids in self._analysis.slices[id(variable)].items()}
             config[name] = keras.regularizers.serialize(penalty.resized_by(kept))
             return
-        resized = penalty and penalty.resized(variable.shape, self._removal.shape(variable))
+        if penalty is not None and penalty.takes_heads:
+            sizes = Heads(config["num_heads"], config["key_dim"], config["value_dim"])
+            resized = penalty.with_layout(sizes.layout)
+        else:
+            resized = penalty and penalty.resized(variable.shape, self._removal.shape(variable))
         if resized is not None:
             config[name] = keras.regularizers.serialize(resized)
 

@@ -7,13 +7,11 @@ import math
 import keras
 
 from tf_reg.compaction.plan import NotCompactableError, made_biases, plan_compaction
+from tf_reg.compaction.removal import Removal
 
 
-def left(model: keras.Layer) -> dict[int, int] | None:
-    """Return how many numbers of each variable `tf_reg.compact` would leave, by the variable's id.
-
-    Variables of layers that have no part in the outputs are missing: a compacted model hasn't got them. The numbers of
-    a bias that it would make, for a kernel without one, are counted with the kernel.
+def removal_of(model: keras.Layer) -> Removal | None:
+    """Return what `tf_reg.compact` would remove from a model.
 
     Args:
         model: A built model or layer.
@@ -23,9 +21,20 @@ def left(model: keras.Layer) -> dict[int, int] | None:
         layer is within two others.
     """
     try:
-        removal = plan_compaction(model).removal
+        return plan_compaction(model).removal
     except NotCompactableError:
         return None
+
+
+def left(removal: Removal) -> dict[int, int]:
+    """Return how many numbers of each variable `tf_reg.compact` would leave, by the variable's id.
+
+    Variables of layers that have no part in the outputs are missing: a compacted model hasn't got them. The numbers of
+    a bias that it would make, for a kernel without one, are counted with the kernel.
+
+    Args:
+        removal: What it would remove.
+    """
     kept = removal.analysis.graph.model.variables
     sizes = {id(variable): math.prod(removal.shape(variable)) for variable in kept}
     for layer in removal.analysis.layers:

@@ -131,6 +131,11 @@ class ConcavePenalty(keras.regularizers.Regularizer, Penalty):
         """As in `GroupLasso`."""
         return self.convex.takes_layout
 
+    @property
+    def takes_heads(self) -> bool:
+        """As in `GroupLasso`."""
+        return self.convex.takes_heads
+
     def with_layout(self, layout: str) -> Self:
         """The same penalty for a layer of another type."""
         return type(self)(**{**self.get_config(), "layout": layout})

@@ -34,12 +34,14 @@ class GroupLasso(keras.regularizers.Regularizer, Penalty):
     Args:
         strength: The multiplier of the penalty, not negative.
         groups: What a group is: `"outputs"` (all weights into one unit or filter), `"inputs"` (all weights out of one
-            input), or the axes that index the groups, as in `(1,)`.
+            input), `"heads"` (all weights of one head in a projection of MultiHeadAttention), or the axes that index
+            the groups, as in `(1,)`.
         size_weights: Whether a group's norm counts `sqrt(|g|)` times, so that layers with groups of different sizes
             can share a strength. If not, every norm counts once.
         layout: Where the kernel keeps its inputs and outputs: `"kernel"` (Dense, Conv, Embedding, SimpleRNN),
             `"transposed"` (ConvTranspose), `"depthwise"`, `"lstm"` or `"gru"`. A regularizer sees no layer, so for
-            the last four say it; `tf_reg.penalties.groups.grouping` has the table.
+            the last four say it; `tf_reg.penalties.groups.grouping` has the table. For heads it says the sizes of the
+            attention: `"heads=4,key_dim=8,value_dim=8"`. `tf_reg.regularize` says it for you.
         l: The name of `strength` in tf_reg 0.1.
 
     Raises:
@@ -139,6 +141,11 @@ class GroupLasso(keras.regularizers.Regularizer, Penalty):
     def takes_layout(self) -> bool:
         """Whether the groups are inputs or outputs, and the layout is the default."""
         return isinstance(self.groups, str) and self.layout == "kernel"
+
+    @property
+    def takes_heads(self) -> bool:
+        """Whether the groups are heads."""
+        return self.groups == "heads"
 
     def with_layout(self, layout: str) -> GroupLasso:
         """The same penalty for a layer of another type."""

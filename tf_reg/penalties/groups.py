@@ -11,6 +11,7 @@ from keras import ops
 
 from tf_reg._backend import Tensor
 from tf_reg._checks import is_array, is_integer, require
+from tf_reg.penalties.heads import EXAMPLE, Heads
 
 Groups = str | Sequence[int]
 
@@ -103,6 +104,7 @@ def grouping(shape: Sequence[int], groups: Groups = "outputs", layout: str = "ke
     | `"depthwise"` | DepthwiseConv1D/2D, the depthwise kernel of SeparableConv | `(..., inputs, multiplier)` |
     | `"lstm"` | LSTM, ConvLSTM: kernel and recurrent kernel | `(..., inputs, 4 * units)` |
     | `"gru"` | GRU: kernel and recurrent kernel | `(..., inputs, 3 * units)` |
+    | `"heads=4,key_dim=8,value_dim=8"` | MultiHeadAttention of these sizes: all projections | see `heads.Heads` |
 
     An output of a depthwise kernel is one pair of an input and a multiple, so its group is one filter. An output of
     an LSTM or a GRU is a unit: its group has the columns of all gates. In a recurrent kernel an input is a unit's
@@ -111,7 +113,7 @@ def grouping(shape: Sequence[int], groups: Groups = "outputs", layout: str = "ke
 
     Args:
         shape: The kernel's shape.
-        groups: `"inputs"`, `"outputs"`, or the axes (integers) that index the groups, whatever the layout.
+        groups: `"inputs"`, `"outputs"`, `"heads"`, or the axes (integers) that index the groups, whatever the layout.
         layout: A word of the table.
 
     Raises:
@@ -130,6 +132,8 @@ def grouping(shape: Sequence[int], groups: Groups = "outputs", layout: str = "ke
     shape = tuple(shape)
     if not isinstance(groups, str):
         return Grouping(shape, _all_but(_resolve(groups, shape), len(shape)))
+    if groups == "heads":
+        return Grouping(shape, _all_but((_heads(layout).axis(shape),), len(shape)))
     plan = LAYOUTS[layout]
     index = _resolve(plan.inputs if groups == "inputs" else plan.outputs, shape)
     if plan.gates == 1:
@@ -146,17 +150,33 @@ def grouping(shape: Sequence[int], groups: Groups = "outputs", layout: str = "ke
 
 def check(groups: Groups, layout: str) -> None:
     """Raise `ValueError` for a word that `grouping` doesn't know."""
-    known = isinstance(layout, str) and layout in LAYOUTS
-    require(known, f"layout must be one of {', '.join(map(repr, LAYOUTS))}", "layout", layout)
+    heads = isinstance(groups, str) and groups == "heads"
+    attends = Heads.parsed(layout) is not None
+    known = isinstance(layout, str) and (layout in LAYOUTS or attends)
+    words = f"{', '.join(map(repr, LAYOUTS))}, or for groups='heads' like {EXAMPLE!r}"
+    require(known and (heads or not attends), f"layout must be one of {words}", "layout", layout)
+    if heads:
+        require(layout == "kernel" or attends, f"groups='heads' takes a layout like {EXAMPLE!r}", "layout", layout)
+        return
     if isinstance(groups, str) and groups in ("inputs", "outputs"):
         return
     listed = isinstance(groups, Iterable) and not isinstance(groups, str) and not is_array(groups)
     require(
         listed and bool(groups) and all(map(is_integer, groups)),
-        "groups must be 'inputs', 'outputs', or the axes that index the groups, like (0,) or (1, 2)",
+        "groups must be 'inputs', 'outputs', 'heads', or the axes that index the groups, like (0,) or (1, 2)",
         "groups",
         groups,
     )
+
+
+def _heads(layout: str) -> Heads:
+    heads = Heads.parsed(layout)
+    if heads is None:
+        raise ValueError(
+            f"groups='heads' needs the sizes of its MultiHeadAttention. Received: layout={layout!r}. Put the "
+            f"regularizer on with tf_reg.regularize, which says them, or say them, like layout={EXAMPLE!r}."
+        )
+    return heads
 
 
 def as_matrix(kernel: Tensor, groups: Groups = "outputs", layout: str = "kernel") -> Tensor:

@@ -133,11 +133,16 @@ class Penalty(abc.ABC):
         """Whether the groups depend on the type of the weight's layer, which nobody has told the penalty."""
         return False
 
+    @property
+    def takes_heads(self) -> bool:
+        """Whether the groups are the heads of an attention, so that the layout says its sizes."""
+        return False
+
     def with_layout(self, layout: str) -> Any:
         """The regularizer of the same penalty for a layer of another type. Ask `takes_layout` first.
 
         Args:
-            layout: A word of `tf_reg.penalties.groups.LAYOUTS`.
+            layout: A word of `tf_reg.penalties.groups.LAYOUTS`, or the layout of `tf_reg.penalties.heads.Heads`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no layout.")
 

@@ -62,6 +62,11 @@ class SparseGroupLasso(keras.regularizers.Regularizer, Penalty):
         """The strength of the groups' norms."""
         return self.group_lasso.strength
 
+    @property
+    def size_weights(self) -> bool:
+        """Whether a group's norm counts `sqrt(|g|)` times."""
+        return self.group_lasso.size_weights
+
     def __call__(self, x: Tensor) -> Tensor:
         """The penalty of a kernel, a scalar of the kernel's dtype."""
         size = x * ops.stop_gradient(ops.sign(x))  # |x| with slope 0 at zero: that of JAX's abs is 1
@@ -113,6 +118,11 @@ class SparseGroupLasso(keras.regularizers.Regularizer, Penalty):
     def takes_layout(self) -> bool:
         """As in `GroupLasso`."""
         return self.group_lasso.takes_layout
+
+    @property
+    def takes_heads(self) -> bool:
+        """As in `GroupLasso`."""
+        return self.group_lasso.takes_heads
 
     def with_layout(self, layout: str) -> SparseGroupLasso:
         """The same penalty for a layer of another type."""

@@ -52,7 +52,7 @@ def regularize(
 
     A frozen weight pays nothing until it is trained again; the table says so. Of a layer with LoRA the two small
     matrices pay, as in Keras. Regularizers of groups get the layout of each layer's type, unless they
-    have one.
+    have one; those of heads get the sizes of their attention.
 
     Args:
         model: A built Keras model or layer.
@@ -190,7 +190,7 @@ def _fitted(regularizer: Any, weight: Weight) -> Any:
     if penalty is None or not penalty.takes_layout or len(weight.variable.shape) < 2:
         return regularizer
     try:
-        return penalty.with_layout(weight.known_layout())
+        return penalty.with_layout(weight.heads_layout() if penalty.takes_heads else weight.known_layout())
     except ValueError as error:
         raise ValueError(f"{weight.path} can't have this rule. {error}") from error
 
