@@ -70,7 +70,7 @@ def reweighted_lasso(x, y, rounds, scale=SCALE):
     return w
 
 
-@pytest.mark.parametrize("scale", [SCALE, pytest.param(None, marks=slow_on_tensorflow)])
+@pytest.mark.parametrize("scale", [SCALE, pytest.param(None, marks=pytest.mark.slow)])
 def test_a_round_is_a_weighted_lasso_of_scikit_learn(scale):
     x, y = (a.astype("float64") for a in regression())
     found = descend(linear(L1(2 * ALPHA)), Reweight(epsilon=EPSILON, scale=scale), epochs=4)[:, 0]
@@ -116,7 +116,7 @@ def test_groups_end_in_a_stationary_point_of_the_log_sum_of_groups(inner):
     assert factor(model).shape == (FEATURES, 1)
 
 
-@pytest.mark.parametrize("gamma", [1.0, pytest.param(2.0, marks=slow_on_tensorflow)])
+@pytest.mark.parametrize("gamma", [1.0, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_a_pilot_gives_the_adaptive_lasso_of_scikit_learn(gamma):
     x, y = regression()
     pilot = np.linalg.lstsq(x.astype("float64"), y, rcond=None)[0]
@@ -199,7 +199,7 @@ def test_it_works_with_a_target(of):
     assert factor(model).max() > 2 * factor(model).min()
 
 
-@slow_on_tensorflow
+@pytest.mark.slow
 def test_within_a_loss_scale():
     keras.config.set_dtype_policy("mixed_float16")
     model = mlp(L1(1e-3), L1(1e-3), optimizer=Proximal("adam", penalty_factors=True))

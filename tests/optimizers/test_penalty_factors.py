@@ -105,7 +105,7 @@ def test_equal_factors_are_a_strength(name):
 
 @on_jax
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", mostly_slow(VARIANTS, "adam", "momentum"))
+@pytest.mark.parametrize("name", mostly_slow(VARIANTS, "adam"))
 def test_every_optimizer_finds_the_minimum_of_a_weighted_lasso(name):
     """By scikit-learn: the columns are divided by their factors, and so are the weights afterwards."""
     x, y = data()
@@ -200,7 +200,7 @@ def test_a_zero_comes_back_when_its_factor_falls():
     assert (kernel(model)[0] != 0).any()
 
 
-@slow_on_tensorflow
+@pytest.mark.slow
 def test_released_penalties_are_in_the_gradient_without_factors():
     model = factored(optimizers.SGD(0.1))
     model.optimizer.release()
