@@ -212,6 +212,15 @@ def aside() -> Iterator[None]:
         put("uninitialized_variables", waiting)
 
 
+def device_layout(variable: keras.Variable) -> Any:
+    """Return how `keras.distribution` lays a variable out over the devices; None where it doesn't.
+
+    Args:
+        variable: A Keras variable.
+    """
+    return getattr(variable, "_layout", None)
+
+
 def untrack(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> None:
     """Take a variable out of an optimizer's own variables.
 

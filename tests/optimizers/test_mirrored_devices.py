@@ -13,7 +13,7 @@ pytestmark = pytest.mark.contract
 CODE = """
     import contextlib
     import keras, numpy as np, tensorflow as tf
-    from tf_reg import GroupLasso, Proximal
+    from tf_reg import GroupLasso, Proximal, Reweight
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -27,8 +27,8 @@ CODE = """
             layers = [keras.layers.Dense(5, "tanh", kernel_regularizer=GroupLasso(0.05)),
                       keras.layers.Dense(3, kernel_regularizer="l1")]
             model = keras.Sequential([keras.Input((6,)), *layers])
-            model.compile(Proximal(inner()), "mse")
-        first = model.fit(data, epochs=10, verbose=0, shuffle=False).history["loss"]
+            model.compile(Proximal(inner(), penalty_factors=True), "mse")
+        first = model.fit(data, epochs=10, verbose=0, shuffle=False, callbacks=[Reweight(start=4)]).history["loss"]
         model.optimizer.freeze()
         model.optimizer.strength = 0.5
         second = model.fit(data, epochs=2, verbose=0, shuffle=False).history["loss"]
@@ -48,6 +48,6 @@ CODE = """
 @pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="MirroredStrategy is TensorFlow's")
 def test_two_mirrored_devices_equal_one():
-    """20 steps in float64 on two logical devices, then frozen ones: SGD, Adam, groups, moving averages."""
+    """20 steps in float64 on two logical devices, then frozen ones: SGD, Adam, groups, factors, moving averages."""
     result = script(CODE)
     assert result.stdout.endswith("equal\n"), result.stderr

@@ -8,13 +8,13 @@ from tf_reg.callbacks.strength import proximals_of
 from tf_reg.optimizers.ownership import Claim
 
 
-def factored_claims(model: keras.Model, asker: str, required: bool = True) -> list[Claim]:
+def factored_claims(model: keras.Model, asker: str, built: bool = True) -> list[Claim]:
     """Return the penalties with factors of all `Proximal` that a model has.
 
     Args:
         model: A compiled model.
         asker: Who wants to set them, for the message of an error.
-        required: Whether the optimizers must be built.
+        built: Whether the optimizers must be built. If not, one that isn't has none yet.
 
     Raises:
         ValueError: No `Proximal`, one without factors, one that isn't built, or no penalty that has factors.
@@ -33,7 +33,7 @@ def factored_claims(model: keras.Model, asker: str, required: bool = True) -> li
             "Compile the model with tf_reg.Proximal(optimizer, penalty_factors=True)."
         )
     waiting = [one.name for one in found if not one.built]
-    if waiting and not required:
+    if waiting and not built:
         return []
     if waiting:
         raise ValueError(

@@ -42,8 +42,8 @@ class Reweight(keras.callbacks.Callback):
         end: The epoch from which on they stay as they are; by default none.
 
     Raises:
-        ValueError: Arguments out of their ranges; in training, an optimizer that isn't a `tf_reg.Proximal` with
-            `penalty_factors=True`, or a model without a penalty that gives zeros.
+        ValueError: Arguments out of their ranges; in training, a `start` that never comes, an optimizer that isn't a
+            `tf_reg.Proximal` with `penalty_factors=True`, or a model without a penalty that gives zeros.
 
     Example:
         >>> layer = keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L1(0.1))
@@ -75,12 +75,17 @@ class Reweight(keras.callbacks.Callback):
         require(after, "end is an epoch after start, or None", "end", end)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Check that there are factors, as soon as the optimizer is built."""
-        factored_claims(self.model, type(self).__name__, required=False)
+        """Check that there is an epoch that renews the factors."""
+        epochs = self.params["epochs"]
+        require(self.start < epochs, f"start must be below the {epochs} of fit", "start", self.start)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Renew the factors, if this is an epoch for it."""
-        if epoch < self.start or (self.end is not None and epoch >= self.end) or (epoch - self.start) % self.every:
-            return
-        for claim in factored_claims(self.model, type(self).__name__):
-            adapt(claim, claim.variable, self.epsilon, self.scale)
+        renews = self._renews(epoch)
+        for claim in factored_claims(self.model, type(self).__name__, built=renews):
+            if renews:
+                adapt(claim, claim.variable, self.epsilon, self.scale)
+
+    def _renews(self, epoch: int) -> bool:
+        within = self.start <= epoch and (self.end is None or epoch < self.end)
+        return within and (epoch - self.start) % self.every == 0

@@ -72,7 +72,7 @@ def _made(optimizer: keras.optimizers.Optimizer, claim: Claim) -> keras.Variable
     shape = claim.stand_in.penalty.factor_shape(weight.shape)
     if shape is None:
         return None
-    layout = getattr(weight, "_layout", None) if shape == tuple(weight.shape) else None
+    layout = _keras.device_layout(weight) if shape == tuple(weight.shape) else None
     name = f"{weight.path.replace('/', '_')}_{FACTOR}"
     dtype = "float64" if weight.dtype == "float64" else "float32"
     return optimizer.add_variable(shape, "ones", dtype, layout=layout, name=name)
