@@ -100,6 +100,7 @@ RIGHT = {
     "true": {
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",
         "TargetSparsity.keep_zeros", "LogSum.size_weights", "MCP.size_weights", "SCAD.size_weights",
+        "Proximal.dual_averaging",
     },
 }  # fmt: skip
 if keras.backend.backend() == "jax":  # its seeds have no sign

@@ -10,7 +10,16 @@ from typing import NoReturn
 
 import keras
 
-from benchmarks import compaction, export_cost, logger_cost, mc_predict_speed, report, step_cost, training_speed
+from benchmarks import (
+    compaction,
+    export_cost,
+    logger_cost,
+    mc_predict_speed,
+    report,
+    step_cost,
+    support,
+    training_speed,
+)
 from tf_reg_cli.errors import UserError
 
 # Each is a module with SUMMARY (a phrase), REPEATS (a default), add_flags(parser), and run(flags), which yields
@@ -22,6 +31,7 @@ COMMANDS = {
     "mc_predict": mc_predict_speed,
     "export": export_cost,
     "compaction": compaction,
+    "support": support,
 }
 
 

@@ -13,6 +13,7 @@ from tf_reg._backend import Tensor, is_known, without_gradients
 from tf_reg._vectors import SMALL, joined, parted
 from tf_reg._xla import update
 from tf_reg.optimizers import preconditioner
+from tf_reg.optimizers.dual_averaging import Averages, averaged
 from tf_reg.optimizers.ownership import Claim
 
 
@@ -36,11 +37,13 @@ class Step(NamedTuple):
         reach: The farthest that a weight may move: see `tf_reg.optimizers.preconditioner.reach`. A scalar; None for any
             distance.
         due: Whether to make the step; True where that is known when the step is compiled.
+        averages: What dual averaging needs; None without it.
     """
 
     amount: Tensor
     reach: Tensor | None
     due: Tensor | bool
+    averages: Averages | None = None
 
 
 def before_update(optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], keep: Tensor) -> list[Before]:
@@ -88,17 +91,25 @@ def make_step(
     if compiled and all(claim.stand_in.penalty.elementwise for claim in claims):
         due = True
 
+    variables = [claim.variable for claim in claims]
+    sums: dict[int, keras.Variable] = {}
+    for position, claim in enumerate(claims):
+        for variable in (step.averages.of([claim]) or []) if step.averages is not None else []:
+            sums[position] = variable
+
     def mapped() -> list[Tensor]:
         values: list[Tensor] = [None] * len(claims)
+        new_sums: dict[int, Tensor] = {}
         for positions in _together(claims):
             chosen = [claims[position] for position in positions]
-            new = _mapped(optimizer, chosen, [before[position] for position in positions], step)
+            new, found = _mapped(optimizer, chosen, [before[position] for position in positions], step)
             for position, value in zip(positions, new, strict=True):
                 values[position] = value
-        return values
+            new_sums.update(zip(positions, found, strict=False))
+        return [*values, *(new_sums[position] for position in sums)]
 
     with without_gradients():
-        update([claim.variable for claim in claims], mapped, due)
+        update([*variables, *sums.values()], mapped, due)
 
 
 def _together(claims: Sequence[Claim]) -> list[list[int]]:
@@ -132,14 +143,24 @@ def _key(claim: Claim) -> Hashable:
 
 def _mapped(
     optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], before: Sequence[Before], step: Step
-) -> list[Tensor]:
-    """The new values of one claimed variable, or of several whose claims are in one list of `_together`."""
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The new values of one claimed variable, or of several whose claims are in one list of `_together`.
+
+    With dual averaging, the new sums of gradients as well.
+    """
     penalty = claims[0].stand_in.penalty
+    sums: list[Tensor] = []
     old = [ops.convert_to_tensor(claim.variable) for claim in claims]
     value = joined(old)
-    if before[0].zero is not None:
-        value = ops.where(joined([one.zero for one in before]), ops.zeros_like(value), value)
-    mapped = claims[0].map(value, _step_size(optimizer, claims, step.amount))
+    zero = None if before[0].zero is None else joined([one.zero for one in before])
+    if zero is not None:
+        value = ops.where(zero, ops.zeros_like(value), value)
+    if step.averages is not None and step.averages.of(claims):
+        size = _step_size(optimizer, claims, step.averages.amount)
+        mapped, sums = averaged(claims, value, size, step.averages)
+        mapped = mapped if zero is None else ops.where(zero, ops.zeros_like(mapped), mapped)
+    else:
+        mapped = claims[0].map(value, _step_size(optimizer, claims, step.amount))
     if mapped is None:
         raise ValueError(
             f"A proximal operator returns the new weights. Received None for {claims[0].stand_in.regularizer!r}: "
@@ -151,7 +172,7 @@ def _mapped(
         mapped = _within_reach(value, mapped, start, _as(step.reach, value.dtype))
     constraints = [claim.variable.constraint for claim in claims]
     new = zip(parted(mapped, old), constraints, strict=True)
-    return [part if constraint is None else constraint(part) for part, constraint in new]
+    return [part if constraint is None else constraint(part) for part, constraint in new], sums
 
 
 def _step_size(optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], amount: Tensor) -> Tensor:
