@@ -33,9 +33,8 @@ from tf_reg.optimizers.proximal import Proximal
 pytestmark = pytest.mark.contract
 
 
-COMPILED = pytest.mark.parametrize(
-    "jit_compile", [False, True] if keras.backend.backend() == "tensorflow" else ["auto"]
-)
+QUICK = [*((name, "lasso") for name in CONSTANT), ("momentum", "multi_task_lasso"), ("adam", "multi_task_lasso")]
+JIT = [False, True] if keras.backend.backend() == "tensorflow" else ["auto"]
 
 
 def dual(inner, **options):
@@ -44,8 +43,9 @@ def dual(inner, **options):
 
 @on_jax
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize(("name", "problem"), mostly_slow(itertools.product(CONSTANT, PROBLEMS), *QUICK))
-def test_full_batches_end_at_the_minimum(name, problem):
+@pytest.mark.parametrize("case", mostly_slow(itertools.product(CONSTANT, PROBLEMS), *QUICK))
+def test_full_batches_end_at_the_minimum(case):
+    name, problem = case
     x, y, penalty, expected = PROBLEMS[problem]()
     rate = rate_of(name, "decaying" if name == "rmsprop_momentum" else "constant", 3000)
     assert_same(solve(penalty, dual(VARIANTS[name][1](rate)), squares_slope(x, y), expected.shape, 3000), expected)
@@ -157,9 +157,7 @@ def test_weights_without_a_penalty_train_as_without_averages():
 
 
 @slow_on_tensorflow
-@pytest.mark.parametrize(
-    "jit_compile", mostly_slow([False, True], False) if keras.backend.backend() == "tensorflow" else ["auto"]
-)
+@pytest.mark.parametrize("jit_compile", JIT)
 def test_accumulated_gradients_are_one_step(jit_compile):
     """Three calls with the same batch, and one: the same weights after each update."""
     three = make(dual(optimizers.SGD(0.05, gradient_accumulation_steps=3)), jit_compile=jit_compile)
