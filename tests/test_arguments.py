@@ -114,7 +114,7 @@ RIGHT = {
         "ChannelLasso.size_weights", "ChannelPenalty.size_weights",
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",
         "TargetSparsity.keep_zeros", "TargetSparsity.exact", "LogSum.size_weights", "MCP.size_weights",
-        "SCAD.size_weights", "Proximal.penalty_factors",
+        "SCAD.size_weights", "Proximal.penalty_factors", "Proximal.dual_averaging",
     },
 }  # fmt: skip
 if keras.backend.backend() == "jax":  # its seeds have no sign

@@ -10,7 +10,17 @@ from typing import NoReturn
 
 import keras
 
-from benchmarks import compaction, export_cost, logger_cost, mc_predict_speed, report, sparse, step_cost, training_speed
+from benchmarks import (
+    compaction,
+    export_cost,
+    logger_cost,
+    mc_predict_speed,
+    report,
+    sparse,
+    step_cost,
+    support,
+    training_speed,
+)
 from tf_reg_cli.errors import UserError
 
 # Each is a module with SUMMARY (a phrase), REPEATS (a default), add_flags(parser), and run(flags), which yields
@@ -23,6 +33,7 @@ COMMANDS = {
     "export": export_cost,
     "compaction": compaction,
     "sparse": sparse,
+    "support": support,
 }
 
 

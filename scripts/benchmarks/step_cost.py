@@ -101,7 +101,8 @@ def run(flags: argparse.Namespace) -> Iterator[str]:
     yield (
         f"Time of a training step of the MLP {INPUTS}-width-width-{CLASSES} on the compiled train function and one "
         "constant batch of random numbers, as a ratio to the step without a regulariser; the penalty is on all three "
-        f"kernels, `ChannelLasso` on the hidden units. All of a row in turn, several steps at once; medians of {flags.repeats} [quartiles]."
+        "kernels, `ChannelLasso` on the hidden units. All of a row in turn, several steps at once; medians of "
+        f"{flags.repeats} [quartiles]."
     )
     for part in flags.parts:
         yield ""

@@ -14,8 +14,9 @@ import tf_reg
 from tests.optimizers.solving import VARIANTS, on_jax, rate_of
 from tests.tools import slow_on_tensorflow
 from tf_reg.optimizers.proximal import Proximal
+from tf_reg.penalties.channel_operator import prox_of
+from tf_reg.penalties.channel_parts import Part
 from tf_reg.penalties.channel_penalty import ChannelLasso, ChannelPenalty
-from tf_reg.penalties.coupled import Part, prox_of
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("float64")]
 SAMPLES, CHANNELS, STRENGTH = 60, 6, 0.3

@@ -6,7 +6,7 @@ import sys
 import keras
 import pytest
 
-from benchmarks import step_cost, stepping, subjects, timing
+from benchmarks import step_cost, stepping, subjects, support, timing
 from tests.tools import require_module
 
 ONCE = ["--repeats", "1"]
@@ -205,3 +205,30 @@ def test_interleaved_times_are_paired_and_the_first_is_left_out():
     assert times == {"fast": [1, 2, 3], "slow": [2, 4, 6]}
     assert timing.ratio(times, "slow", "fast") == timing.Spread(2, 2, 2)
     assert timing.Spread.of([1, 2, 3, 4, 5]).show("{:.1f}", 10) == "30.0 [20.0, 40.0]"
+
+
+@pytest.mark.slow
+def test_support(report, tmp_path):
+    """Few epochs, and once more from the file: the same rows, and no further training."""
+    flags = ("--epochs", "5", "--optimizers", "sgd", "--penalties", "l1", "--file", str(tmp_path / "runs.jsonl"))
+    [table] = tables(report("support", *flags, small=ONCE))
+    check(table, ["l1, sgd, no, 0", "l1, sgd, yes, 0"])
+    changes = [[number(cell) for cell in row[-5:]] for row in table[1:]]
+    assert sum(changes[1]) < sum(changes[0])
+    assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 2
+    assert [table] == list(tables(report("support", *flags, small=ONCE)))
+    assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 2
+
+
+def test_changes_of_zeros_are_counted(refusal):
+    assert "--epochs must be 5 or more" in refusal(["support", "--epochs", "4"])
+    counter = support.ZeroCounter()
+    layer = keras.layers.Dense(2)
+    counter.set_model(keras.Sequential([keras.Input((2,)), layer]))
+    layer.kernel.assign([[0.0, 1.0], [1.0, 1.0]])
+    counter.on_train_begin()
+    for kernel in [[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 0.0]]:
+        layer.kernel.assign(kernel)
+        counter.on_train_batch_end(0)
+    assert counter.changes == [(2, 1), (1, 0)]
+    assert counter.zero.tolist() == [False, True, True, True]

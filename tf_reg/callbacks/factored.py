@@ -47,3 +47,14 @@ def factored_claims(model: keras.Model, asker: str, built: bool = True) -> list[
             "kernel_regularizer, such as keras.regularizers.L1."
         )
     return claims
+
+
+def begin_anew(model: keras.Model) -> None:
+    """Begin new averages of the gradients after factors have changed: the old ones are in balance with the old ones.
+
+    Args:
+        model: The model whose factors have changed.
+    """
+    for optimizer in proximals_of(model):
+        if optimizer.dual_averaging:
+            optimizer.restart()

@@ -12,7 +12,7 @@ from keras import ops
 
 from tf_reg._backend import without_gradients
 from tf_reg._checks import is_array, number, require, shown
-from tf_reg.callbacks.factored import factored_claims
+from tf_reg.callbacks.factored import begin_anew, factored_claims
 from tf_reg.optimizers.factors import adapt
 from tf_reg.optimizers.ownership import Claim
 
@@ -70,12 +70,13 @@ def set_penalty_factors(
         optimizer.build(model.trainable_variables)
     claims = factored_claims(model, "set_penalty_factors")
     values = _values(model, pilot)
-    pairs = [(claim, values[id(claim.variable)]) for claim in claims if id(claim.variable) in values]
+    found = [claim for claim in claims if id(claim.variable) in values]
     if least == 0:
-        for claim, value in pairs:
-            _check_no_zero(claim, value)
-    for claim, value in pairs:
-        adapt(claim, value, least, unit, power)
+        for claim in found:
+            _check_no_zero(claim, values)
+    for claim in found:
+        adapt(claim, values, least, unit, power)
+    begin_anew(model)
 
 
 def _values(model: keras.Model, pilot: Any) -> dict[int, np.ndarray]:
@@ -105,9 +106,10 @@ def _array(value: Any) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(value) if is_array(value) else value, dtype="float64")
 
 
-def _check_no_zero(claim: Claim, value: np.ndarray) -> None:
+def _check_no_zero(claim: Claim, values: dict[int, np.ndarray]) -> None:
     with without_gradients():
-        sizes = claim.stand_in.penalty.sizes(ops.convert_to_tensor(value, dtype=claim.factor.dtype))
+        value = ops.convert_to_tensor(values[id(claim.variable)], dtype=claim.factor.dtype)
+        sizes = claim.stand_in.penalty.sizes(value, values)
     zeros = int(np.count_nonzero(ops.convert_to_numpy(sizes) == 0))
     if zeros:
         raise ValueError(

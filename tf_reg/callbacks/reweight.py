@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from tf_reg._checks import is_integer, number, require
-from tf_reg.callbacks.factored import factored_claims
+from tf_reg.callbacks.factored import begin_anew, factored_claims
 from tf_reg.optimizers.factors import adapt
 
 
@@ -84,7 +84,8 @@ class Reweight(keras.callbacks.Callback):
         renews = self._renews(epoch)
         for claim in factored_claims(self.model, type(self).__name__, built=renews):
             if renews:
-                adapt(claim, claim.variable, self.epsilon, self.scale)
+                adapt(claim, None, self.epsilon, self.scale)
+        begin_anew(self.model)
 
     def _renews(self, epoch: int) -> bool:
         within = self.start <= epoch and (self.end is None or epoch < self.end)

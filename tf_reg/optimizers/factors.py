@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -78,20 +79,27 @@ def _made(optimizer: keras.optimizers.Optimizer, claim: Claim) -> keras.Variable
     return optimizer.add_variable(shape, "ones", dtype, layout=layout, name=name)
 
 
-def adapt(claim: Claim, value: Tensor, epsilon: float, scale: float | None, gamma: float = 1.0) -> None:
+def adapt(
+    claim: Claim,
+    weights: Mapping[int, Any] | None,
+    epsilon: float,
+    scale: float | None,
+    gamma: float = 1.0,
+) -> None:
     """Set the factors of a claim to `(size / scale + epsilon)^-gamma`, where size is that of a weight or group.
 
     They are at most 1e12.
 
     Args:
         claim: A claim with factors.
-        value: The weight that says the sizes, of the shape of the claim's variable.
+        weights: The weights that say the sizes, by the ids of the variables; None for the variables themselves.
         epsilon: See `tf_reg.Reweight`. Above zero if a size is zero.
         scale: The unit of the sizes; None for the root mean square of those that aren't zero.
         gamma: The exponent.
     """
     with without_gradients():
-        sizes = claim.stand_in.penalty.sizes(ops.cast(value, claim.factor.dtype))
+        value = claim.variable if weights is None else weights[id(claim.variable)]
+        sizes = claim.stand_in.penalty.sizes(ops.cast(value, claim.factor.dtype), weights)
         unit = _typical(sizes) if scale is None else scale
         claim.factor.assign(ops.minimum(ops.power(sizes / unit + epsilon, -gamma), LARGEST))
 

@@ -11,18 +11,20 @@ from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from tf_reg._backend import Tensor
+from tf_reg._checks import require
 from tf_reg._trainer import in_apply, model_with
+from tf_reg.optimizers import dual_averaging as dual
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.clipping import warn_of_clipping
 from tf_reg.optimizers.factors import Factors
 from tf_reg.optimizers.ownership import Claim, Ledger
-from tf_reg.optimizers.proximal_step import before_update, make_step
-from tf_reg.optimizers.state import State
-from tf_reg.optimizers.wrapper import OptimizerWrapper, variables_of
+from tf_reg.optimizers.proximal_step import Step, before_update, make_step
+from tf_reg.optimizers.steered import SteeredOptimizer
+from tf_reg.optimizers.wrapper import variables_of
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")
-class Proximal(OptimizerWrapper):
+class Proximal(SteeredOptimizer):
     """A Keras optimizer that makes weights exactly zero: every step ends with the proximal operator of the penalty.
 
     A step is `w <- prox(w - inner step)`. The inner optimizer follows the gradient of the data loss alone. `prox` is
@@ -50,6 +52,12 @@ class Proximal(OptimizerWrapper):
     operator moves a weight no farther than the optimizer itself could have done. (A penalty of your own waits for the
     first gradient.) Where the learning rate has fallen to zero, zeros stay zero.
 
+    With mini-batches a zero can come and go. With `dual_averaging` the average of all gradients so far decides what is
+    zero (FTRL-Proximal with RMDA's weights: formulas and papers in `tf_reg.optimizers.dual_averaging`). The minimum is
+    the same. Zeros still come back, but the longer the training, the more gradients that takes; `restart` forgets the
+    old ones. It takes memory of the size of the weights. It is for L1, L1L2 and the group lassos; L2 and penalties of
+    your own act as without it. The longer the training, the slower change the weights of a group, and of L1L2.
+
     Yun, Lozano & Yang 2021, "Adaptive proximal gradient methods for structured neural networks".
 
     Args:
@@ -63,9 +71,11 @@ class Proximal(OptimizerWrapper):
             `tf_reg.Reweight` or `tf_reg.set_penalty_factors` sets them. The reported loss is without them, as it is
             without `strength`. `L1L2` has them for its L1 part alone. `L2` has none, and neither have penalties of
             your own.
+        dual_averaging: Whether averages of the gradients decide what is zero.
 
     Raises:
-        ValueError: An inner optimizer whose step isn't known, or a strength below zero.
+        ValueError: An inner optimizer whose step isn't known, or a strength below zero; when it is built, a concave
+            penalty with `dual_averaging`.
 
     Example:
 
@@ -83,11 +93,13 @@ class Proximal(OptimizerWrapper):
         strength: float | LearningRateSchedule = 1.0,
         name: str | None = None,
         penalty_factors: bool = False,
+        dual_averaging: bool = False,
     ):
         inner_optimizer = keras.optimizers.get(inner_optimizer)
         preconditioner.check(inner_optimizer)
-        super().__init__(inner_optimizer, name)
-        self._state = State(strength)
+        require(isinstance(dual_averaging, bool), "dual_averaging is True or False", "dual_averaging", dual_averaging)
+        super().__init__(inner_optimizer, strength, name)
+        self._dual = dual.DualAveraging() if dual_averaging else None
         self._factors = Factors(penalty_factors)
         self._late = False  # whether the gradients of the next step were computed before `build`
         self._ledger = Ledger(self)
@@ -108,6 +120,8 @@ class Proximal(OptimizerWrapper):
             variables = variables_of(model) if model is not None else variables
             super().build(variables)
             self._state.build(self)
+            if self._dual is not None:
+                self._dual.build(self, variables)
             self._late = in_apply()
             self._claim(variables)
             if model is None:
@@ -125,40 +139,29 @@ class Proximal(OptimizerWrapper):
         warn_of_clipping(self.inner_optimizer, claims, 1.0 if self.scheduled else self._state.strength_config())
 
     def _claim(self, variables: Sequence[keras.Variable]) -> None:
+        if self._dual is not None:
+            dual.check_penalties(variables)
         self._ledger.claim(variables)
         self._factors.build(self, self._ledger.claimed(variables))
         warn_of_clipping(self.inner_optimizer, self._ledger.claimed(variables), self._state.first_strength)
 
     @property
-    def scheduled(self) -> bool:
-        """Whether the strength is a schedule, which can't be set."""
-        return self._state.scheduled
+    def dual_averaging(self) -> bool:
+        """Whether the steps are those of dual averaging."""
+        return self._dual is not None
 
-    @property
-    def strength(self) -> Any:
-        """The multiplier of all penalties: a variable (a float before `build`), or a schedule's value at this step."""
-        return self._state.strength(self.calls)
+    def restart(self) -> None:
+        """Let dual averaging forget the gradients so far: the next step begins a new average.
 
-    @strength.setter
-    def strength(self, strength: float) -> None:
-        self._state.set_strength(strength)
+        Call it where the data or the strength has changed for good, and after you have set weights.
 
-    @property
-    def frozen(self) -> bool:
-        """Whether zeros stay zero."""
-        return bool(ops.convert_to_numpy(self._state.frozen))
-
-    def freeze(self) -> None:
-        """Keep every penalised weight at zero that is zero, from the next step on.
-
-        It needs no new compilation and is saved with the model. With `strength = 0` after it, the weights that are
-        left are fitted without the bias of the penalty.
+        Raises:
+            ValueError: An optimizer without `dual_averaging`.
         """
-        self._state.frozen = True
-
-    def unfreeze(self) -> None:
-        """Undo `freeze`: from the next step on, a weight that is zero may change."""
-        self._state.frozen = False
+        if self._dual is None:
+            raise ValueError("restart is for dual averaging. Received: dual_averaging=False. Leave out the call.")
+        if self.built:
+            self._dual.restart()
 
     def release(self) -> None:
         """Give the penalties back to the gradient of the loss, permanently. Then only the inner optimizer is left.
@@ -178,6 +181,8 @@ class Proximal(OptimizerWrapper):
         self._ledger.release()
         self._claim(self._trainable_variables)
         self._ledger.note(model)
+        if self._dual is not None:
+            self._dual.restart()  # the sums hold the balance with the penalties of before
 
     @property
     def penalty_factors(self) -> bool:
@@ -247,10 +252,16 @@ class Proximal(OptimizerWrapper):
         keep = self._state.keeps_zeros(self.inner_optimizer, rate)
         old = before_update(self.inner_optimizer, claims, keep)
         self.inner_apply(grads, given)
-        step = self._state.advance(self.inner_optimizer, rate, strength, self.calls, keep)
+        step = self._step(rate, strength, keep)
         make_step(self.inner_optimizer, claims, old, step, self._ledger.compiled())
         before = ops.floor_divide(self.calls - 1, self.calls_per_update)
         self.moving_average.update(before, [claim.variable for claim in claims])
+
+    def _step(self, rate: Tensor, strength: Tensor, keep: Tensor) -> Step:
+        if self._dual is None:
+            return self._state.advance(self.inner_optimizer, rate, strength, self.calls, keep)
+        step = self._state.advance(self.inner_optimizer, rate, ops.ones_like(strength), self.calls, keep)
+        return step._replace(amount=step.amount * strength, averages=self._dual.advance(step.amount, strength))
 
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
         """With `use_ema`, set the weights to their averages."""
@@ -264,6 +275,7 @@ class Proximal(OptimizerWrapper):
             "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
             "strength": self._state.strength_config(),
             "penalty_factors": self.penalty_factors,
+            "dual_averaging": self.dual_averaging,
         }
 
     @classmethod

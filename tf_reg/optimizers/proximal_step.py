@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -13,8 +14,11 @@ from tf_reg._backend import Tensor, is_known, without_gradients
 from tf_reg._vectors import SMALL, joined, parted
 from tf_reg._xla import update
 from tf_reg.optimizers import preconditioner
+from tf_reg.optimizers.dual_averaging import Averages, averaged
+from tf_reg.optimizers.dual_averaging import averages as averages_of
+from tf_reg.optimizers.operators import prox
 from tf_reg.optimizers.ownership import Claim
-from tf_reg.penalties.coupled import ChannelMember, prox_of
+from tf_reg.penalties.coupled import ChannelMember
 
 
 class Before(NamedTuple):
@@ -37,11 +41,13 @@ class Step(NamedTuple):
         reach: The farthest that a weight may move: see `tf_reg.optimizers.preconditioner.reach`. A scalar; None for any
             distance.
         due: Whether to make the step; True where that is known when the step is compiled.
+        averages: What dual averaging needs; None without it.
     """
 
     amount: Tensor
     reach: Tensor | None
     due: Tensor | bool
+    averages: Averages | None = None
 
 
 def before_update(optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], keep: Tensor) -> list[Before]:
@@ -89,17 +95,25 @@ def make_step(
     if compiled and all(claim.stand_in.penalty.elementwise for claim in claims):
         due = True
 
+    variables = [claim.variable for claim in claims]
+    sums: dict[int, keras.Variable] = {}
+    for position, claim in enumerate(claims):
+        for variable in (step.averages.of([claim]) or []) if step.averages is not None else []:
+            sums[position] = variable
+
     def mapped() -> list[Tensor]:
         values: list[Tensor] = [None] * len(claims)
+        new_sums: dict[int, Tensor] = {}
         for positions in _together(claims):
             chosen = [claims[position] for position in positions]
-            new = _mapped(optimizer, chosen, [before[position] for position in positions], step)
+            new, found = _mapped(optimizer, chosen, [before[position] for position in positions], step)
             for position, value in zip(positions, new, strict=True):
                 values[position] = value
-        return values
+            new_sums.update(zip(positions, found, strict=False))
+        return [*values, *(new_sums[position] for position in sums)]
 
     with without_gradients():
-        update([claim.variable for claim in claims], mapped, due)
+        update([*variables, *sums.values()], mapped, due)
 
 
 def _together(claims: Sequence[Claim]) -> list[list[int]]:
@@ -135,51 +149,42 @@ def _key(claim: Claim) -> Hashable:
 
 def _mapped(
     optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], before: Sequence[Before], step: Step
-) -> list[Tensor]:
-    """The new values of one claimed variable, or of several whose claims are in one list of `_together`."""
-    penalty = claims[0].stand_in.penalty
-    if penalty.coupled:
-        return _mapped_together(optimizer, claims, before, step)
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The new values of the claimed variables that are in one list of `_together`.
+
+    With dual averaging, the new sums of gradients as well.
+    """
+    penalty, sums = claims[0].stand_in.penalty, list[Tensor]()
     old = [ops.convert_to_tensor(claim.variable) for claim in claims]
-    value = joined(old)
-    if before[0].zero is not None:
-        value = ops.where(joined([one.zero for one in before]), ops.zeros_like(value), value)
-    size = _step_size(optimizer, claims, step.amount)
-    if claims[0].factor is None:
-        mapped = claims[0].map(value, size)
+    parts = [[number] for number in range(len(claims))] if penalty.coupled else [list(range(len(claims)))]
+    vectors = [[claims[number] for number in part] for part in parts]
+    zeros = [_joined([before[number].zero for number in part]) for part in parts]
+    values = [_without(joined([old[number] for number in part]), zero) for part, zero in zip(parts, zeros, strict=True)]
+    averages = step.averages if step.averages is not None and averages_of(penalty) else None
+    amount = step.amount if averages is None else averages.amount
+    sizes = [_step_size(optimizer, vector, amount) for vector in vectors]
+    apply = functools.partial(prox, vectors)
+    if averages is None:
+        mapped = apply(values, sizes)
     else:
-        factor = joined([ops.convert_to_tensor(claim.factor) for claim in claims])
-        mapped = penalty.weighted_prox(value, size, _as(factor, size.dtype))
-    if mapped is None:
-        raise ValueError(
-            f"A proximal operator returns the new weights. Received None for {claims[0].stand_in.regularizer!r}: "
-            "look at the function that was given to tf_reg.register_prox."
-        )
-    mapped = _as(mapped, value.dtype)
+        mapped, sums = averaged(vectors, values, sizes, averages, apply)
+        mapped = [_without(new, zero) for new, zero in zip(mapped, zeros, strict=True)]
     if step.reach is not None and penalty.is_finite:
-        start = None if before[0].value is None else joined([one.value for one in before])
-        mapped = _within_reach(value, mapped, start, _as(step.reach, value.dtype))
-    return _constrained(claims, parted(mapped, old))
-
-
-def _mapped_together(
-    optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], before: Sequence[Before], step: Step
-) -> list[Tensor]:
-    """The new values of variables that have a penalty of channels in common."""
-    values = [ops.convert_to_tensor(claim.variable) for claim in claims]
-    pairs = list(zip(values, before, strict=True))
-    values = [v if one.zero is None else ops.where(one.zero, ops.zeros_like(v), v) for v, one in pairs]
-    sizes = [_step_size(optimizer, [claim], step.amount) for claim in claims]
-    mapped = prox_of([cast(ChannelMember, claim.stand_in.penalty) for claim in claims], values, sizes)
-    if step.reach is not None:
-        moves = zip(values, mapped, before, strict=True)
-        mapped = [_within_reach(v, new, one.value, _as(step.reach, v.dtype)) for v, new, one in moves]
-    return _constrained(claims, mapped)
-
-
-def _constrained(claims: Sequence[Claim], values: Sequence[Tensor]) -> list[Tensor]:
+        starts = [_joined([before[number].value for number in part]) for part in parts]
+        moves = zip(values, mapped, starts, strict=True)
+        mapped = [_within_reach(value, new, start, _as(step.reach, value.dtype)) for value, new, start in moves]
+    new = [one for part, vector in zip(parts, mapped, strict=True) for one in parted(vector, [old[n] for n in part])]
     constraints = [claim.variable.constraint for claim in claims]
-    return [v if limit is None else limit(v) for v, limit in zip(values, constraints, strict=True)]
+    return [v if limit is None else limit(v) for v, limit in zip(new, constraints, strict=True)], sums
+
+
+def _joined(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    return None if tensors[0] is None else joined(tensors)
+
+
+def _without(value: Tensor, zero: Tensor | None) -> Tensor:
+    """A weight that is zero where it must be."""
+    return value if zero is None else ops.where(zero, ops.zeros_like(value), value)
 
 
 def _step_size(optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], amount: Tensor) -> Tensor:

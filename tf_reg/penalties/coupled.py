@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,80 +13,11 @@ from keras import ops
 from tf_reg import _keras
 from tf_reg._backend import Tensor
 from tf_reg._callers import callers
+from tf_reg.penalties.channel_parts import Part, squares
 from tf_reg.penalties.channel_penalty import ChannelPenalty
 from tf_reg.penalties.penalty import Penalty
 
 _ASK = {"losses", "fit", "evaluate", "train_step", "test_step", "train_on_batch", "test_on_batch"}  # for the losses
-
-
-class Part(NamedTuple):
-    """The numbers of one weight that belong to the channels of one group.
-
-    Args:
-        group: The number of the group.
-        axis: The axis of the weight along which the channels lie.
-        channels: How many channels the group has.
-        places: The places of the channels along the axis: first one of each channel, then the next one of each. None
-            where they are all of the axis, in order.
-        unit: The unit of norms, such as the square root of how many numbers a channel has.
-        factor: The multiplier of the group's penalty.
-        members: How many weights have numbers of the group.
-    """
-
-    group: int
-    axis: int
-    channels: int
-    places: Sequence[int] | None
-    unit: float
-    factor: float
-    members: int
-
-    def matrix(self, value: Tensor) -> Tensor:
-        """The numbers, of the shape `(numbers of a channel, channels)`.
-
-        Args:
-            value: The weight.
-        """
-        flat = self._flat(value)
-        if self.places is not None:
-            flat = ops.take(flat, np.asarray(self.places, "int32"), axis=1)
-        return ops.reshape(flat, (-1, self.channels))
-
-    def put(self, value: Tensor, matrix: Tensor) -> Tensor:
-        """The weight with other numbers.
-
-        Args:
-            value: The weight.
-            matrix: The numbers, as `matrix` returns them.
-        """
-        last = len(value.shape) - 1
-        shape = [size for axis, size in enumerate(value.shape) if axis != self.axis] + [value.shape[self.axis]]
-        if self.places is None:
-            return ops.moveaxis(ops.reshape(matrix, shape), last, self.axis)
-        flat = self._flat(value)
-        columns = np.arange(shape[-1], dtype="int32")
-        columns[np.asarray(self.places)] = shape[-1] + np.arange(len(self.places))
-        both = ops.concatenate([flat, ops.reshape(matrix, (-1, len(self.places)))], axis=1)
-        return ops.moveaxis(ops.reshape(ops.take(both, columns, axis=1), shape), last, self.axis)
-
-    def cut(self, kept: np.ndarray) -> Part | None:
-        """The part of a smaller weight; None where nothing is left.
-
-        Args:
-            kept: Which places of the axis stay, boolean.
-        """
-        places = np.arange(len(kept)) if self.places is None else np.asarray(self.places)
-        places = places.reshape(-1, self.channels)
-        places = (np.cumsum(kept) - 1)[places[:, kept[places].all(axis=0)]]
-        if not places.size:
-            return None
-        whole = np.array_equal(places.ravel(), np.arange(int(kept.sum())))
-        listed = None if whole and len(places) == 1 else places.ravel().tolist()
-        return self._replace(channels=places.shape[1], places=listed)
-
-    def _flat(self, value: Tensor) -> Tensor:
-        """The weight of the shape `(everything else, size of the axis)`."""
-        return ops.reshape(ops.moveaxis(value, self.axis, -1), (-1, value.shape[self.axis]))
 
 
 class Member(NamedTuple):
@@ -132,9 +62,9 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
         """
         total = ops.zeros((), dtype=x.dtype)
         for part in self.parts:
-            own = _squares(part.matrix(ops.convert_to_tensor(x)))
+            own = squares(part.matrix(ops.convert_to_tensor(x)))
             others = [m for m in self.members(part.group) if m.regularizer is not self and m.variable.trainable]
-            both = sum((_squares(m.part.matrix(ops.stop_gradient(m.variable))) for m in others), start=own)
+            both = sum((squares(m.part.matrix(ops.stop_gradient(m.variable))) for m in others), start=own)
             both = ops.cast(both, x.dtype)
             safe = ops.where(both > 0, both, 1.0)  # the root's slope at zero is infinite
             heights = self.rule.penalty.of_norms(ops.where(both > 0, ops.sqrt(safe), both), part.unit) * part.factor
@@ -167,6 +97,31 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
     def gives_zeros(self) -> bool:
         """Whether the strength is above zero."""
         return self.rule.penalty.gives_zeros
+
+    def factor_shape(self, shape: Sequence[int]) -> tuple[int, ...] | None:
+        """One for each place of the axis along which the channels lie."""
+        axis = self.parts[0].axis
+        return tuple(size if place == axis else 1 for place, size in enumerate(shape)) if self.gives_zeros else None
+
+    def sizes(self, x: Tensor, weights: Mapping[int, Tensor] | None = None) -> Tensor:
+        """The root mean square of all numbers of the channel at each place; 0 at places without one.
+
+        Args:
+            x: The weight.
+            weights: What to take for the other weights in the place of their values, by the variables' ids.
+        """
+        shape = tuple(size if place == self.parts[0].axis else 1 for place, size in enumerate(x.shape))
+        vector = ops.zeros((max(shape),), dtype=x.dtype)
+        for part in self.parts:
+            members = [m for m in self.members(part.group) if m.regularizer is self or m.variable.trainable]
+            given = weights or {}
+            values = [x if m.regularizer is self else given.get(id(m.variable), m.variable) for m in members]
+            rows = [m.part.matrix(ops.convert_to_tensor(v)) for m, v in zip(members, values, strict=True)]
+            total = sum(ops.cast(squares(one), x.dtype) for one in rows)
+            size = ops.sqrt(total / sum(one.shape[0] for one in rows))
+            line, places = part._replace(axis=0), 1 if part.places is None else len(part.places) // part.channels
+            vector = line.put(vector, ops.tile(ops.reshape(size, (1, -1)), (places, 1)))
+        return ops.reshape(vector, shape)
 
     def members(self, group: int) -> list[Member]:
         """All weights that have numbers of a group.
@@ -267,56 +222,3 @@ def join(groups: Mapping[int, list[Member]]) -> None:
         for members in groups.values():
             for member in members:
                 member.regularizer.join(dict(groups))
-
-
-def prox_of(regularizers: Sequence[ChannelMember], values: Sequence[Tensor], steps: Sequence[Tensor]) -> list[Tensor]:
-    """The proximal operator of a channel penalty, at all weights that have numbers of its channels.
-
-    Args:
-        regularizers: The regularizers of the weights.
-        values: The weights, in the same order.
-        steps: The step size for each weight: a scalar, or a tensor of the weight's shape.
-
-    Returns:
-        The new weights.
-
-    Raises:
-        ValueError: A weight that is trained is missing.
-    """
-    place = {id(one): number for number, one in enumerate(regularizers)}
-    new = list(values)
-    for group, part in {part.group: part for one in regularizers for part in one.parts}.items():
-        members = next(one for one in regularizers if any(p.group == group for p in one.parts)).members(group)
-        _check_trained(members, place)
-        present = [(place[id(m.regularizer)], m.part) for m in members if id(m.regularizer) in place]
-        rows = [part.matrix(new[number]) for number, part in present]
-        matrix = rows[0] if len(rows) == 1 else ops.concatenate(rows, axis=0)
-        step = _steps([(steps[number], one, new[number].shape) for number, one in present])
-        penalty = regularizers[0].rule.penalty
-        mapped = penalty.block(matrix, step * part.factor, (0,), part.unit)
-        ends = np.cumsum([one.shape[0] for one in rows])[:-1].tolist()
-        for (number, one), block in zip(present, ops.split(mapped, ends, axis=0), strict=True):
-            new[number] = ops.cast(one.put(new[number], block), values[number].dtype)
-    return new
-
-
-def _steps(given: Sequence[tuple[Tensor, Part, Sequence[int]]]) -> Tensor:
-    """The step sizes of one group: a scalar, or a matrix of the shape of its numbers."""
-    if all(math.prod(step.shape) == 1 for step, *_ in given):
-        return given[0][0]
-    return ops.concatenate([part.matrix(ops.broadcast_to(step, shape)) for step, part, shape in given], axis=0)
-
-
-def _check_trained(members: Sequence[Member], place: Mapping[int, int]) -> None:
-    missing = [m for m in members if m.variable.trainable and id(m.regularizer) not in place]
-    if missing:
-        raise ValueError(
-            "One tf_reg.Proximal must train all weights of a channel in one step. Received: a step without "
-            f"{missing[0].variable.path}. Give it all trainable variables of the model, or freeze the layer "
-            "(trainable = False) and compile again."
-        )
-
-
-def _squares(matrix: Tensor) -> Tensor:
-    """The sum of squares of each channel, of the shape `(channels,)`."""
-    return ops.sum(ops.square(matrix), axis=0)

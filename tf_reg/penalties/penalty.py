@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras import ops
@@ -108,11 +108,13 @@ class Penalty(abc.ABC):
             return None
         return tuple(shape) if plan is None else plan.one_each
 
-    def sizes(self, x: Tensor) -> Tensor:
+    def sizes(self, x: Tensor, weights: Mapping[int, Any] | None = None) -> Tensor:
         """The size of each part, of the shape `factor_shape`: `|w|`, or the root mean square of a group.
 
         Args:
             x: The weight, of a shape that has factors.
+            weights: Of a penalty of several weights: what to take in the place of the others' values, by the ids of
+                the variables.
         """
         plan = self.grouping(x.shape)
         return ops.abs(x) if plan is None else plan.root_mean_squares(x)

@@ -15,8 +15,9 @@ import numpy as np
 from tf_reg.compaction.cost import multiply_adds
 from tf_reg.compaction.coupled import ChannelGroup, Slice, channels, short_name
 from tf_reg.compaction.plan import NotCompactableError, analysed
+from tf_reg.penalties.channel_parts import Part
 from tf_reg.penalties.channel_penalty import ChannelPenalty
-from tf_reg.penalties.coupled import ChannelMember, Member, Part, join
+from tf_reg.penalties.coupled import ChannelMember, Member, join
 from tf_reg.rules.weights import Weight
 
 Change = tuple[Weight, Any]  # a weight and the regularizer that it gets, or None
