@@ -349,7 +349,7 @@ def test_factors_are_those_of_channels(inner):
         if inner == "sgd":
             assert not new[..., gone].any()
             np.testing.assert_allclose(new[..., 1], old[..., 1], atol=1e-6)
-        else:  # in its first step Adam moves each weight by the learning rate, and the penalty by no more than about that
+        else:  # in its first step Adam moves each weight by the learning rate, and the penalty by about as much
             assert np.abs(new[..., gone]).sum() < np.abs(new[..., 1]).sum() * 4
 
 
@@ -371,7 +371,7 @@ def test_reweighted_channels_and_averages():
 def test_concave_channel_penalties_and_averages_are_refused():
     model = residual()
     tf_reg.regularize(model, PENALTIES["mcp"])
-    with pytest.raises(ValueError, match="needs convex penalties.*MCP"):
+    with pytest.raises(ValueError, match=r"needs convex penalties.*MCP"):
         tf_reg.Proximal("sgd", dual_averaging=True).build(model)
 
 
