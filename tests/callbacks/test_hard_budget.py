@@ -109,7 +109,7 @@ def test_exactly_as_many_channels_stay(round_to):
     assert history["dead_channels"][-1] == 16
     small = compact(model)
     assert [layer.filters for layer in small.layers[:2]] == alive
-    assert "16 of 32 channels are dead" in str(sparsity(model))
+    assert "tf_reg.compact removes 16 of 32 channels" in str(sparsity(model))
 
 
 @pytest.mark.slow

@@ -178,6 +178,7 @@ def test_the_table():
         "last         2   0 (0.0%)       0 of 2        0 of 1           2 of 3",
         "---------------------------------------------------------------------",
         "total       10  4 (40.0%)       1 of 5        1 of 5          7 of 15",
+        "tf_reg.compact removes 1 of 2 channels",
     ]
 
 

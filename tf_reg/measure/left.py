@@ -41,3 +41,16 @@ def left(removal: Removal) -> dict[int, int]:
         for kernel, made in made_biases(removal, layer):
             sizes[id(kernel)] += made
     return sizes
+
+
+def channels(removal: Removal) -> tuple[int, int]:
+    """Return how many channels nothing holds, and how many of them `tf_reg.compact` would remove.
+
+    Args:
+        removal: What it would remove.
+    """
+    analysis = removal.analysis
+    made = {
+        int(root) for axes in analysis.slices.values() for ids in axes.values() for root in analysis.labels.roots(ids)
+    }
+    return len(made - set(analysis.reasons)), len(removal.roots)

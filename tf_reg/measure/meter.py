@@ -75,7 +75,7 @@ class Meter:
         return Measurement(
             layers,
             sum(counted.values(), WeightStatistics()),
-            SparsityReport.of(self._model, pairs, with_channels=False) if self._report else SparsityReport({}),
+            SparsityReport.of(self._model, pairs) if self._report else SparsityReport({}),
             {owner: counted[owner].zero_share for owner in layers if owner in counted},
         )
 

@@ -12,9 +12,8 @@ import keras
 from tf_reg import _walk
 from tf_reg._checks import shown
 from tf_reg._text_table import aligned
-from tf_reg.compaction.coupled import groups_of
 from tf_reg.measure.core import Answer, Core, Question
-from tf_reg.measure.left import left, removal_of
+from tf_reg.measure.left import channels, left, removal_of
 
 _Measured = tuple[Question, Answer]
 
@@ -62,39 +61,30 @@ class SparsityReport:
     Attributes:
         layers: The numbers of every layer that has trainable weights of its own, by its path.
         compactable: Whether `tf_reg.compact` takes the model. If it doesn't, `live` looks at each layer alone.
-        channels: How many channels nothing holds, as `tf_reg.channels` finds them; 0 where it doesn't take the model,
-            and where they weren't counted.
-        dead_channels: How many of them are dead: all trained numbers that make them are zero, or all that read them.
+        channels: How many channels nothing holds, as `tf_reg.channels` finds them; 0 where it doesn't take the model.
+        removed_channels: How many of them `tf_reg.compact` removes.
     """
 
     layers: dict[str, LayerSparsity]
     compactable: bool = True
     channels: int = 0
-    dead_channels: int = 0
+    removed_channels: int = 0
 
     @classmethod
-    def of(
-        cls, model: keras.Layer, found: Sequence[tuple[Question, Answer]], with_channels: bool = True
-    ) -> SparsityReport:
+    def of(cls, model: keras.Layer, found: Sequence[tuple[Question, Answer]]) -> SparsityReport:
         """The report of weights that were measured.
 
         Args:
             model: The model that they are of.
             found: Each weight and its numbers, also the dead inputs and outputs where they are known.
-            with_channels: Whether to count the channels, which reads all weights once more.
         """
         layers: dict[str, list[_Measured]] = {}
         for question, answer in found:
             layers.setdefault(question.weight.owner, []).append((question, answer))
         removal = removal_of(model)
         sizes = None if removal is None else left(removal)
-        groups = groups_of(removal.analysis).free if removal is not None and with_channels else ()
-        return cls(
-            {owner: _numbers(measured, sizes) for owner, measured in layers.items()},
-            removal is not None,
-            sum(group.size for group in groups),
-            sum(int(group.dead().sum()) for group in groups),
-        )
+        owners = {owner: _numbers(measured, sizes) for owner, measured in layers.items()}
+        return cls(owners, False) if removal is None else cls(owners, True, *channels(removal))
 
     @property
     def total(self) -> LayerSparsity:
@@ -107,8 +97,8 @@ class SparsityReport:
         body = [_cells(path, layer) for path, layer in self.layers.items()]
         lines = aligned([head, *body, _cells("total", self.total)])
         rule = "-" * max(map(len, lines))
-        dead = [f"{self.dead_channels:,} of {self.channels:,} channels are dead"] if self.dead_channels else []
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *dead])
+        gone = f"tf_reg.compact removes {self.removed_channels:,} of {self.channels:,} channels"
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *([gone] if self.removed_channels else [])])
 
 
 def sparsity(model: keras.Layer) -> SparsityReport:
@@ -125,8 +115,8 @@ def sparsity(model: keras.Layer) -> SparsityReport:
     than its dead inputs and outputs say: a unit that nobody reads goes too. They can be more: a dead output stays where
     something holds it, as the outputs of the model. `tf_reg.plan_compaction` says what holds it.
 
-    A last line counts dead channels where there are some, out of those that nothing holds: see `tf_reg.channels`. A
-    channel with a bias is dead once the bias is zero too, or nobody reads it.
+    A last line says how many channels `tf_reg.compact` removes, if it removes some, of all that nothing holds: see
+    `tf_reg.channels`.
 
     `tf_reg.compact` takes functional and sequential models. For a layer alone, and for a model with a `call` of its
     own, each layer is looked at alone, and the table says so. Its live parameters are then those that remain when its
