@@ -95,8 +95,14 @@ def test_a_target_that_a_network_can_not_have_is_one_sentence(target, message):
         training._check_target(model, config)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("flags", [("mcp", "--mcp", 0.002), ("log-sum", "--log-sum", 0.002), ("lq", "--lq", 1e-4)])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(("mcp", "--mcp", 0.002), marks=pytest.mark.slow),
+        pytest.param(("log-sum", "--log-sum", 0.002), marks=pytest.mark.long),
+        pytest.param(("lq", "--lq", 1e-4), marks=pytest.mark.long),
+    ],
+)
 def test_concave_penalties_give_zeros_and_keep_large_weights(sparse_run, flags):
     metrics, columns, kernels = sparse_run("--reg", *flags)
     assert metrics["sparsity"] == pytest.approx(np.mean(np.concatenate([k.ravel() for k in kernels]) == 0))
@@ -132,7 +138,7 @@ def test_an_exact_number_of_channels_stays_and_is_what_compaction_keeps(sparse_r
 def test_a_run_goes_on_from_a_file_and_weights_with_channels(train, sparse_run):
     sparse_run("--reg", "channels", "--size-weights", "flops", "--dual-averaging", epochs=2)
     assert train("--config", "runs/a/config.json", "--weights", "runs/a", "--epochs", 1, "--name", "b")[0] == 0
-    for file in ("runs/b/config.json", "saved_models/b/1/tf_reg.json"):
+    for file in ("runs/b/config.json", "saved_models/b/1/assets.extra/tf_reg.json"):
         text = Path(file).read_text()
         assert '"size_weights": "flops"' in text
         assert '"dual_averaging": true' in text
