@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tf_reg_cli.checks import flag
 from tf_reg_cli.errors import UserError
-from tf_reg_cli.field_types import NETWORKS, SPARSE
+from tf_reg_cli.field_types import CONCAVE, CONVEX, GROUPED, MAYBE_GROUPED, NETWORKS, SPARSE
 
 if TYPE_CHECKING:
     from tf_reg_cli.config import Config
@@ -15,8 +15,18 @@ if TYPE_CHECKING:
 NEEDS: dict[str, tuple[str, tuple[Any, ...]]] = {  # a flag that does nothing but for certain values of another one
     "l1": ("reg", ("l1", "l1l2", "sparse-group")),
     "l2": ("reg", ("l2", "l1l2")),
-    "group_lasso": ("reg", ("group", "sparse-group")),
-    "groups": ("reg", ("group", "sparse-group")),
+    "group_lasso": ("reg", GROUPED),
+    "channel_lasso": ("reg", ("channels",)),
+    "size_weights": ("reg", ("channels",)),
+    "mcp": ("reg", ("mcp",)),
+    "mcp_gamma": ("reg", ("mcp",)),
+    "scad": ("reg", ("scad",)),
+    "scad_a": ("reg", ("scad",)),
+    "log_sum": ("reg", ("log-sum",)),
+    "log_sum_epsilon": ("reg", ("log-sum",)),
+    "lq": ("reg", ("lq",)),
+    "lq_power": ("reg", ("lq",)),
+    "groups": ("reg", (*GROUPED, *MAYBE_GROUPED)),
     "proximal": ("reg", ("l2", *SPARSE)),
     "target_sparsity": ("reg", SPARSE),
     "hidden": ("model", ("mlp",)),
@@ -42,7 +52,9 @@ def check(config: Config) -> None:
         raise UserError("--mc-samples does nothing without --dropout.")
     if config.decay_epochs is not None and config.decay_epochs > config.epochs:
         raise UserError(f"--decay-epochs {config.decay_epochs} is more than all {config.epochs} --epochs.")
+    _check_penalty(config)
     _check_strength(config)
+    _check_target(config)
 
 
 def check_given(config: Config, given: Iterable[str]) -> None:
@@ -59,10 +71,34 @@ def check_given(config: Config, given: Iterable[str]) -> None:
     for name in [field for field in given if field in NEEDS]:
         other, values = NEEDS[name]
         if getattr(config, other) not in values:
-            wanted = " or ".join(flag(other) if value is True else f"{flag(other)} {value}" for value in values)
+            wanted = flag(other) if values == (True,) else f"{flag(other)} {one_of(values)}"
             raise UserError(f"{flag(name)} does nothing without {wanted}.")
     if config.target_sparsity is None and "target_of" in given:
         raise UserError("--target-of does nothing without --target-sparsity.")
+
+
+def one_of(words: Sequence[str]) -> str:
+    """Return words as "a, b or c"."""
+    return " or ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
+
+
+def _check_penalty(config: Config) -> None:
+    """Which penalties the network and the optimizer take."""
+    if config.reg == "channels" and config.model == "linear":
+        raise UserError("--reg channels needs units or filters that can go. --model linear has none: take mlp or cnn.")
+    if config.reg == "lq" and not config.pays_proximally:
+        raise UserError("--reg lq has no gradient at zero that could be followed. Leave out --no-proximal.")
+    needs = {"--reweight": (config.reweight, SPARSE), "--dual-averaging": (config.dual_averaging, CONVEX)}
+    for name, takes in [(name, takes) for name, (on, takes) in needs.items() if on]:
+        if config.reg in CONCAVE and config.reg not in takes:
+            raise UserError(f"{name} needs a convex penalty: --reg {one_of(takes)}. Received: --reg {config.reg}.")
+        if config.reg not in takes or not config.pays_proximally:
+            raise UserError(
+                f"{name} needs a penalty that gives zeros and that Proximal pays: --reg {one_of(takes)}, and no "
+                "--no-proximal."
+            )
+    if config.reweight and config.epochs < 2:
+        raise UserError("--reweight renews the factors from the second epoch on. Give it 2 --epochs or more.")
 
 
 def _check_strength(config: Config) -> None:
@@ -73,15 +109,36 @@ def _check_strength(config: Config) -> None:
         raise UserError("--strength-schedule and --target-sparsity both move the penalty's factor. Leave one out.")
     for name in [name for name, on in given.items() if on and not config.pays_proximally]:
         raise UserError(
-            f"{name} moves a penalty that Proximal pays. Give it one: --reg {' or '.join(SPARSE)}, and no "
-            "--no-proximal."
+            f"{name} moves a penalty that Proximal pays. Give it one: --reg {one_of(SPARSE)}, and no --no-proximal."
         )
     for name in [name for name, on in given.items() if on and name != "--strength-schedule"]:
         if config.reg not in SPARSE:
-            raise UserError(f"--reg {config.reg} makes no zeros. {name} needs --reg {' or '.join(SPARSE)}.")
+            raise UserError(f"--reg {config.reg} makes no zeros. {name} needs --reg {one_of(SPARSE)}.")
         if config.early_stopping is not None:
             raise UserError(f"--early-stopping would bring back weights from before {name} took effect.")
-    if target and config.target_of == "groups" and config.reg not in ("group", "sparse-group"):
-        raise UserError("--target-of groups needs --reg group or --reg sparse-group.")
     if refit is not None and refit >= config.epochs:
         raise UserError(f"--refit-epochs must leave some of the {config.epochs} --epochs before it.")
+
+
+def _check_target(config: Config) -> None:
+    """What a target can count, and which targets can be met exactly."""
+    of, grouped = config.target_of, f"--reg {one_of(GROUPED)}, or {one_of(MAYBE_GROUPED)} with --groups"
+    for name, on in {"--exact-target": config.exact_target, "--round-to": config.round_to}.items():
+        if on and config.target_sparsity is None:
+            raise UserError(f"{name} does nothing without --target-sparsity.")
+    if config.target_sparsity is not None and of == "groups" and not config.has_groups:
+        raise UserError(f"--target-of groups needs {grouped}. For --reg channels, count channels.")
+    if config.target_sparsity is not None and of == "channels":
+        if config.model == "linear":
+            raise UserError("--target-of channels counts units and filters. --model linear has none.")
+        if config.has_groups and config.groups != "inputs":
+            raise UserError(
+                "--target-of channels can't make units zero by groups of outputs, which leave their biases. Take --reg "
+                "channels or --groups inputs."
+            )
+    if config.exact_target and of in ("parameters", "flops"):
+        raise UserError(f"--exact-target takes --target-of weights, groups or channels. Received: {of}.")
+    if config.round_to is not None and not config.exact_target:
+        raise UserError("--round-to does nothing without --exact-target.")
+    if config.round_to is not None and of == "weights":
+        raise UserError("--round-to takes --target-of groups or channels. Received: weights.")

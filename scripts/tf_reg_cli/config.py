@@ -13,7 +13,10 @@ import pydantic
 from tf_reg_cli import agreement
 from tf_reg_cli.checks import validated
 from tf_reg_cli.field_types import (
+    GROUPED,
+    MAYBE_GROUPED,
     SPARSE,
+    AboveOne,
     Between,
     Count,
     Counts,
@@ -26,6 +29,7 @@ from tf_reg_cli.field_types import (
     Positive,
     Seed,
     Share,
+    Target,
 )
 from tf_reg_cli.fields import flags_of, option
 from tf_reg_cli.files import write_whole
@@ -65,12 +69,34 @@ class Config:
     l1: NotNegative = option(1e-5, "strength of L1: l1 * sum|w|")
     l2: NotNegative = option(1e-4, "strength of L2: l2 * sum w^2")
     group_lasso: NotNegative = option(1e-4, "strength of the group lasso: group_lasso * sum_g sqrt(|g|) ||w_g||")
-    groups: Literal["inputs", "outputs"] = option(
-        "outputs",
-        "the groups: all weights of an output of a layer, or of an input (of the last layer always an input)",
+    channel_lasso: NotNegative = option(
+        1e-4, "strength of the group lasso of channels, a unit or filter with all that goes with it"
+    )
+    size_weights: Literal["sizes", "flops", "none"] = option(
+        "sizes",
+        "what a channel's norm is multiplied by: the root of its size, a share of the multiply-adds, or nothing",
+    )
+    mcp: NotNegative = option(1e-4, "strength of the minimax concave penalty: its slope at zero, which falls to 0")
+    mcp_gamma: Positive = option(1000.0, "mcp is flat for weights from mcp_gamma * mcp on")
+    scad: NotNegative = option(1e-4, "strength of SCAD: its slope up to a weight of scad, which then falls to 0")
+    scad_a: AboveOne = option(1000.0, "scad is flat for weights from scad_a * scad on")
+    log_sum: NotNegative = option(1e-4, "strength of the log-sum penalty: its slope at zero")
+    log_sum_epsilon: Positive = option(0.1, "the weight at which the slope of the log-sum penalty is halved")
+    lq: NotNegative = option(1e-5, "strength of the power penalty: lq * sum|w|^lq_power")
+    lq_power: Literal["0", "1/2", "2/3"] = option("1/2", "the power of lq; 0 counts the weights that aren't zero")
+    groups: Literal["inputs", "outputs"] | None = option(
+        None,
+        "the groups: all weights of an output of a layer, or of an input (of the last layer always an input) (default: "
+        "outputs with group and sparse-group; with mcp, scad and log-sum single weights)",
     )
     proximal: bool | None = option(
         None, "pay the penalty by tf_reg.Proximal, which makes exact zeros (default: but for l2)"
+    )
+    reweight: bool = option(
+        False, "renew the penalty's factor of each weight or group every epoch: small ones pay more, large ones less"
+    )
+    dual_averaging: bool = option(
+        False, "let the average of all gradients decide what is zero, so that zeros stay in mini-batches"
     )
     strength_schedule: Literal["constant", "rise", "gap"] = option(
         "constant",
@@ -80,8 +106,15 @@ class Config:
     target_sparsity: Between | None = option(
         None, "move the factor until that share is exactly zero, then keep the zeros and refit the rest"
     )
-    target_of: Literal["weights", "groups", "parameters"] = option(
-        "weights", "share of what: zero weights, dead groups, or parameters that compaction saves"
+    target_of: Target = option(
+        "weights",
+        "share of what: zero weights, dead groups, dead channels, or parameters or multiply-adds (flops) that "
+        "compaction saves",
+    )
+    exact_target: bool = option(False, "meet the target exactly: the largest weights, groups or channels stay")
+    round_to: Count | None = option(
+        None,
+        "what stays of each layer's groups or channels is a multiple of that, or all of them (with --exact-target)",
     )
     refit_epochs: Count | None = option(
         None,
@@ -143,10 +176,16 @@ class Config:
         write_whole(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     @property
+    def has_groups(self) -> bool:
+        """Whether the penalty is one of the groups that `groups` says."""
+        return self.reg in GROUPED or (self.reg in MAYBE_GROUPED and self.groups is not None)
+
+    @property
     def methods(self) -> list[str]:
         """The regularisation methods that are switched on, as words for a name or a title."""
         switches = {
             self.reg: self.reg != "none",
+            "reweight": self.reweight,
             "dropout": self.dropout,
             "bn": self.batch_norm,
             "augment": self.augment,

@@ -9,7 +9,11 @@ import pydantic
 
 from tf_reg_cli.checks import MOST, Must, place
 
-SPARSE = ("l1", "l1l2", "group", "sparse-group")  # penalties whose proximal operator makes zeros
+GROUPED = ("group", "sparse-group")  # penalties of groups alone
+MAYBE_GROUPED = ("mcp", "scad", "log-sum")  # penalties of single weights, or of groups
+CONCAVE = (*MAYBE_GROUPED, "lq")
+CONVEX = ("l1", "l1l2", *GROUPED, "channels")
+SPARSE = (*CONVEX, *CONCAVE)  # penalties whose proximal operator makes zeros
 NETWORKS = ("linear", "mlp", "cnn")
 APPLICATIONS = (  # of keras.applications, which takes seconds to import
     "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtSmall", "ConvNeXtTiny", "ConvNeXtXLarge", "DenseNet121",
@@ -52,6 +56,7 @@ Seed = Annotated[int, Must(lambda n: 0 <= n <= MOST, f"from 0 to {MOST}").in_con
 Positive = Annotated[float, Must(lambda x: 0 < x < float("inf"), "above 0").in_config]
 NotNegative = Annotated[float, NOT_NEGATIVE.in_config]
 Share = Annotated[float, Must(lambda x: 0 <= x < 1, "at least 0 and below 1").in_config]
+AboveOne = Annotated[float, Must(lambda x: 1 < x < float("inf"), "above 1").in_config]
 Between = Annotated[float, Must(lambda x: 0 < x < 1, "between 0 and 1").in_config]
 Place = Annotated[str, pydantic.AfterValidator(place)]
 Dataset = Annotated[str, pydantic.AfterValidator(dataset)]
@@ -64,4 +69,5 @@ Network = Annotated[
         (*NETWORKS, *APPLICATIONS),
     ).in_config,
 ]
-Penalty = Literal["none", "l2", "l1", "l1l2", "group", "sparse-group"]
+Penalty = Literal["none", "l2", "l1", "l1l2", "group", "sparse-group", "channels", "mcp", "scad", "log-sum", "lq"]
+Target = Literal["weights", "groups", "channels", "parameters", "flops"]

@@ -34,7 +34,15 @@ OTHERS = [  # every field is away from its default in one of them
         model="cnn", reg="sparse-group", l1=0.1, group_lasso=0.3, groups="inputs", target_sparsity=0.5,
         target_of="groups", refit_epochs=3, proximal=True, compact=True,
     ),
-    Config(reg="l1", strength_schedule="rise", weights="model.keras"),
+    Config(reg="l1", strength_schedule="rise", weights="model.keras", reweight=True, dual_averaging=True),
+    Config(reg="mcp", mcp=0.1, mcp_gamma=2.5),
+    Config(reg="scad", scad=0.1, scad_a=3.7),
+    Config(reg="log-sum", log_sum=0.1, log_sum_epsilon=0.2, groups="outputs"),
+    Config(reg="lq", lq=0.1, lq_power="2/3"),
+    Config(
+        model="cnn", reg="channels", channel_lasso=0.1, size_weights="flops", target_sparsity=0.5,
+        target_of="channels", exact_target=True, round_to=8,
+    ),
     Config(model="MobileNetV2", dataset="folder:photos", image_size=(32, 32), color_mode="grayscale"),
 ]  # fmt: skip
 
@@ -53,7 +61,9 @@ def test_every_field_is_seen_below():
     assert {name for made in OTHERS for name in changed(made)} == {field.name for field in dataclasses.fields(Config)}
 
 
-@pytest.mark.parametrize("made", OTHERS, ids=["article", "target", "rise", "application"])
+@pytest.mark.parametrize(
+    "made", OTHERS, ids=["article", "target", "rise", "mcp", "scad", "log-sum", "lq", "exact", "application"]
+)
 def test_every_field_is_a_flag_and_survives_the_file(made, tmp_path):
     made.save(tmp_path / "config.json")
     assert parsed("--config", str(tmp_path / "config.json")) == made
@@ -83,15 +93,26 @@ def test_one_image_size_is_a_square():
     assert parsed("--image-size", "32").image_size == (32, 32)
 
 
+def test_groups_are_those_of_the_penalty():
+    assert [Config(reg=reg).has_groups for reg in ("group", "sparse-group", "mcp", "l1", "channels")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+    assert Config(reg="scad", groups="inputs").has_groups
+
+
 def test_the_methods_that_are_on():
+    assert Config(reg="l1", reweight=True).methods == ["l1", "reweight"]
     assert Config().methods == []
     assert parsed("--reg", "l2", "--dropout", "0.5", "--augment").methods == ["l2", "dropout", "augment"]
+
+
+CHANNELS = ["--reg", "channels", "--target-sparsity", "0.5", "--target-of", "channels"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--reg", "l3"], "--reg must be one of none, l2, l1, l1l2, group, sparse-group. Received: 'l3'"),
+        (["--reg", "l3"], "--reg must be one of none, l2, l1, l1l2, group, sparse-group, channels, mcp, "),
         (["--epochs", "0"], "--epochs must be from 1 to 2147483647. Received: 0"),
         (["--epochs", "many"], "--epochs must be a whole number. Received: 'many'"),
         (["--epochs"], "--epochs needs a value: a whole number"),
@@ -103,10 +124,10 @@ def test_the_methods_that_are_on():
         (["--validation-split", "1"], "--validation-split must be between 0 and 1. Received: 1."),
         (["--hidden", "128", "0"], r"--hidden must be from 1 to 2147483647 each. Received: 128 0"),
         (["--image-size", "1", "2", "3"], "--image-size takes one number or two, not 3"),
-        (["--momentum", "0.9"], "--momentum does nothing without --optimizer sgd or --optimizer rmsprop"),
-        (["--l1", "0.5"], "--l1 does nothing without --reg l1 or --reg l1l2"),
-        (["--l1", "0.5", "--reg", "l2"], "--l1 does nothing without --reg l1 or --reg l1l2"),
-        (["--l2", "0.5", "--reg", "l1"], "--l2 does nothing without --reg l2 or --reg l1l2"),
+        (["--momentum", "0.9"], "--momentum does nothing without --optimizer sgd or rmsprop"),
+        (["--l1", "0.5"], "--l1 does nothing without --reg l1, l1l2 or sparse-group"),
+        (["--l1", "0.5", "--reg", "l2"], "--l1 does nothing without --reg l1, l1l2 or sparse-group"),
+        (["--l2", "0.5", "--reg", "l1"], "--l2 does nothing without --reg l2 or l1l2"),
         (["--mc-samples", "9"], "--mc-samples does nothing without --dropout"),
         (["--no-flip"], "--flip does nothing without --augment"),
         (["--hidden", "9", "--model", "cnn"], "--hidden does nothing without --model mlp"),
@@ -114,11 +135,11 @@ def test_the_methods_that_are_on():
             ["--model", "MobilNet"],
             "--model must be linear, mlp, cnn or a name in keras.applications. Received: 'Mob",
         ),
-        (["--batch-norm", "--model", "VGG16"], "--batch-norm does nothing without --model linear or --model mlp or"),
+        (["--batch-norm", "--model", "VGG16"], "--batch-norm does nothing without --model linear, mlp or cnn"),
         (["--normalization", "imagenet", "--model", "VGG16"], "--normalization does nothing without --model linear"),
-        (["--groups", "inputs", "--reg", "l1"], "--groups does nothing without --reg group or --reg sparse-group"),
-        (["--group-lasso", "1"], "--group-lasso does nothing without --reg group or --reg sparse-group"),
-        (["--no-proximal"], "--proximal does nothing without --reg l2 or --reg l1"),
+        (["--groups", "inputs", "--reg", "l1"], "--groups does nothing without --reg group, sparse-group, mcp"),
+        (["--group-lasso", "1"], "--group-lasso does nothing without --reg group or sparse-group"),
+        (["--no-proximal"], "--proximal does nothing without --reg l2, l1"),
         (["--refit-epochs", "2"], "--refit-epochs moves a penalty that Proximal pays. Give it one: --reg l1"),
         (
             ["--refit-epochs", "2", "--reg", "l2", "--proximal"],
@@ -137,6 +158,36 @@ def test_the_methods_that_are_on():
             ["--reg", "l1", "--target-sparsity", "0.9", "--refit-epochs", "20"],
             "leave some of the 20 --epochs",
         ),
+        (["--mcp-gamma", "3"], "--mcp-gamma does nothing without --reg mcp."),
+        (["--mcp-gamma", "0", "--reg", "mcp"], "--mcp-gamma must be above 0. Received: 0."),
+        (["--scad-a", "1", "--reg", "scad"], "--scad-a must be above 1. Received: 1."),
+        (["--lq-power", "0.3", "--reg", "lq"], "--lq-power must be one of 0, 1/2, 2/3. Received: '0.3'"),
+        (["--reg", "log_sum"], "Did you mean log-sum"),
+        (
+            ["--groups", "inputs", "--reg", "lq"],
+            "--groups does nothing without --reg group, sparse-group, mcp, scad or",
+        ),
+        (["--size-weights", "flops", "--reg", "group"], "--size-weights does nothing without --reg channels."),
+        (["--reg", "channels", "--model", "linear"], "--model linear has none: take mlp or cnn"),
+        (["--reg", "lq", "--no-proximal"], "--reg lq has no gradient at zero that could be followed"),
+        (["--reweight"], "--reweight needs a penalty that gives zeros and that Proximal pays: --reg l1, l1l2, group"),
+        (["--reweight", "--reg", "l2", "--proximal"], "--reweight needs a penalty that gives zeros"),
+        (["--reweight", "--reg", "l1", "--no-proximal"], "--reweight needs .*, and no --no-proximal"),
+        (["--reweight", "--reg", "l1", "--epochs", "1"], "--reweight renews the factors from the second epoch on"),
+        (["--dual-averaging", "--reg", "l2"], "--dual-averaging needs a penalty that gives zeros"),
+        (["--dual-averaging", "--reg", "mcp"], "--dual-averaging needs a convex penalty: .* Received: --reg mcp"),
+        (["--exact-target", "--reg", "l1"], "--exact-target does nothing without --target-sparsity"),
+        (["--round-to", "8", "--reg", "channels"], "--round-to does nothing without --target-sparsity"),
+        ([*CHANNELS, "--round-to", "8"], "--round-to does nothing without --exact-target"),
+        ([*CHANNELS, "--exact-target", "--round-to", "0"], "--round-to must be from 1 to"),
+        ([*CHANNELS, "--model", "linear"], "--model linear has none"),
+        (["--reg", "l1", *CHANNELS[2:], "--model", "linear"], "counts units and filters. --model linear has none"),
+        (["--reg", "group", *CHANNELS[2:]], "can't make units zero by groups of outputs, which leave their biases"),
+        (["--reg", "mcp", *CHANNELS[2:], "--groups", "outputs"], "Take --reg channels or --groups inputs"),
+        ([*CHANNELS[:4], "--target-of", "groups"], "For --reg channels, count channels"),
+        (["--reg", "mcp", "--target-sparsity", "0.5", "--target-of", "groups"], "mcp, scad or log-sum with --groups"),
+        ([*CHANNELS[:4], "--target-of", "flops", "--exact-target"], "takes --target-of weights, groups or channels"),
+        ([*CHANNELS[:4], "--exact-target", "--round-to", "8"], "--round-to takes --target-of groups or channels"),
         (["--decay-epochs", "2"], "--decay-epochs does nothing without --schedule cosine"),
         (["--decay-epochs", "21", "--schedule", "cosine"], "--decay-epochs 21 is more than all 20 --epochs"),
         (["--name", "a/b"], "--name must be 1 to 100 letters, digits"),

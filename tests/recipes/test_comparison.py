@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import logging
 
@@ -64,6 +65,13 @@ def test_the_command_prints_a_table_and_goes_on_where_it_stopped(command, tmp_pa
     assert {json.loads(line)["config"]["seed"] for line in lines} == {0, 1}
     monkeypatch.setattr(comparison, "_train", lambda config: pytest.fail("trained again"))
     assert command("compare", *flags) == (0, table, "")
+
+
+def test_a_setting_that_a_file_of_results_does_not_know_has_its_default():
+    old = dataclasses.asdict(Config(epochs=3))
+    del old["reweight"]
+    assert comparison._key(old) == comparison._key(dataclasses.asdict(Config(epochs=3)))
+    assert comparison._key(old) != comparison._key(dataclasses.asdict(Config(epochs=4)))
 
 
 def accuracy_of_the_seed(config):

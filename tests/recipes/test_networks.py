@@ -3,8 +3,11 @@ import numpy as np
 import pytest
 from keras import layers
 
+import tf_reg
+from tests.tools import mostly_slow
 from tf_reg.recipes.models import networks
 from tf_reg_cli.config import Config
+from tf_reg_cli.errors import UserError
 
 SHAPE = (12, 12, 1)
 
@@ -118,15 +121,47 @@ def test_probabilities_are_float32_in_mixed_precision(policy):
     assert build(model="cnn").output.dtype == "float32"
 
 
-@pytest.mark.parametrize("reg", ["group", "sparse-group"])
+@pytest.mark.parametrize("reg", mostly_slow(["group", "sparse-group", "mcp", "scad", "log-sum"], "group", "mcp"))
 @pytest.mark.parametrize("groups", ["inputs", "outputs"])
 def test_groups_are_units_and_never_classes(reg, groups):
     penalties = {
         layer.name: layer.kernel_regularizer.get_config()
-        for layer in build(model="cnn", reg=reg, groups=groups, group_lasso=0.3).layers
+        for layer in build(model="cnn", reg=reg, groups=groups, group_lasso=0.3, mcp=0.3, scad=0.3, log_sum=0.3).layers
         if hasattr(layer, "kernel")
     }
     assert {name: config["groups"] for name, config in penalties.items()} == {
         "conv_1": groups, "conv_2": groups, "dense": groups, "logits": "inputs",
     }  # fmt: skip
     assert {config["strength"] for config in penalties.values()} == {0.3}
+
+
+@pytest.mark.parametrize(
+    ("options", "config"),
+    [
+        ({"reg": "mcp", "mcp": 0.1, "mcp_gamma": 5}, {"strength": 0.1, "gamma": 5.0, "groups": None}),
+        ({"reg": "scad", "scad": 0.1, "scad_a": 5}, {"strength": 0.1, "a": 5.0, "groups": None}),
+        ({"reg": "log-sum", "log_sum": 0.1, "log_sum_epsilon": 0.5}, {"strength": 0.1, "epsilon": 0.5, "groups": None}),
+        ({"reg": "lq", "lq": 0.1, "lq_power": "0"}, {"strength": 0.1, "q": 0}),
+        ({"reg": "lq", "lq": 0.1, "lq_power": "2/3"}, {"strength": 0.1, "q": 2 / 3}),
+    ],
+)
+def test_concave_penalties_are_of_single_weights_and_have_their_parameters(options, config):
+    for layer in (layer for layer in build(model="mlp", **options).layers if hasattr(layer, "kernel")):
+        found = layer.kernel_regularizer.get_config()
+        assert {name: found[name] for name in config} == pytest.approx(config)
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [("sizes", True), ("flops", "flops"), ("none", False)])
+def test_channels_have_one_penalty_with_their_biases_and_without_the_classes(sizes, expected):
+    model = build(model="mlp", reg="channels", channel_lasso=0.3, size_weights=sizes)
+    rules = {variable.path: variable.regularizer for variable in model.trainable_variables}
+    assert [path for path, rule in rules.items() if rule is None] == ["logits/kernel", "logits/bias"]
+    for rule in (rule.rule for rule in rules.values() if rule is not None):
+        assert isinstance(rule, tf_reg.ChannelLasso)
+        assert (rule.strength, rule.size_weights) == (0.3, expected)
+
+
+def test_a_network_without_channels_that_can_go_is_refused_in_one_sentence(monkeypatch):
+    monkeypatch.setattr(networks, "_mlp", networks._linear)
+    with pytest.raises(UserError, match="--model mlp can't have --reg channels: A ChannelLasso needs channels"):
+        build(model="mlp", reg="channels")

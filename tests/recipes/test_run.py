@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 import keras
@@ -188,3 +189,14 @@ def test_an_export_of_a_finished_run(command, finished):
     test_images = next(image_data.load("digits").test.as_numpy_iterator())[0]
     records = list(warmup.read(Path("saved_models/a/1") / warmup.FILE))
     np.testing.assert_array_equal(records[1].inputs["inputs"], test_images[:8])
+
+
+def test_what_the_library_warns_of_is_a_note(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with run._warnings_as_notes():
+            warnings.warn("TargetSparsity(0.5) did not reach it.", stacklevel=2)
+            warnings.warn("old", DeprecationWarning, stacklevel=1)
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == "Note: TargetSparsity(0.5) did not reach it."
+    assert "DeprecationWarning: old" in others[0]

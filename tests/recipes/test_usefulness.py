@@ -56,6 +56,8 @@ def test_what_is_said_of_a_poor_model():
 def test_the_advice_names_flags():
     assert usefulness.advice(Config()) == "Lower --learning-rate."
     assert usefulness.advice(Config(reg="l1")) == "Lower --learning-rate or --l1."
+    assert usefulness.advice(Config(reg="log-sum")) == "Lower --learning-rate or --log-sum."
+    assert usefulness.advice(Config(reg="channels")) == "Lower --learning-rate or --channel-lasso."
     assert "--target-sparsity, or give it more --epochs." in usefulness.advice(Config(reg="l1", target_sparsity=0.9))
 
 

@@ -12,6 +12,7 @@ import platform
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ def _free_names(config: Config) -> Iterator[str]:
 def _train_and_write(model: keras.Model, config: Config, images: ImageData, folder: Path) -> Result:
     before, start = _weights(model), time.perf_counter()
     try:
-        with writers(folder) as readers:
+        with writers(folder) as readers, _warnings_as_notes():
             training.fit(model, config, images, readers)
     except KeyboardInterrupt:
         _keep(model, before, folder)
@@ -236,6 +237,22 @@ def _keep(model: keras.Model, before: dict[str, np.ndarray], folder: Path) -> di
         with whole(folder / "regularization.png") as unfinished:
             plots.regularization(history, before, _weights(model), unfinished, folder.name)
     return history
+
+
+@contextlib.contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    """Show what the library warns of as a line of its own, without the place in its code."""
+    with warnings.catch_warnings():
+        as_before = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if category is UserWarning:
+                print(f"Note: {message}", file=sys.stderr)
+            else:
+                as_before(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 @contextlib.contextmanager

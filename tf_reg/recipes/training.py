@@ -11,7 +11,10 @@ import tensorflow as tf
 
 from tf_reg.callbacks import regularization_logger
 from tf_reg.callbacks.gap_controller import GapController
+from tf_reg.callbacks.hard_budget import HardBudget
 from tf_reg.callbacks.refit import Refit
+from tf_reg.callbacks.reweight import Reweight
+from tf_reg.callbacks.share import ShareMeter
 from tf_reg.callbacks.strength_schedule import StrengthSchedule
 from tf_reg.callbacks.target_sparsity import TargetSparsity
 from tf_reg.compaction.plan import plan_compaction
@@ -23,6 +26,7 @@ from tf_reg.recipes.interrupt import StopAfterBatch
 from tf_reg.recipes.models import networks
 from tf_reg.recipes.progress import Progress
 from tf_reg_cli.config import Config
+from tf_reg_cli.errors import UserError
 
 NEAR_ZERO = 1e-3
 
@@ -32,6 +36,9 @@ def prepare(config: Config) -> tuple[keras.Model, ImageData]:
 
     Sets the process' random seed, dtype policy and op determinism: the same configuration on the same machine gives
     the same numbers.
+
+    Raises:
+        UserError: Data that can't be had, or a network that doesn't take the images, the penalty or the target.
     """
     keras.utils.set_random_seed(config.seed)
     if not config.jit:  # Keras doesn't compile with XLA where this is on
@@ -39,6 +46,7 @@ def prepare(config: Config) -> tuple[keras.Model, ImageData]:
     keras.config.set_dtype_policy(config.precision)
     images = load_data(config)
     model = build_model(config, images)
+    _check_target(model, config)
     compile_model(model, config, images.train_size)
     return model, images
 
@@ -68,6 +76,20 @@ def build_model(config: Config, images: ImageData) -> keras.Model:
         variance=images.variance,
         flippable=images.flippable,
     )
+
+
+def _check_target(model: keras.Model, config: Config) -> None:
+    """Check that a network has what a target counts, and that an exact one leaves something of it."""
+    if config.target_sparsity is None or not (config.exact_target or config.target_of in ("channels", "flops")):
+        return
+    of = config.target_of
+    try:
+        meter = ShareMeter(model, of)
+        meter.measure()
+        if config.exact_target:
+            HardBudget(model, of, meter.channels, config.target_sparsity, config.round_to or 1)
+    except ValueError as error:
+        raise UserError(f"--model {config.model} can't have this --target-sparsity. {error}") from error
 
 
 def compile_model(model: keras.Model, config: Config, train_size: int) -> None:
@@ -102,7 +124,9 @@ def _optimizer(model: keras.Model, config: Config, epoch: int) -> keras.Optimize
     optimizer = kinds[config.optimizer](rate, weight_decay=config.weight_decay or None, **extra)
     if config.weight_decay:
         optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if "kernel" not in v.name])
-    return Proximal(optimizer) if config.pays_proximally else optimizer
+    if not config.pays_proximally:
+        return optimizer
+    return Proximal(optimizer, penalty_factors=config.reweight, dual_averaging=config.dual_averaging)
 
 
 def fit(
@@ -149,15 +173,17 @@ def fit(
 
 
 def _strength(config: Config) -> list[keras.callbacks.Callback]:
-    """What moves the penalty's factor, if anything does."""
-    moves: list[keras.callbacks.Callback] = []
+    """What moves the penalty's factor, or the factors of its parts, if anything does."""
+    moves: list[keras.callbacks.Callback] = [Reweight()] if config.reweight else []
     if config.strength_schedule == "gap":
         moves.append(GapController())
     if config.strength_schedule == "rise":
         moves.append(StrengthSchedule(lambda epoch: min(1.0, (epoch + 1) / max(1, config.epochs // 2))))
     if config.target_sparsity is not None:
-        of: Any = config.target_of
-        moves.append(TargetSparsity(config.target_sparsity, of, refit_epochs=config.refit_epochs))
+        refit, exact, blocks = config.refit_epochs, config.exact_target, config.round_to
+        moves.append(
+            TargetSparsity(config.target_sparsity, config.target_of, refit_epochs=refit, exact=exact, round_to=blocks)
+        )
     elif config.refit_epochs is not None:
         moves.append(Refit(config.refit_epochs))
     return moves

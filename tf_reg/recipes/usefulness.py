@@ -13,6 +13,13 @@ from tf_reg_cli.config import Config
 
 EXPLODED = 100  # times the loss of an answer that knows the classes' shares alone
 ROUNDING = 1e-4
+_COUNTED = {
+    "weights": "zero weights",
+    "groups": "dead groups",
+    "channels": "dead channels",
+    "parameters": "parameters that go",
+    "flops": "multiply-adds that go",
+}
 
 
 def class_shares(images: ImageData) -> np.ndarray:
@@ -67,15 +74,15 @@ def notes(
     shared = history.get("zero_share", [])
     if config.target_sparsity is not None and shared and shared[-1] < config.target_sparsity - 0.01:
         yield (
-            f"--target-sparsity {config.target_sparsity:g} was missed: the share of zero {config.target_of} is "
+            f"--target-sparsity {config.target_sparsity:g} was missed: the share of {_COUNTED[config.target_of]} is "
             f"{shared[-1]:.1%}. Give it more --epochs."
         )
 
 
 def advice(config: Config) -> str:
     """Return which flags to turn, as a sentence."""
-    flags = {"l1": "--l1", "l2": "--l2", "l1l2": "--l1 and --l2", "group": "--group-lasso"}
-    strengths = flags.get(config.reg, "--l1 and --group-lasso") if config.reg != "none" else ""
+    flags = {"none": "", "l1l2": "--l1 and --l2", "group": "--group-lasso", "sparse-group": "--l1 and --group-lasso"}
+    strengths = (flags | {"channels": "--channel-lasso"}).get(config.reg, f"--{config.reg}")
     if config.target_sparsity is not None:
         strengths = "--target-sparsity"
     words = ["--learning-rate", *([strengths] if strengths else [])]

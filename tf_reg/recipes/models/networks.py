@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import keras
 from keras import layers, regularizers
 
+from tf_reg.penalties.channel_penalty import ChannelLasso
 from tf_reg.penalties.group_lasso import GroupLasso
+from tf_reg.penalties.log_sum import LogSum
+from tf_reg.penalties.lq import Lq
+from tf_reg.penalties.mcp import MCP
+from tf_reg.penalties.scad import SCAD
 from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso
 from tf_reg.recipes import applications
 from tf_reg.recipes.applications import IMAGENET_MEAN, IMAGENET_VARIANCE
 from tf_reg.recipes.models import pretrained
 from tf_reg.rules.regularize_model import regularize
 from tf_reg_cli.config import Config
+from tf_reg_cli.errors import UserError
 from tf_reg_cli.field_types import NETWORKS
 
 Tensor = Any  # keras.KerasTensor, which the type checker can't see into
@@ -59,10 +66,19 @@ def build(
     model = keras.Model(inputs, outputs, name=config.model)
     if config.weights is not None:
         pretrained.load(model, config.weights)
-    if config.reg != "none":
+    _regularize(model, config)
+    return model
+
+
+def _regularize(model: keras.Model, config: Config) -> None:
+    if config.reg == "channels":
+        try:
+            regularize(model, regularizer(config))
+        except ValueError as error:
+            raise UserError(f"--model {config.model} can't have --reg channels: {error}") from error
+    elif config.reg != "none":
         rules = {pretrained.HEAD: regularizer(config, last=True), "*": regularizer(config)}
         regularize(model, rules, unmatched="ignore")  # a linear model has one kernel
-    return model
 
 
 def regularizer(config: Config, last: bool = False) -> keras.Regularizer | None:
@@ -72,15 +88,23 @@ def regularizer(config: Config, last: bool = False) -> keras.Regularizer | None:
         config: Which penalty, and its strengths.
         last: Whether it is for the last layer. Its outputs are the classes, so its groups are always inputs.
     """
-    groups: Any = "inputs" if last else config.groups
+    wanted: Any = config.groups
+    maybe = "inputs" if last and wanted else wanted  # of a penalty that is of single weights without groups
+    groups = "inputs" if last else wanted or "outputs"
+    sizes: dict[str, bool | str] = {"sizes": True, "flops": "flops", "none": False}
     return {
-        "none": None,
-        "l1": regularizers.L1(config.l1),
-        "l2": regularizers.L2(config.l2),
-        "l1l2": regularizers.L1L2(config.l1, config.l2),
-        "group": GroupLasso(config.group_lasso, groups),
-        "sparse-group": SparseGroupLasso(config.l1, config.group_lasso, groups),
-    }[config.reg]
+        "none": lambda: None,
+        "l1": lambda: regularizers.L1(config.l1),
+        "l2": lambda: regularizers.L2(config.l2),
+        "l1l2": lambda: regularizers.L1L2(config.l1, config.l2),
+        "group": lambda: GroupLasso(config.group_lasso, groups),
+        "sparse-group": lambda: SparseGroupLasso(config.l1, config.group_lasso, groups),
+        "channels": lambda: ChannelLasso(config.channel_lasso, sizes[config.size_weights]),
+        "mcp": lambda: MCP(config.mcp, config.mcp_gamma, maybe),
+        "scad": lambda: SCAD(config.scad, config.scad_a, maybe),
+        "log-sum": lambda: LogSum(config.log_sum, config.log_sum_epsilon, maybe),
+        "lq": lambda: Lq(config.lq, float(Fraction(config.lq_power))),
+    }[config.reg]()
 
 
 def _augmented(x: Tensor, flip: bool) -> Tensor:
