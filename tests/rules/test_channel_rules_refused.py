@@ -72,11 +72,43 @@ def test_multiply_adds_need_known_sizes():
 def test_a_weight_that_has_lost_its_part_is_refused():
     model = residual()
     tf_reg.regularize(model, ChannelLasso(0.02))
-    tf_reg.regularize(model, {"outer": keras.regularizers.L2(0.1)})
+    model.get_layer("outer").kernel.regularizer = keras.regularizers.L2(0.1)
     with pytest.raises(ValueError, match=r"another regularizer since, .*outer"):
         model.losses  # noqa: B018
     tf_reg.remove_regularizers(model)
     assert model.losses == []
+
+
+def test_other_rules_for_a_part_of_a_channel_are_refused():
+    model = residual()
+    with pytest.raises(ValueError, match=r"another rule for stem_norm/gamma"):
+        tf_reg.regularize(model, {"**/gamma": keras.regularizers.L1(0.1), "*": ChannelLasso(0.02)})
+    assert model.losses == []
+    tf_reg.regularize(model, ChannelLasso(0.02))
+    before = float(ops.convert_to_numpy(sum(model.losses)))
+    for name, missing in (("outer", "stem/kernel"), ("stem_norm/gamma", "stem/kernel")):
+        with pytest.raises(ValueError, match=rf"lose its penalty together.*{missing}"):
+            tf_reg.regularize(model, {name: keras.regularizers.L2(0.1)})
+    assert float(ops.convert_to_numpy(sum(model.losses))) == before
+    tf_reg.regularize(model, keras.regularizers.L2(0.1))
+    assert {one.path.split("/")[1] for one in tf_reg.regularizers_of(model).weights} == {"kernel"}
+
+
+def test_attention_is_refused():
+    inputs = keras.Input((3, 4))
+    attention = layers.MultiHeadAttention(2, 2, name="mha")
+    model = keras.Model(inputs, layers.Dense(2)(layers.Dense(3)(attention(inputs, inputs))))
+    with pytest.raises(ValueError, match=r"one for all of its projections.*'mha': None"):
+        tf_reg.regularize(model, ChannelLasso(0.02))
+    tf_reg.regularize(model, {"mha": None, "*": ChannelLasso(0.02)})
+
+
+def test_lora_is_refused():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(4), layers.Dense(2)])
+    tf_reg.regularize(model, ChannelLasso(0.02))
+    model.layers[0].enable_lora(2)
+    with pytest.raises(ValueError, match=r"whole weight, with 4 channels.*\(3, 2\).*before enable_lora"):
+        model.losses  # noqa: B018
 
 
 def test_a_loaded_layer_alone_is_refused():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
-from keras import ops
+from keras import layers, ops
 
 import tf_reg
 from tests.rules.coupled_networks import IMAGES, LABELS, compiled, residual
@@ -87,3 +89,74 @@ def test_the_target_is_a_share_of_channels():
     model.fit(IMAGES, LABELS, batch_size=8, epochs=12, verbose=0, callbacks=[target])
     free = tf_reg.channels(model).free
     assert sum(one.dead().sum() for one in free) == round(0.2 * sum(one.size for one in free))
+
+
+def test_models_of_the_same_names_in_one_step():
+    """And a penalty that only one weight has: these layers have no biases."""
+    parts = [keras.Sequential(name=name) for name in ("one", "two")]
+    for part in parts:
+        for layer in (keras.Input((3,)), layers.Dense(4, use_bias=False, name="a"), layers.Dense(1, name="b")):
+            part.add(layer)
+        tf_reg.regularize(part, ChannelLasso(0.1))
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, layers.Add()([part(inputs) for part in parts]))
+    optimizer = tf_reg.Proximal(keras.optimizers.SGD(1.0), strength=1e3)
+    optimizer.build(model)
+    optimizer.apply([ops.zeros(variable.shape) for variable in model.trainable_variables])
+    assert [int(ops.count_nonzero(part.get_layer("a").kernel)) for part in parts] == [0, 0]
+
+
+@pytest.mark.parametrize("inner", ["sgd", pytest.param("adam", marks=pytest.mark.slow)])
+def test_the_optimizer_of_a_compacted_model_keeps_factors(inner):
+    model = residual()
+    tf_reg.regularize(model, ChannelLasso(0.02))
+    compiled(model, tf_reg.Proximal(inner, penalty_factors=True))
+    tf_reg.set_penalty_factors(model, model)
+    for layer, index in (("inner", 0), ("inner_norm", 0), ("inner_norm", 1), ("depthwise", 0)):
+        weights = model.get_layer(layer).get_weights()
+        for value in weights[: index + 1] + weights[1:2]:
+            value[..., 1 if layer != "depthwise" or value.ndim == 1 else slice(1, 2)] *= 0
+        if layer == "depthwise":
+            weights[0][:, :, 1] = 0
+        model.get_layer(layer).set_weights(weights)
+    small = tf_reg.compact(model, keep_optimizer=True)
+    for layer in ("inner", "stem"):
+        old, new = (one.optimizer.penalty_factor_of(one.get_layer(layer).kernel) for one in (model, small))
+        stays = [0, 2, 3] if layer == "inner" else slice(None)
+        np.testing.assert_array_equal(ops.convert_to_numpy(new), ops.convert_to_numpy(old)[..., stays])
+
+
+def test_a_concave_penalty_that_averages_refuse_changes_nothing():
+    model = residual()
+    tf_reg.regularize(model, ChannelLasso(0.02))
+    compiled(model, tf_reg.Proximal("sgd", dual_averaging=True))
+    model.optimizer.build(model)
+    before = float(ops.convert_to_numpy(sum(model.losses)))
+    with pytest.raises(ValueError, match=r"needs convex penalties.*MCP"):
+        tf_reg.regularize(model, tf_reg.MCP(0.1))
+    assert float(ops.convert_to_numpy(sum(model.losses))) == before
+    assert model.optimizer.pays(model.get_layer("stem").kernel)
+
+
+def test_the_logger_counts_dead_channels():
+    model = compiled(residual(), tf_reg.Proximal("sgd"))
+    tf_reg.regularize(model, ChannelLasso(0.02))
+    for weight in ("kernel", "bias"):
+        variable = getattr(model.get_layer("dense"), weight)
+        variable.assign(variable * ops.convert_to_tensor([1.0, 0.0, 1.0, 1.0, 0.0, 1.0]))
+    logger, logs = tf_reg.RegularizationLogger(), {}
+    logger.set_model(model)
+    logger.on_epoch_end(0, logs)
+    assert logs["dead_channels"] == 2
+    assert logs["penalty"] == pytest.approx(float(ops.convert_to_numpy(sum(model.losses))), rel=1e-5)
+
+
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm", "clipvalue"])
+def test_a_clip_below_the_slope_is_said(clip):
+    for limit, warns in ((1e-3, True), (10.0, False)):
+        model = residual()
+        tf_reg.regularize(model, ChannelLasso(1.0))
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            tf_reg.Proximal(keras.optimizers.SGD(0.1, **{clip: limit})).build(model.trainable_variables)
+        assert any("is clipped at" in str(one.message) for one in found) == warns

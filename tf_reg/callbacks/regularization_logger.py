@@ -14,6 +14,8 @@ from tf_reg._checks import is_integer, number, require, shown
 from tf_reg.callbacks.strength import proximal_of, strength_of
 from tf_reg.measure.dead_channels import DeadChannels, free_channels
 from tf_reg.measure.meter import Measurement, Meter
+from tf_reg.penalties.registry import penalty_of
+from tf_reg.penalties.stand_in import unwrapped
 
 _READERS = tuple(
     getattr(keras.callbacks, name)
@@ -43,7 +45,7 @@ class RegularizationLogger(keras.callbacks.Callback):
     - `dead_groups`: how many groups are all zeros, in kernels whose regularizer has groups, such as
       `tf_reg.GroupLasso`. Only where there is one.
     - `dead_channels`: how many of the channels that nothing holds are dead, as `tf_reg.channels` finds them. Only where
-      a regularizer has groups, and `tf_reg.channels` takes the model.
+      a regularizer has groups or is a `tf_reg.ChannelPenalty`, and `tf_reg.channels` takes the model.
     - `strength`: the multiplier of all penalties, where the optimizer is a `tf_reg.Proximal` (or wraps one). The
       penalty doesn't contain it.
     - `val_data_loss`: `val_loss` without the weights' penalty, in epochs that validate. Activity regularizers and
@@ -169,6 +171,7 @@ class RegularizationLogger(keras.callbacks.Callback):
             summary |= {"sparsity": weights.zero_share, "near_sparsity": weights.near_zero_share}
         if penalized.groups:
             summary["dead_groups"] = penalized.dead_groups
+        if penalized.groups or self._has_channels():
             summary |= self._dead_channels()
         optimizer = proximal_of(self.model)
         if optimizer is not None:
@@ -183,6 +186,11 @@ class RegularizationLogger(keras.callbacks.Callback):
                 if layer.groups:
                     summary[f"dead_groups/{path}"] = layer.dead_groups
         return summary
+
+    def _has_channels(self) -> bool:
+        """Whether a weight has a part in a penalty of channels."""
+        found = (penalty_of(unwrapped(getattr(one, "regularizer", None))) for one in self.model.trainable_variables)
+        return any(penalty is not None and penalty.coupled for penalty in found)
 
     def _dead_channels(self) -> dict[str, int]:
         if self._channels is None:

@@ -44,6 +44,8 @@ def _multi_head(analysis: Analysis, call: Call) -> Sequence[Channels | None] | N
             analysis.keep(source, reason)
         analysis.keep_ids(values, reason)
         analysis.keep_ids(analysis.slice(output.kernel, 2), reason)
+    if keras.backend.backend() == "jax":
+        analysis.keep_ids(values, f"{layer.name} (Keras on JAX needs value_dim equal to key_dim)")
     zero = _zero_heads(dense["value"])
     for axis, ids, constants in ((0, heads, zero), (1, values, np.full(len(values), np.nan))):
         analysis.reads.append(Read(output, output.kernel, axis, 2, Channels(2, ids, constants), constants == 0))

@@ -72,11 +72,15 @@ def _cut(removal: Removal, weight: keras.Variable, kind: str, value: np.ndarray)
 
 
 def _cut_factors(removal: Removal, weight: keras.Variable, value: np.ndarray) -> np.ndarray:
-    """What is left of the factors of a penalty: one for each entry of its weight, or for each of its groups."""
-    grouping = required_penalty_of(unwrapped(weight.regularizer)).grouping
+    """What is left of the factors of a penalty: one for each entry of its weight, each group or each channel."""
+    penalty, along = required_penalty_of(unwrapped(weight.regularizer)), removal.along(weight)
+    if penalty.coupled:
+        axes = zip(along, value.shape, strict=True)
+        return value[np.ix_(*(kept if len(kept) == size else np.ones(size, bool) for kept, size in axes))]
+    grouping = penalty.grouping
     plan = grouping(weight.shape)
     left = value if plan is None else np.broadcast_to(value, plan.shape).reshape(weight.shape)
-    for axis, kept in enumerate(removal.along(weight)):
+    for axis, kept in enumerate(along):
         left = np.compress(kept, left, axis)
     plan = grouping(left.shape)
     return left if plan is None else np.max(left.reshape(plan.shape), axis=plan.axes, keepdims=True, initial=0.0)

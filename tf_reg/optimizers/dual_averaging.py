@@ -27,7 +27,7 @@ structured neural networks through manifold identification and variance reductio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -158,17 +158,18 @@ def averaged(
     return [ops.cast(one, value.dtype) for one, value in zip(new, values, strict=True)], found
 
 
-def check_penalties(variables: Sequence[Any]) -> None:
+def check_penalties(variables: Iterable[Any], new: Mapping[int, Any]) -> None:
     """Check that the penalties of variables are convex, as far as that is known.
 
     Args:
         variables: Keras variables with their regularizers.
+        new: The regularizers that they are to have in the place of these, by the `id` of the variable.
 
     Raises:
         ValueError: A penalty of tf_reg that isn't convex.
     """
     for variable in variables:
-        penalty = penalty_of(unwrapped(getattr(variable, "regularizer", None)))
+        penalty = penalty_of(unwrapped(new.get(id(variable), getattr(variable, "regularizer", None))))
         penalty = penalty.rule.penalty if isinstance(penalty, ChannelMember) else penalty
         if isinstance(penalty, ConcavePenalty | Lq):
             raise ValueError(

@@ -140,7 +140,7 @@ class Proximal(SteeredOptimizer):
 
     def _claim(self, variables: Sequence[keras.Variable]) -> None:
         if self._dual is not None:
-            dual.check_penalties(variables)
+            dual.check_penalties(variables, {})
         self._ledger.claim(variables)
         self._factors.build(self, self._ledger.claimed(variables))
         warn_of_clipping(self.inner_optimizer, self._ledger.claimed(variables), self._state.first_strength)

@@ -136,7 +136,7 @@ def _key(claim: Claim) -> Hashable:
     """What two claims must have in common; None where a claim must be alone."""
     penalty = claim.stand_in.penalty
     if isinstance(penalty, ChannelMember):
-        return penalty.key
+        return penalty.family
     if keras.backend.backend() != "torch" or penalty.parameters is None:
         return None
     if not (penalty.elementwise and penalty.is_finite):

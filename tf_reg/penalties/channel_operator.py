@@ -47,7 +47,8 @@ def prox_of(
             step = step * ops.cast(present[0][1].channel_values(factor), step.dtype)
         mapped = regularizers[0].rule.penalty.block(matrix, step * part.factor, (0,), part.unit)
         ends = np.cumsum([one.shape[0] for one in rows])[:-1].tolist()
-        for (number, one), block in zip(present, ops.split(mapped, ends, axis=0), strict=True):
+        blocks = ops.split(mapped, ends, axis=0) if ends else [mapped]  # TensorFlow takes no empty list of ends
+        for (number, one), block in zip(present, blocks, strict=True):
             new[number] = ops.cast(one.put(new[number], block), values[number].dtype)
     return new
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -60,6 +61,7 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
         Raises:
             ValueError: The other weights aren't found, or have lost their part of the penalty.
         """
+        self._check_shape(x.shape)
         total = ops.zeros((), dtype=x.dtype)
         for part in self.parts:
             own = squares(part.matrix(ops.convert_to_tensor(x)))
@@ -71,6 +73,18 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
             whole, share = ops.sum(heights), ops.sum(ops.stop_gradient(heights * own / safe))
             total = total + share + (whole - ops.stop_gradient(whole))
         return total
+
+    def _check_shape(self, shape: Sequence[int]) -> None:
+        for part in self.parts:
+            fits = len(shape) > part.axis and (
+                shape[part.axis] == part.channels if part.places is None else shape[part.axis] > max(part.places)
+            )
+            if not fits:
+                raise ValueError(
+                    f"A {type(self.rule).__name__} needs the whole weight, with {part.channels} channels along axis "
+                    f"{part.axis}. Received: one of the shape {tuple(shape)}, such as a matrix of LoRA. Call "
+                    "tf_reg.remove_regularizers(model) before enable_lora."
+                )
 
     def value(self, x: Tensor) -> Tensor:
         """The share of the weight in the penalty."""
@@ -97,6 +111,19 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
     def gives_zeros(self) -> bool:
         """Whether the strength is above zero."""
         return self.rule.penalty.gives_zeros
+
+    def slope_at_zero(self, shape: Sequence[int], by_norm: bool) -> float:
+        """The slope of a channel's norm, divided by the square root of how many weights, or entries, it is over.
+
+        A limit is for the gradient of one weight, or of one entry, and those of all that a channel has add up.
+
+        Args:
+            shape: The shape of the weight.
+            by_norm: As in `Penalty.slope_at_zero`.
+        """
+        if by_norm:
+            return min(self.rule.strength * part.factor * part.unit / math.sqrt(part.members) for part in self.parts)
+        return min(self.rule.strength * part.factor for part in self.parts) if self.rule.size_weights else 0.0
 
     def factor_shape(self, shape: Sequence[int]) -> tuple[int, ...] | None:
         """One for each place of the axis along which the channels lie."""
@@ -194,6 +221,11 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
         """Whether the other weights are known."""
         return self._groups is not None
 
+    @property
+    def family(self) -> int:
+        """What all members have in common that know each other. Two models of the same names have the same `key`."""
+        return id(self._groups)
+
 
 def bind(variables: Iterable[keras.Variable]) -> None:
     """Let members of channel penalties that don't know each other find each other, where all of them are there.
@@ -219,6 +251,7 @@ def join(groups: Mapping[int, list[Member]]) -> None:
         groups: The members of each group, by its number.
     """
     if all(len(members) == members[0].part.members for members in groups.values()):
+        shared = dict(groups)
         for members in groups.values():
             for member in members:
-                member.regularizer.join(dict(groups))
+                member.regularizer.join(shared)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import keras
@@ -18,7 +18,11 @@ from tf_reg.compaction.plan import NotCompactableError, analysed
 from tf_reg.penalties.channel_parts import Part
 from tf_reg.penalties.channel_penalty import ChannelPenalty
 from tf_reg.penalties.coupled import ChannelMember, Member, join
+from tf_reg.penalties.stand_in import unwrapped
+from tf_reg.rules.saving import same
 from tf_reg.rules.weights import Weight
+
+_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 
 Change = tuple[Weight, Any]  # a weight and the regularizer that it gets, or None
 
@@ -46,22 +50,95 @@ def with_channels(model: keras.Layer, weights: Sequence[Weight], plan: Sequence[
     except NotCompactableError as error:
         raise ValueError(f"A penalty of channels needs to find them. {error}") from error
     chosen: dict[int, tuple[ChannelPenalty, list[ChannelGroup]]] = {}
+    kernels = {id(weight.variable) for weight in weights if weight.is_kernel}
     for group in found.free:
-        rule = _rule_of(group, rules)
+        rule = _rule_of(group, rules, kernels)
         if rule is not None:
             chosen.setdefault(id(rule), (rule, []))[1].append(group)
     _check_used(rules.values(), chosen, found.groups)
     paths = {id(weight.variable): weight for weight in weights}
     changes = [change for change in plan if id(change[0].variable) not in rules]
     for rule, groups in chosen.values():
-        changes += _members(model, rule, groups, paths)
-    own = {id(weight.variable): number for number, (weight, _) in enumerate(changes)}  # the last one holds
-    return [changes[number] for number in own.values()]
+        members = _members(model, rule, groups, paths)
+        _check_saved(rule, members)
+        _check_apart(rule, members, changes)
+        changes += members
+    last = {id(weight.variable): number for number, (weight, _) in enumerate(changes)}
+    return [changes[number] for number in last.values()]
 
 
-def _rule_of(group: ChannelGroup, rules: Mapping[int, ChannelPenalty]) -> ChannelPenalty | None:
+def without_rests(weights: Sequence[Weight], plan: Sequence[Change]) -> list[Change]:
+    """Return a plan that also takes away what would be left of penalties of channels.
+
+    A rule for the kernels takes their penalty of channels away, so their biases and normalizations lose it too.
+
+    Args:
+        weights: All weights of a model.
+        plan: The weights that have a rule, and their regularizers.
+
+    Raises:
+        ValueError: A rule for some of the kernels that make a channel, or for other weights of it alone.
+    """
+    wanted = {id(weight.variable): regularizer for weight, regularizer in plan}
+    old: dict[tuple[str, int], list[Weight]] = defaultdict(list)
+    for weight in weights:
+        present = unwrapped(weight.variable.regularizer)
+        for part in present.parts if isinstance(present, ChannelMember) else ():
+            old[present.key, part.group].append(weight)
+    rests: dict[int, Weight] = {}
+    for members in _torn(old, wanted, rests):
+        left = [one for one in members if id(one.variable) not in wanted]
+        kernels = [one for one in left if one.is_kernel]
+        if kernels or not any(one.is_kernel and id(one.variable) in wanted for one in members):
+            given = next(one for one in members if id(one.variable) in wanted or id(one.variable) in rests)
+            raise ValueError(
+                f"The weights of a channel lose its penalty together. Received: a rule for {given.path} and none for "
+                f"{(kernels or left)[0].path}, which has numbers of the same channels. Give a rule to all kernels "
+                "that make them, or call tf_reg.remove_regularizers(model) first."
+            )
+        rests |= {id(one.variable): one for one in left}
+    return [*plan, *((weight, None) for weight in rests.values())]
+
+
+def _torn(
+    old: Mapping[tuple[str, int], Sequence[Weight]], wanted: Mapping[int, Any], rests: Mapping[int, Weight]
+) -> Iterator[Sequence[Weight]]:
+    """Groups of which some weights lose their part of the penalty and others don't, until there are none."""
+
+    def keeps(weight: Weight) -> bool:
+        key, present = id(weight.variable), unwrapped(weight.variable.regularizer)
+        return key not in rests and same(wanted.get(key, present), present)
+
+    while torn := [members for members in old.values() if len({keeps(one) for one in members}) > 1]:
+        yield torn[0]
+
+
+def _check_saved(rule: ChannelPenalty, members: Sequence[Change]) -> None:
+    """Refuse a layer that has one regularizer for several kernels, of which each needs its own part."""
+    shared = [slot.layer for weight, _ in members for slot in weight.slots if isinstance(slot.layer, _ATTENTION)]
+    if shared:
+        raise ValueError(
+            f"A {type(rule).__name__} takes layers that have a regularizer for each kernel. Received: "
+            f"{shared[0].name!r} ({type(shared[0]).__name__}), which has one for all of its projections. Leave it out "
+            f"by a first rule, {{{shared[0].name!r}: None, ...}}, or give it tf_reg.GroupLasso(groups='heads')."
+        )
+
+
+def _check_apart(rule: ChannelPenalty, members: Sequence[Change], changes: Sequence[Change]) -> None:
+    """Refuse another rule for a weight of a channel. One for kernels may have been for all that are left."""
+    taken = {id(weight.variable) for weight, _ in members}
+    others = [change for change in changes if id(change[0].variable) in taken]
+    other = next((w for w, given in others if isinstance(given, ChannelMember) or not w.is_kernel), None)
+    if other is not None:
+        raise ValueError(
+            f"All weights that make a channel are in its {type(rule).__name__}: kernels, biases, scales and shifts. "
+            f"Received: another rule for {other.path}, which makes channels. Leave this weight out of the other rule."
+        )
+
+
+def _rule_of(group: ChannelGroup, rules: Mapping[int, ChannelPenalty], among: Set[int]) -> ChannelPenalty | None:
     """The rule for the kernels that make the channels of a group; None if there is none."""
-    kernels = [one for one in _made(group) if one.layer.name in group.producers and len(one.variable.shape) > 1]
+    kernels = [one for one in _made(group) if one.layer.name in group.producers and id(one.variable) in among]
     found = {id(rules.get(id(one.variable))): rules.get(id(one.variable)) for one in kernels}
     if len(found) > 1:
         with_rule = sorted({one.layer.name for one in kernels if id(one.variable) in rules})

@@ -9,6 +9,7 @@ import keras
 
 from tf_reg import _keras
 from tf_reg._trainer import optimizers_of
+from tf_reg.optimizers.dual_averaging import check_penalties
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.penalties.registry import penalty_of
 from tf_reg.penalties.stand_in import OutOfGradient, unwrapped
@@ -39,6 +40,9 @@ def place(model: keras.Layer, weights: Sequence[Weight], plan: Sequence[Change],
     _check_owners(model, changes, optimizers)
     wanted = {id(weight.variable): unwrapped(weight.variable.regularizer) for weight in weights}
     wanted |= {id(weight.variable): regularizer for weight, regularizer in changes}
+    for optimizer in optimizers:
+        if optimizer.dual_averaging:
+            check_penalties(optimizer._trainable_variables, wanted)
     split = _split(weights, wanted)
     if check_saved:
         _check_whole(changes, split)

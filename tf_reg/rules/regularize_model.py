@@ -10,7 +10,7 @@ import keras
 from tf_reg._checks import require, shown
 from tf_reg.penalties.registry import group_penalty_of
 from tf_reg.rules import patterns
-from tf_reg.rules.channel_rules import with_channels
+from tf_reg.rules.channel_rules import with_channels, without_rests
 from tf_reg.rules.patterns import Pattern
 from tf_reg.rules.placement import Change, place
 from tf_reg.rules.regularizer_table import RegularizerTable, regularizers_of
@@ -88,7 +88,7 @@ def regularize(
     weights = weights_of(model)
     plan = _plan(weights, _entries(rules), unmatched)
     plan = with_channels(model, weights, [(weight, _fitted(regularizer, weight)) for weight, regularizer in plan])
-    place(model, weights, plan, unsaved == "error")
+    place(model, weights, without_rests(weights, plan), unsaved == "error")
     return regularizers_of(model)
 
 
