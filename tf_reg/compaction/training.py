@@ -72,14 +72,18 @@ def _cut(removal: Removal, weight: keras.Variable, kind: str, value: np.ndarray)
 
 
 def _cut_factors(removal: Removal, weight: keras.Variable, value: np.ndarray) -> np.ndarray:
-    """What is left of the factors of a penalty: one for each entry of its weight, or for each of its groups."""
-    grouping = required_penalty_of(unwrapped(weight.regularizer)).grouping
-    plan = grouping(weight.shape)
-    left = value if plan is None else np.broadcast_to(value, plan.shape).reshape(weight.shape)
+    """What is left of the factors of a penalty: one for each entry of its weight, for each group, or each channel."""
+    penalty = required_penalty_of(unwrapped(weight.regularizer))
+    plan, shape = penalty.grouping(weight.shape), tuple(weight.shape)
+    left = np.broadcast_to(value, shape if plan is None else plan.shape).reshape(shape)
     for axis, kept in enumerate(removal.along(weight)):
         left = np.compress(kept, left, axis)
-    plan = grouping(left.shape)
-    return left if plan is None else np.max(left.reshape(plan.shape), axis=plan.axes, keepdims=True, initial=0.0)
+    plan = penalty.grouping(left.shape)
+    if plan is not None:
+        return np.max(left.reshape(plan.shape), axis=plan.axes, keepdims=True, initial=0.0)
+    shape = penalty.factor_shape(left.shape) or left.shape
+    shared = tuple(axis for axis, size in enumerate(shape) if size != left.shape[axis])
+    return np.max(left, axis=shared, keepdims=True, initial=0.0)
 
 
 def _assign(slot: keras.Variable, value: np.ndarray, optimizer: keras.Optimizer) -> None:
