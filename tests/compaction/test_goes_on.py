@@ -83,6 +83,23 @@ def test_the_factors_of_what_stays_are_kept(name):
 
 
 @pytest.mark.slow
+def test_the_factors_of_channels_that_stay_are_kept():
+    model = keras.Sequential([keras.Input((5,)), layers.Dense(8, name="a"), layers.Dense(6, name="b"), layers.Dense(2)])
+    tf_reg.regularize(model, tf_reg.ChannelLasso(0.1))
+    model.compile(tf_reg.Proximal(optimizers.SGD(0.1), penalty_factors=True), "mse")
+    tf_reg.set_penalty_factors(model, [RANDOM.normal(size=weight.shape) for weight in model.weights])
+    for weight in model.get_layer("a").weights:
+        value = ops.convert_to_numpy(weight.value).copy()
+        value[..., [1, 4]] = 0
+        weight.assign(value)
+    small = tf_reg.compact(model, keep_optimizer=True)
+    for name, kept in (("a", [0, 2, 3, 5, 6, 7]), ("b", range(6))):
+        for before, after in zip(model.get_layer(name).weights, small.get_layer(name).weights, strict=True):
+            factors = ops.convert_to_numpy(model.optimizer.penalty_factor_of(before))
+            found = ops.convert_to_numpy(small.optimizer.penalty_factor_of(after))
+            np.testing.assert_array_equal(found, factors[..., kept])
+
+
 def test_padding_keeps_its_factors():
     model = dead_units(tf_reg.GroupLasso(1e-3))
     model.compile(tf_reg.Proximal(optimizers.SGD(0.1), penalty_factors=True), "mse")

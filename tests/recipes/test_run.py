@@ -192,11 +192,11 @@ def test_an_export_of_a_finished_run(command, finished):
 
 
 def test_what_the_library_warns_of_is_a_note(capsys):
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True) as others:
         warnings.simplefilter("always")
         with run._warnings_as_notes():
-            warnings.warn("TargetSparsity(0.5) did not reach it.", stacklevel=2)
+            warnings.warn("TargetSparsity(0.5) did not reach it.", stacklevel=1)
             warnings.warn("old", DeprecationWarning, stacklevel=1)
-    first, *others = capsys.readouterr().err.splitlines()
-    assert first == "Note: TargetSparsity(0.5) did not reach it."
-    assert "DeprecationWarning: old" in others[0]
+        warnings.warn("after", stacklevel=1)
+    assert capsys.readouterr().err == "Note: TargetSparsity(0.5) did not reach it.\n"
+    assert [str(other.message) for other in others] == ["old", "after"]
