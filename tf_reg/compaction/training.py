@@ -77,17 +77,12 @@ def _cut_factors(removal: Removal, weight: keras.Variable, value: np.ndarray) ->
     if penalty.coupled:
         axes = zip(along, value.shape, strict=True)
         return value[np.ix_(*(kept if len(kept) == size else np.ones(size, bool) for kept, size in axes))]
-    grouping = penalty.grouping
-    plan = grouping(weight.shape)
+    plan = penalty.grouping(weight.shape)
     left = value if plan is None else np.broadcast_to(value, plan.shape).reshape(weight.shape)
     for axis, kept in enumerate(along):
         left = np.compress(kept, left, axis)
     plan = penalty.grouping(left.shape)
-    if plan is not None:
-        return np.max(left.reshape(plan.shape), axis=plan.axes, keepdims=True, initial=0.0)
-    shape = penalty.factor_shape(left.shape) or left.shape
-    shared = tuple(axis for axis, size in enumerate(shape) if size != left.shape[axis])
-    return np.max(left, axis=shared, keepdims=True, initial=0.0)
+    return left if plan is None else np.max(left.reshape(plan.shape), axis=plan.axes, keepdims=True, initial=0.0)
 
 
 def _assign(slot: keras.Variable, value: np.ndarray, optimizer: keras.Optimizer) -> None:
