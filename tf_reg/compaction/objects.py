@@ -75,7 +75,7 @@ def _held(thing: Any) -> dict[str, Any]:
         if callable(value) and not named.__module__.startswith(("keras.", "builtins")):
             found[named.__name__] = named
         if isinstance(value, (list, tuple)):
-            waiting += value
+            waiting.extend(value)  # a tuple that TensorFlow tracks can't be added to a list
         elif hasattr(value, "get_config") and not isinstance(value, type) and hasattr(value, "__dict__"):
-            waiting += vars(value).values()
+            waiting.extend(vars(value).values())
     return found
