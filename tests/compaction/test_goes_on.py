@@ -39,6 +39,9 @@ OPTIMIZERS = {
     "proximal": lambda: tf_reg.Proximal(optimizers.Adam(1e-2), strength=0.5),
     "proximal rmsprop": lambda: tf_reg.Proximal(optimizers.RMSprop(1e-2, momentum=0.5)),
     "loss scale": lambda: optimizers.LossScaleOptimizer(tf_reg.Proximal(optimizers.Adam(1e-2))),
+    "all": lambda: optimizers.LossScaleOptimizer(
+        tf_reg.Proximal(optimizers.SGD(1e-2), penalty_factors=True, dual_averaging=True)
+    ),
 }
 
 
