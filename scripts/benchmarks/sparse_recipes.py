@@ -128,11 +128,19 @@ NETWORKS: dict[str, Callable[[], keras.Model]] = {
 PENALTIES: dict[str, Callable[[float], Any]] = {
     "l1": keras.regularizers.L1,
     "inputs": lambda strength: tf_reg.GroupLasso(strength, groups="inputs"),
+    "norms": lambda strength: tf_reg.GroupLasso(strength, groups="inputs", size_weights=False),
     "outputs": tf_reg.GroupLasso,
     "channels": tf_reg.ChannelLasso,
     "channels by multiply-adds": lambda strength: tf_reg.ChannelLasso(strength, size_weights="flops"),
 }
 RECIPES = {
+    "fashion-95": Recipe(
+        "LeNet-300-100 with 95 % zeros", "fashion_mnist", "lenet-300-100", "l1", 1e-4, search=30, refit=30, target=0.95,
+    ),
+    "fashion-eighth": Recipe(
+        "LeNet-300-100 with an eighth of its parameters", "fashion_mnist", "lenet-300-100", "norms", 1e-3, search=40,
+        refit=40, reweight={"start": 9, "scale": 0.05, "epsilon": 0.1},
+    ),
     "lenet-300-100-groups": Recipe(
         "LeNet-300-100 by reweighted input groups",
         "mnist", "lenet-300-100", "inputs", 3e-5, search=60, refit=60, shift=1, smoothing=0.05, decay=2e-5,

@@ -143,7 +143,7 @@ def result(recipe: Recipe, images: Images, seed: int, folder: Path, verbose: int
     middle = time.perf_counter()
     model = train(recipe, images, seed, verbose)
     zeros = tf_reg.sparsity(model).total
-    small = tf_reg.compact(model)
+    small = tf_reg.compact(model, _inputs(images)[:8])
     plan = tf_reg.plan_compaction(small)
     version = tf_reg.export(small, folder / "saved_model", output_name="logits", examples=_inputs(images)[:8])
     found = {

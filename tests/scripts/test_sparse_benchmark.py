@@ -1,0 +1,69 @@
+"""`benchmark.py sparse`: a training of a few steps, its numbers, and that it isn't done twice."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import tf_reg
+from benchmarks import sparse, sparse_training
+from benchmarks.sparse_recipes import NETWORKS, PENALTIES, RECIPES
+from benchmarks.sparse_training import Images
+from tf_reg_cli.errors import UserError
+
+RANDOM = np.random.default_rng(0)
+IMAGES = Images(
+    *[(RANDOM.integers(0, 256, (n, 28, 28, 1)).astype("uint8"), RANDOM.integers(0, 10, n)) for n in (128, 50)]
+)
+SHORT = dataclasses.replace(
+    RECIPES["lenet-300-100-groups"], search=2, refit=1, strength=1.5e-2, batch_size=32, reweight={"scale": 0.05}
+)
+
+
+@pytest.mark.slow
+def test_a_seed_is_trained_once_and_the_numbers_are_those_of_the_export(tmp_path, monkeypatch):
+    found = sparse_training.result(SHORT, IMAGES, 0, tmp_path / "0")
+    assert found == json.loads((tmp_path / "0" / "result.json").read_text())
+    assert 0 < found["parameters"] < 266_610
+    assert found["zeros"] > 0
+    assert found["weights"] == 266_200
+    assert found["multiply_adds"] < 266_200
+    assert found["widths"][0] < 784
+    assert (tmp_path / "0" / "saved_model" / "1" / "saved_model.pb").exists()
+    monkeypatch.setattr(sparse_training, "train", None)
+    assert sparse_training.result(SHORT, IMAGES, 0, tmp_path / "0") == found
+
+
+def test_images_are_shifted_and_each_epoch_has_all():
+    recipe = dataclasses.replace(SHORT, shift=1, batch_size=128)
+    batches, again = (sparse_training._batches(recipe, IMAGES, 0) for _ in range(2))
+    [(first, labels)], [(second, _)], [(same, _)] = list(batches), list(batches), list(again)
+    assert first.shape == (128, 28, 28, 1)
+    assert labels.shape == (128, 10)
+    assert 0 <= float(np.min(first)) < float(np.max(first)) <= 1
+    wide = np.pad(IMAGES.train[0], ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifted = {wide[:, a : a + 28, b : b + 28][i].tobytes() for a in range(3) for b in range(3) for i in range(128)}
+    assert {np.rint(one * 255).astype("uint8").tobytes() for one in np.asarray(first)} <= shifted
+    assert sorted(np.asarray(labels).argmax(1)) == sorted(IMAGES.train[1])
+    assert np.asarray(first).tobytes() != np.asarray(second).tobytes()
+    assert (
+        np.asarray(first).tobytes() == np.asarray(same).tobytes()
+    )  # so the dense network sees what the sparse one sees
+
+
+@pytest.mark.parametrize("change", ["strenght=1", "strength", "summary='x'"])
+def test_a_wrong_setting_is_one_sentence(change):
+    with pytest.raises(UserError, match=r"--set takes NAME=VALUE, of .*strength.* Received: "):
+        list(sparse.run(argparse.Namespace(recipe="lenet-300-100-groups", set=[change], validation=False)))
+
+
+def test_every_network_has_channels_that_can_go_and_every_penalty_fits():
+    for name, network in NETWORKS.items():
+        model = network()
+        assert tf_reg.channels(model).free, name
+        for penalty in PENALTIES.values():
+            tf_reg.regularize(network(), penalty(1e-4))
