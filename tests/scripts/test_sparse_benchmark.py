@@ -50,9 +50,7 @@ def test_images_are_shifted_and_each_epoch_has_all():
     assert {np.rint(one * 255).astype("uint8").tobytes() for one in np.asarray(first)} <= shifted
     assert sorted(np.asarray(labels).argmax(1)) == sorted(IMAGES.train[1])
     assert np.asarray(first).tobytes() != np.asarray(second).tobytes()
-    assert (
-        np.asarray(first).tobytes() == np.asarray(same).tobytes()
-    )  # so the dense network sees what the sparse one sees
+    assert np.asarray(first).tobytes() == np.asarray(same).tobytes()  # the dense network sees the same
 
 
 @pytest.mark.parametrize("change", ["strenght=1", "strength", "summary='x'"])
