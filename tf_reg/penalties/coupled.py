@@ -165,8 +165,8 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
             raise ValueError(
                 f"A {type(self.rule).__name__} needs all weights of its channels. Received: a weight of a model that "
                 "was loaded, cloned or put together, whose other weights aren't in the layer or model whose losses "
-                "were asked for, or that was quantized. Ask the whole model, or call tf_reg.regularize on the model that "
-                "is trained; call tf_reg.remove_regularizers on one that isn't trained any more."
+                "were asked for, or that was quantized. Ask the whole model, or call tf_reg.regularize on the model "
+                "that is trained; call tf_reg.remove_regularizers on one that isn't trained any more."
             )
         lost = [one for one in self._groups[group] if not one.regularizer.is_of(one.variable)]
         if lost:
