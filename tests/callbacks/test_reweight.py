@@ -116,6 +116,7 @@ def test_groups_end_in_a_stationary_point_of_the_log_sum_of_groups(inner):
     assert factor(model).shape == (FEATURES, 1)
 
 
+@slow_on_tensorflow
 @pytest.mark.parametrize("gamma", [1.0, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_a_pilot_gives_the_adaptive_lasso_of_scikit_learn(gamma):
     x, y = regression()

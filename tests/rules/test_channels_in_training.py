@@ -58,6 +58,7 @@ def test_factors_are_those_of_channels(inner):
             assert np.abs(new[..., gone]).sum() < np.abs(new[..., 1]).sum() * 4
 
 
+@slow_on_tensorflow
 def test_reweighted_channels_and_averages():
     """Callbacks and dual averaging work on channels: the factors of all weights of a channel are equal."""
     model = residual()
@@ -138,6 +139,7 @@ def test_a_concave_penalty_that_averages_refuse_changes_nothing():
     assert model.optimizer.pays(model.get_layer("stem").kernel)
 
 
+@slow_on_tensorflow
 def test_the_logger_counts_dead_channels():
     model = compiled(residual(), tf_reg.Proximal("sgd"))
     tf_reg.regularize(model, ChannelLasso(0.02))
