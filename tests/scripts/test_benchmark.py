@@ -104,12 +104,14 @@ def short(monkeypatch):
 @pytest.mark.slow
 def test_proximal(report, short):
     text = report("proximal", "--widths", "4", "--batch-sizes", "2", "--optimizers", "adam", small=ONCE)
-    penalties, sizes, layers = tables(text)
+    penalties, concave, sizes, layers = tables(text)
     check(penalties, [f"Adam, {jit}, 4, 2" for jit in ("off", "on")])
+    check(concave, ["Adam, off, 4, 2"])
     check(sizes, ["Adam, off, 4, 2"])
     check(layers, ["Adam"])
-    assert [len(table[0]) for table in (penalties, sizes, layers)] == [6, 5, 6]
-    assert all("[" in cell for table in (penalties, sizes, layers) for cell in table[1][1:])
+    found = (penalties, concave, sizes, layers)
+    assert [len(table[0]) for table in found] == [6, 11, 5, 6]
+    assert all("[" in cell for table in found for cell in table[1][1:])
 
 
 PAIRS = [(arm, optimizer) for arm in step_cost.ARMS for optimizer in step_cost.OPTIMIZERS]
