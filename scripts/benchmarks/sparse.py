@@ -23,9 +23,8 @@ REPEATS = 1
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommand's own flags."""
+    """Add the subcommand's own flags. `--repeats` is the number of seeds."""
     parser.add_argument("recipe", choices=RECIPES, help="a training of scripts/benchmarks/sparse_recipes.py")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="(default: 0)")
     parser.add_argument("--runs", default="runs/sparse", metavar="FOLDER", help="(default: runs/sparse)")
     parser.add_argument("--data-dir", metavar="TEXT", help="where TensorFlow Datasets keeps its sets")
     parser.add_argument("--validation", action="store_true", help="measure on 10,000 training images that are held out")
@@ -53,7 +52,7 @@ def run(flags: argparse.Namespace) -> Iterator[str]:
     images = load(recipe.dataset, flags.data_dir, flags.validation)
     found = []
     yield from report.header("seed", *COLUMNS)
-    for seed in flags.seeds:
+    for seed in range(flags.repeats):
         found.append(result(recipe, images, seed, folder / str(seed), flags.verbose))
         yield report.row(str(seed), *(_cell(column(found[-1])) for column in COLUMNS.values()))
     yield report.row("mean ± standard error", *(_mean([column(one) for one in found]) for column in COLUMNS.values()))

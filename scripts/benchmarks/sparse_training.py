@@ -17,6 +17,7 @@ import tf_reg
 from benchmarks.sparse_recipes import NETWORKS, PENALTIES, Recipe
 from tf_reg.recipes.data.sources import Split
 from tf_reg.recipes.data.tfds_source import open_tfds
+from tf_reg_cli.errors import UserError
 
 HELD_OUT = 10_000  # of the training images, for choices
 
@@ -40,7 +41,8 @@ def load(dataset: str, data_dir: str | None, validation: bool) -> Images:
     source = open_tfds(dataset, data_dir, None)
     train = _arrays(source.train)
     if not validation:
-        assert source.test is not None
+        if source.test is None:
+            raise UserError(f"{dataset} has no test images. Give --validation.")
         return Images(train, _arrays(source.test))
     order = np.random.default_rng(0).permutation(len(train[1]))
     kept, held = order[HELD_OUT:], order[:HELD_OUT]
@@ -211,5 +213,7 @@ def _channels(model: keras.Model, small: keras.Model) -> dict[str, list[int]]:
     groups = {group.producers: group for group in tf_reg.channels(model).free}
     left = {group.producers: group.size for group in tf_reg.channels(small).free}
     streams = [name for name in groups if len(name) > 1]
-    both = lambda names: [sum(groups[n].size for n in names), sum(left.get(n, 0) for n in names)]  # noqa: E731
-    return {"streams": both(streams), "all": both(list(groups))}
+    return {
+        kind: [sum(groups[name].size for name in names), sum(left.get(name, 0) for name in names)]
+        for kind, names in (("streams", streams), ("all", list(groups)))
+    }

@@ -220,6 +220,15 @@ def test_an_optimizer_that_has_no_factors(ask):
         ask(mlp("l2", optimizer=Proximal("sgd", penalty_factors=True)))
 
 
+@slow_on_tensorflow
+def test_averages_begin_anew_only_when_the_factors_do():
+    model = mlp("l1", optimizer=Proximal("sgd", penalty_factors=True, dual_averaging=True))
+    begun = []
+    model.optimizer.restart = lambda: begun.append(1)
+    fit(model, Reweight(every=2, end=4), epochs=7)
+    assert len(begun) == 2  # epochs 1 and 3
+
+
 def test_a_start_that_never_comes():
     with pytest.raises(ValueError, match=r"start must be below the 2 of fit. Received: start=2"):
         fit(mlp("l1", optimizer=Proximal("sgd", penalty_factors=True)), Reweight(start=2), epochs=2)

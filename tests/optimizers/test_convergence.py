@@ -17,14 +17,12 @@ from tests.optimizers.solving import (
     RATES,
     SAMPLES,
     VARIANTS,
+    after_mini_batches,
     assert_same,
-    claimed,
     data,
-    lasso,
     matmul,
     on_jax,
     rate_of,
-    scan,
     solve,
     squares_slope,
 )
@@ -73,22 +71,8 @@ def test_equals_scikit_learn_on_every_backend(name, problem):
 @on_jax
 @pytest.mark.parametrize("name", VARIANTS)
 def test_mini_batches_with_a_decaying_rate(name):
-    """Within 5e-3 of the full-batch optimum; every zero is exact, and none is wrong.
-
-    RMSprop with its usual memory (rho=0.9) ends about 1e-2 away: a batch's gradient makes up a tenth of what it is
-    divided by, so large ones count less, and the map's step knows nothing of that.
-    """
-    import jax
-
-    x, y, penalty, expected = lasso()
-    steps, batch = 10_000, 20
-    rows = np.random.default_rng(1).integers(SAMPLES, size=(steps, batch))
-    xs, ys = jax.numpy.asarray(x), jax.numpy.asarray(y)
-    memory = {"rho": 0.999} if name.startswith("rmsprop") else {}
-    optimizer = Proximal(VARIANTS[name][1](rate_of(name, "decaying", steps, 0.5), **memory))
-    variable = claimed(expected.shape, penalty, optimizer)
-    found = scan(variable, optimizer, lambda w, i: 2 * xs[i].T @ (xs[i] @ w - ys[i]) / batch, rows)
-    print(name, "zeros", (found == 0).sum(), "of", (expected == 0).sum(), "error", np.abs(found - expected).max())
+    """Within 5e-3 of the full-batch optimum; every zero is exact, and none is wrong."""
+    found, expected = after_mini_batches(name, Proximal)
     np.testing.assert_allclose(found, expected, atol=5e-3)
     assert (expected[found == 0] == 0).all()
     assert (found == 0).any()

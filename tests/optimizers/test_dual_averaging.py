@@ -13,15 +13,13 @@ import tf_reg
 from tests.optimizers.solving import (
     CONSTANT,
     PROBLEMS,
-    SAMPLES,
     VARIANTS,
+    after_mini_batches,
     assert_same,
     claimed,
     data,
-    lasso,
     on_jax,
     rate_of,
-    scan,
     solve,
     squares_slope,
 )
@@ -56,16 +54,7 @@ def test_full_batches_end_at_the_minimum(case):
 @pytest.mark.parametrize("name", mostly_slow(VARIANTS, "sgd", "adam"))
 def test_mini_batches_find_all_zeros(name):
     """Without averages 20 to 39 of the 41 are zero in the end: `test_mini_batches_with_a_decaying_rate`."""
-    import jax
-
-    x, y, penalty, expected = lasso()
-    steps, batch = 10_000, 20
-    rows = np.random.default_rng(1).integers(SAMPLES, size=(steps, batch))
-    xs, ys = jax.numpy.asarray(x), jax.numpy.asarray(y)
-    memory = {"rho": 0.999} if name.startswith("rmsprop") else {}
-    optimizer = dual(VARIANTS[name][1](rate_of(name, "decaying", steps, 0.5), **memory))
-    variable = claimed(expected.shape, penalty, optimizer)
-    found = scan(variable, optimizer, lambda w, i: 2 * xs[i].T @ (xs[i] @ w - ys[i]) / batch, rows)
+    found, expected = after_mini_batches(name, dual)
     np.testing.assert_allclose(found, expected, atol=5e-3)
     np.testing.assert_array_equal(found == 0, expected == 0)
 

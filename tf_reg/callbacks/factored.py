@@ -50,7 +50,7 @@ def factored_claims(model: keras.Model, asker: str, built: bool = True) -> list[
 
 
 def begin_anew(model: keras.Model) -> None:
-    """Begin new averages of the gradients after factors have changed: the old ones are in balance with the old ones.
+    """Begin new averages of the gradients after factors have changed: the old averages balance the old factors.
 
     Args:
         model: The model whose factors have changed.

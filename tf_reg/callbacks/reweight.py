@@ -85,7 +85,8 @@ class Reweight(keras.callbacks.Callback):
         for claim in factored_claims(self.model, type(self).__name__, built=renews):
             if renews:
                 adapt(claim, None, self.epsilon, self.scale)
-        begin_anew(self.model)
+        if renews:
+            begin_anew(self.model)
 
     def _renews(self, epoch: int) -> bool:
         within = self.start <= epoch and (self.end is None or epoch < self.end)
