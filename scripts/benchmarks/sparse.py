@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydantic
 
 from benchmarks import report
-from benchmarks.sparse_recipes import RECIPES, Recipe
+from benchmarks.sparse_recipes import NETWORKS, PENALTIES, RECIPES, Recipe
 from benchmarks.sparse_training import load, result
 from tf_reg_cli.errors import UserError
 
@@ -70,7 +71,16 @@ def _changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             given[name] = ast.literal_eval(value)
         except (SyntaxError, ValueError):
             given[name] = value
-    return dataclasses.replace(recipe, **given)
+    try:
+        changed = pydantic.TypeAdapter(Recipe).validate_python({**dataclasses.asdict(recipe), **given}, strict=False)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"--set {first['loc'][0]}: {first['msg']}. Received: {first['input']!r}.") from error
+    if changed.network not in NETWORKS:
+        raise UserError(f"--set network takes {', '.join(NETWORKS)}. Received: {changed.network}.")
+    if changed.penalty is not None and changed.penalty not in PENALTIES:
+        raise UserError(f"--set penalty takes {', '.join(PENALTIES)}. Received: {changed.penalty}.")
+    return changed
 
 
 Column = Callable[[dict[str, Any]], Any]

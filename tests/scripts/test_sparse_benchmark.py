@@ -53,9 +53,20 @@ def test_images_are_shifted_and_each_epoch_has_all():
     assert np.asarray(first).tobytes() == np.asarray(same).tobytes()  # the dense network sees the same
 
 
-@pytest.mark.parametrize("change", ["strenght=1", "strength", "summary='x'"])
-def test_a_wrong_setting_is_one_sentence(change):
-    with pytest.raises(UserError, match=r"--set takes NAME=VALUE, of .*strength.* Received: "):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("strenght=1", r"--set takes NAME=VALUE, of .*strength.* Received: strenght=1"),
+        ("strength", "--set takes NAME=VALUE"),
+        ("summary='x'", "--set takes NAME=VALUE"),
+        ("search=many", "--set search: Input should be a valid integer.* Received: 'many'"),
+        ("of=units", "--set of: Input should be 'weights'.* Received: 'units'"),
+        ("network=lenet", "--set network takes lenet-300-100, .* Received: lenet"),
+        ("penalty=l3", "--set penalty takes l1, .* Received: l3"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(change, message):
+    with pytest.raises(UserError, match=message):
         list(sparse.run(argparse.Namespace(recipe="lenet-300-100-groups", set=[change], validation=False)))
 
 
