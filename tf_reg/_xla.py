@@ -1,87 +1,141 @@
-"""Fewer passes over memory: on TensorFlow, many small operations on the weights compiled into one kernel, in place."""
+"""Fewer passes over memory: on TensorFlow, many operations on the weights compiled into one kernel."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
-from tf_reg._backend import Tensor, in_a_graph
+from tf_reg._backend import in_a_graph
 
 WORTH_COMPILING = 2**16  # weights; below that a compilation costs more than it saves
 
+_NAMES = frozenset({"_gradient_op_type", "_user_specified_name"})  # attributes that say nothing of what is computed
+
 
 def compiles(weights: int) -> bool:
-    """Whether a function of so many weights should be `fused`: it is part of a TensorFlow graph, and they are many.
+    """Whether a function of so many weights is worth a kernel: it is part of a TensorFlow graph, and they are many.
 
-    On JAX the whole training step is compiled anyway. On torch, in eager TensorFlow and under a distribution strategy
-    nothing is.
+    A TensorFlow graph runs its operations one by one, each a pass over memory. Where XLA compiles the whole graph, on
+    JAX, and in eager TensorFlow there are no kernels. Under a distribution strategy an optimizer can't be compiled.
 
     Args:
         weights: How many numbers the function works on.
     """
-    return _runs_one_by_one() and weights >= WORTH_COMPILING
-
-
-def fused(function: Callable[[], Any]) -> Any:
-    """The result of a function, computed by XLA as one kernel. Call it where `compiles` says so.
-
-    Args:
-        function: Takes nothing, and returns tensors or nothing.
-    """
-    import tensorflow as tf
-
-    return tf.function(function, jit_compile=True, autograph=False)()
-
-
-def update(
-    variables: Sequence[keras.Variable], function: Callable[[], Sequence[Tensor]], due: Tensor | bool = True
-) -> None:
-    """Assign what a function returns to variables, if it is due.
-
-    A TensorFlow graph runs its operations one by one, each a pass over memory, and every result in memory of its own.
-    There the function and the assignments are fused, and where it isn't due nothing is touched.
-
-    Args:
-        variables: The variables.
-        function: Takes nothing, and returns a tensor for each variable. It has no side effects.
-        due: Whether to call it; True where that is known beforehand.
-    """
-    if _runs_one_by_one():
-        _update_in_graph(variables, function, due)
-        return
-    values = function() if due is True else ops.cond(due, function, lambda: [ops.stop_gradient(v) for v in variables])
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+    return weights >= WORTH_COMPILING and _runs_one_by_one()
 
 
 def _runs_one_by_one() -> bool:
     if not in_a_graph():
         return False
     import tensorflow as tf
+    from tensorflow.python.ops import control_flow_util  # TensorFlow has no public name for it
 
-    return not tf.distribute.has_strategy()
+    graph = tf.compat.v1.get_default_graph()
+    return not tf.distribute.has_strategy() and not control_flow_util.GraphOrParentsInXlaContext(graph)
 
 
-def _update_in_graph(
-    variables: Sequence[keras.Variable], function: Callable[[], Sequence[Tensor]], due: Tensor | bool
-) -> None:
+def fused(function: Callable[[], Any]) -> Any:
+    """The result of a function, computed by XLA as one kernel. Call it where `compiles` says so.
+
+    Args:
+        function: Takes nothing, and returns tensors.
+    """
     import tensorflow as tf
 
-    def assign() -> None:
-        for variable, value in zip(variables, function(), strict=True):
-            variable.assign(value)
+    return tf.function(function, jit_compile=True, autograph=False)()
 
-    def run() -> None:
-        if compiles(sum(math.prod(variable.shape) for variable in variables)):
-            fused(assign)
-        else:
-            assign()
 
-    if due is True:
-        run()
-    else:
-        tf.cond(due, run, lambda: None)
+class Kernels:
+    """Functions that XLA compiles, each only once for all variables of equal shapes.
+
+    A function is traced for its own variables. If a function before it has the same operations, on other variables of
+    the same shapes and dtypes, that one is called with the new variables, and XLA finds that it is compiled. So the
+    3x3 convolutions of one size in a network have one kernel.
+
+    Attributes:
+        calls: How often a kernel was put into a graph.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[Hashable, Any] = {}
+        self.calls = 0
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def run(self, function: Callable[..., None], *args: Any) -> None:
+        """Call a function as one kernel. Call it where `compiles` says so.
+
+        Args:
+            function: Takes `args`, assigns variables, and returns nothing. Of the graph around it, it uses nothing but
+                the tensors in `args`: the kernel outlives the graph.
+            args: Structures of tensors and of anything else. Their static shapes are known.
+        """
+        import tensorflow as tf
+
+        leaves = keras.tree.flatten(args)
+        places = [place for place, leaf in enumerate(leaves) if _is_tensor(leaf)]
+
+        def on_tensors(*tensors: Any) -> None:
+            filled = list(leaves)
+            for place, tensor in zip(places, tensors, strict=True):
+                filled[place] = tensor
+            function(*keras.tree.pack_sequence_as(args, filled))
+
+        given = [leaves[place] for place in places]
+        with tf.init_scope():
+            compiled = tf.function(on_tensors, jit_compile=True, autograph=False)
+            traced = compiled.get_concrete_function(*(tf.TensorSpec(one.shape, one.dtype) for one in given))
+        kernel = self._made.setdefault(_content(traced), traced)
+        kernel.set_external_captures(traced.captured_inputs)
+        kernel(*given)
+        self.calls += 1
+
+
+def is_dense(gradient: Any) -> bool:
+    """Whether a gradient is a tensor. That of an embedding is rows with their places, which no kernel takes.
+
+    Args:
+        gradient: A gradient on TensorFlow, or None.
+    """
+    return _is_tensor(gradient)
+
+
+def _is_tensor(leaf: Any) -> bool:
+    import tensorflow as tf
+
+    return isinstance(leaf, tf.Tensor) and not isinstance(leaf, keras.Variable)
+
+
+def _content(traced: Any) -> Hashable:
+    """What a traced function computes: its operations without their names, and the shapes that it works on."""
+    library = {one.signature.name: one for one in traced.graph.as_graph_def().library.function}
+    shapes = [tuple(one.shape) for one in (*traced.inputs, *traced.variables)]
+    return tuple(shapes), _signature(traced.function_def, library)
+
+
+def _signature(function: Any, library: Mapping[str, Any]) -> Hashable:
+    """The operations of a `FunctionDef`, with the functions that they call."""
+    names = [one.name for one in (*function.signature.input_arg, *function.node_def)]
+    number = {name: str(place) for place, name in enumerate(names)}
+
+    def numbered(inputs: Sequence[str]) -> tuple[str, ...]:
+        """`"^name"` is a control input, and `"name:output:0"` an output."""
+        parts = (one.removeprefix("^").partition(":") for one in inputs)
+        return tuple(
+            ("^" if one[0] == "^" else "") + number[part[0]] + part[2] for one, part in zip(inputs, parts, strict=True)
+        )
+
+    def attribute(value: Any) -> Hashable:
+        functions = [value.func] if value.HasField("func") else list(value.list.func)
+        inner = tuple(_signature(library[one.name], library) for one in functions if one.name in library)
+        return inner or value.SerializeToString(deterministic=True)
+
+    nodes = tuple(
+        (node.op, numbered(node.input), tuple((k, attribute(node.attr[k])) for k in sorted(set(node.attr) - _NAMES)))
+        for node in function.node_def
+    )
+    types = tuple(one.type for one in function.signature.input_arg)
+    return types, nodes, numbered([function.ret[one.name] for one in function.signature.output_arg])
