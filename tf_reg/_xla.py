@@ -23,28 +23,40 @@ def compiles(weights: int) -> bool:
     Args:
         weights: How many numbers the function works on.
     """
-    return weights >= WORTH_COMPILING and _runs_one_by_one()
+    return sums_by_columns(weights) and not _in_xla()
 
 
-def _runs_one_by_one() -> bool:
-    if not in_a_graph():
+def sums_by_columns(weights: int) -> bool:
+    """Whether XLA is going to compute a sum of so many numbers, in a kernel of its own or with the whole graph.
+
+    XLA on TensorFlow adds the numbers of one sum one after the other, and those of many sums side by side.
+
+    Args:
+        weights: How many numbers there are.
+    """
+    if weights < WORTH_COMPILING or not in_a_graph():
         return False
+    import tensorflow as tf
+
+    return not tf.distribute.has_strategy()
+
+
+def _in_xla() -> bool:
     import tensorflow as tf
     from tensorflow.python.ops import control_flow_util  # TensorFlow has no public name for it
 
-    graph = tf.compat.v1.get_default_graph()
-    return not tf.distribute.has_strategy() and not control_flow_util.GraphOrParentsInXlaContext(graph)
+    return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
 def fused(function: Callable[[], Any]) -> Any:
-    """The result of a function, computed by XLA as one kernel. Call it where `compiles` says so.
+    """The result of a function, computed by XLA as one kernel. Call it in a TensorFlow graph.
 
     Args:
         function: Takes nothing, and returns tensors.
     """
     import tensorflow as tf
 
-    return tf.function(function, jit_compile=True, autograph=False)()
+    return function() if _in_xla() else tf.function(function, jit_compile=True, autograph=False)()
 
 
 class Kernels:
@@ -112,8 +124,10 @@ def _is_tensor(leaf: Any) -> bool:
 def _content(traced: Any) -> Hashable:
     """What a traced function computes: its operations without their names, and the shapes that it works on."""
     library = {one.signature.name: one for one in traced.graph.as_graph_def().library.function}
-    shapes = [tuple(one.shape) for one in (*traced.inputs, *traced.variables)]
-    return tuple(shapes), _signature(traced.function_def, library)
+    variables = {id(one.handle): tuple(one.shape) for one in traced.variables}
+    captured = [variables.get(id(one), tuple(one.shape)) for one in traced.captured_inputs]
+    given = [tuple(one.shape) for one in traced.inputs]
+    return tuple(given), tuple(captured), _signature(traced.function_def, library)
 
 
 def _signature(function: Any, library: Mapping[str, Any]) -> Hashable:

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops, regularizers
+from keras import ops, optimizers, regularizers
 
 import tf_reg
 from tests.optimizers.training import INNER
@@ -107,9 +107,144 @@ def two_ways(monkeypatch):
     return compare
 
 
+CASES = [(inner, penalty) for inner in INNER for penalty in PENALTIES]
+PLAIN = [("adam", "l1")]
+SLOW = [("momentum", "group"), ("rmsprop_centered", "mcp"), ("amsgrad", "sparse group")]
+
+
+@pytest.mark.parametrize(
+    ("inner", "penalty"),
+    [
+        pytest.param(*case, marks=() if case in PLAIN else pytest.mark.slow if case in SLOW else pytest.mark.long)
+        for case in CASES
+    ],
+)
+def test_the_same_weights_as_without_kernels(two_ways, inner, penalty):
+    for dtype in ("float32", "float64"):
+        two_ways(lambda: (network(PENALTIES[penalty](), dtype), Proximal(INNER[inner]())), dtype=dtype)  # noqa: B023
+
+
+def settings():
+    """Everything that an optimizer may do beside its step, by name: an optimizer and the arguments of `Dense`."""
+    decay = optimizers.schedules.ExponentialDecay
+    limit = {"kernel_constraint": keras.constraints.MinMaxNorm(0.1, 0.5, 0.5)}
+    return {
+        "clipnorm": (Proximal(optimizers.Adam(0.02, clipnorm=1.0)), {}),
+        "clipvalue": (Proximal(optimizers.Adam(0.02, clipvalue=0.5)), {}),
+        "global_clipnorm": (Proximal(optimizers.SGD(0.02, 0.9, global_clipnorm=2.0)), {}),
+        "average": (Proximal(optimizers.Adam(0.02, use_ema=True, ema_momentum=0.8)), {}),
+        "overwritten": (Proximal(optimizers.Adam(0.02, use_ema=True, ema_overwrite_frequency=7)), {}),
+        "accumulation": (Proximal(optimizers.Adam(0.02, gradient_accumulation_steps=3)), limit),
+        "accumulation, clipped": (
+            Proximal(optimizers.SGD(0.02, 0.9, gradient_accumulation_steps=3, global_clipnorm=1.0, use_ema=True)),
+            {},
+        ),
+        "decay": (Proximal(optimizers.AdamW(decay(0.02, 5, 0.9), weight_decay=0.1)), {}),
+        "constraint": (Proximal(optimizers.RMSprop(0.02)), limit),
+        "strength": (Proximal(optimizers.Adam(0.02), strength=decay(2.0, 5, 0.9)), {}),
+        "factors": (Proximal(optimizers.Adam(0.02), penalty_factors=True), {}),
+        "dual averaging": (Proximal(optimizers.SGD(0.02, 0.9), dual_averaging=True), {}),
+        "dual averaging, adam": (Proximal(optimizers.Adam(0.02), penalty_factors=True, dual_averaging=True), {}),
+        "scaled": (Proximal(optimizers.Adam(0.02, loss_scale_factor=8.0)), {}),
+    }
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("penalty", PENALTIES)
-@pytest.mark.parametrize("inner", INNER)
-def test_the_same_weights_as_without_kernels(two_ways, inner, penalty, dtype):
-    two_ways(lambda: (network(PENALTIES[penalty](), dtype), Proximal(INNER[inner]())), dtype=dtype)
+@pytest.mark.parametrize("name", settings() if keras.backend.backend() == "tensorflow" else [])
+def test_what_an_optimizer_does_beside_its_step(two_ways, name):
+    def make():
+        optimizer, kernel = settings()[name]
+        return network(PENALTIES["l1l2" if "dual" in name else "group"](), "float64", **kernel), optimizer
+
+    two_ways(make, dtype="float64")
+
+
+@pytest.mark.slow
+def test_frozen_zeros_and_skipped_steps(two_ways):
+    """A `LossScaleOptimizer` skips the steps whose gradients aren't finite."""
+
+    def train(optimizer, model, outer):
+        import tensorflow as tf
+
+        variables = model.trainable_variables
+        outer.build(variables)
+        apply = tf.function(lambda *grads: outer.apply(list(grads), variables), autograph=False)
+        random = np.random.default_rng(1)
+        for number in range(20):
+            scale = np.inf if number in (3, 4) else float(outer.dynamic_scale)
+            apply(*(tf.constant(scale * random.normal(size=v.shape), v.dtype) for v in variables))
+            if number == 10:
+                assert any((ops.convert_to_numpy(v) == 0).any() for v in variables)
+                optimizer.freeze()
+        return [ops.convert_to_numpy(one) for one in (*model.weights, *optimizer.variables, outer.dynamic_scale)]
+
+    def make():
+        optimizer = Proximal(optimizers.Adam(0.05))
+        return network(PENALTIES["l1"](), "float64"), optimizer, optimizers.LossScaleOptimizer(optimizer, 8.0, 5)
+
+    two_ways(make, train, dtype="float64")
+
+
+def embedding(jit_compile=False):
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Embedding(20, 4, embeddings_regularizer="l1"), keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((5,), dtype="int32"), *layers])
+    tf_reg.regularize(model, {"dense": regularizers.L1(0.01)})
+    model.compile(Proximal(optimizers.Adam(0.02)), "mse", jit_compile=jit_compile)
+    return model, model.optimizer
+
+
+def fitted(optimizer, model, steps=20):
+    random = np.random.default_rng(0)
+    for _ in range(steps):
+        model.train_on_batch(random.integers(0, 20, (8, 5)), random.normal(size=(8, 3)))
+    return [ops.convert_to_numpy(one) for one in model.weights]
+
+
+@pytest.mark.slow
+def test_gradients_of_embeddings_stay_sparse(two_ways, monkeypatch):
+    """They never reach a kernel, and are never made dense: Keras multiplies the rows that there are."""
+    two_ways(embedding, fitted)
+    seen = []
+    monkeypatch.setattr(_xla, "WORTH_COMPILING", 1)
+    model, optimizer = embedding()
+    inner = optimizer.inner_optimizer
+    update = type(inner).update_step
+    monkeypatch.setattr(inner, "update_step", lambda g, v, r: (seen.append(type(g).__name__), update(inner, g, v, r)))
+    fitted(optimizer, model, steps=1)
+    assert "IndexedSlices" in seen
+
+
+def test_which_way_runs(monkeypatch):
+    """Kernels in Keras' ordinary graph alone; not for small models, step by step, or where XLA compiles all."""
+
+    def calls(**options):
+        model = network(PENALTIES["l1"]())
+        model.compile(Proximal(optimizers.SGD(0.1)), "mse", **options)
+        model.train_on_batch(np.zeros((2, 6)), np.zeros((2, 2)))
+        return model.optimizer._fused.kernels.calls
+
+    assert calls(jit_compile=False) == 0
+    monkeypatch.setattr(_xla, "WORTH_COMPILING", 1)
+    assert calls(jit_compile=False) > 0
+    assert calls(jit_compile=True) == 0
+    assert calls(run_eagerly=True) == 0
+
+
+class Loud(optimizers.SGD):
+    """It has an `apply` of its own, which no kernel may leave out."""
+
+    def apply(self, grads, trainable_variables=None):
+        super().apply([2 * one for one in grads], trainable_variables)
+
+
+@pytest.mark.slow
+def test_an_optimizer_with_a_step_of_its_own_has_no_kernels(two_ways):
+    two_ways(lambda: (network(PENALTIES["l1"]()), Proximal(Loud(0.02))), fused=False)
+
+
+def test_variables_of_one_shape_share_a_kernel(monkeypatch):
+    monkeypatch.setattr(_xla, "WORTH_COMPILING", 25)
+    optimizer = Proximal(optimizers.Adam(0.02))
+    steps_of(optimizer, network(PENALTIES["l1"]()), steps=2)
+    assert (len(optimizer._fused.kernels), optimizer._fused.kernels.calls) == (2, 3)  # (6, 5), and twice (5, 5)
