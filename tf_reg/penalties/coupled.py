@@ -91,6 +91,23 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
         """The share of the weight in the penalty."""
         return self(x)
 
+    def value_in_sum(self, x: Tensor) -> Tensor:
+        """The penalty of the groups whose first weight it is. So each weight of a group is read once, and not by all.
+
+        Raises:
+            ValueError: As for a call.
+        """
+        self._check_shape(x.shape)
+        total = ops.zeros((), dtype=x.dtype)
+        for part in self.parts:
+            members = [m for m in self.members(part.group) if m.regularizer is self or m.variable.trainable]
+            if members[0].regularizer is self:
+                values = [x if m.regularizer is self else ops.stop_gradient(m.variable) for m in members]
+                both = sum(squares(m.part.matrix(value)) for m, value in zip(members, values, strict=True))
+                norms = ops.sqrt(ops.cast(both, x.dtype))
+                total = total + ops.sum(self.rule.penalty.of_norms(norms, part.unit)) * part.factor
+        return total
+
     def prox(self, value: Tensor, step: Tensor) -> Tensor:
         """Raise an error: the proximal operator needs all weights of a channel, see `prox_of`."""
         raise ValueError(
