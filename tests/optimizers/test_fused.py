@@ -108,16 +108,12 @@ def two_ways(monkeypatch):
 
 
 CASES = [(inner, penalty) for inner in INNER for penalty in PENALTIES]
-PLAIN = [("adam", "l1")]
-SLOW = [("momentum", "group"), ("rmsprop_centered", "mcp"), ("amsgrad", "sparse group")]
+SLOW = [("adam", "l1"), ("momentum", "group")]
 
 
 @pytest.mark.parametrize(
     ("inner", "penalty"),
-    [
-        pytest.param(*case, marks=() if case in PLAIN else pytest.mark.slow if case in SLOW else pytest.mark.long)
-        for case in CASES
-    ],
+    [pytest.param(*case, marks=pytest.mark.slow if case in SLOW else pytest.mark.long) for case in CASES],
 )
 def test_the_same_weights_as_without_kernels(two_ways, inner, penalty):
     for dtype in ("float32", "float64"):
@@ -149,8 +145,13 @@ def settings():
     }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", settings() if keras.backend.backend() == "tensorflow" else [])
+SETTINGS = settings() if keras.backend.backend() == "tensorflow" else []
+SOME = ("accumulation", "overwritten", "dual averaging, adam")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow if one in SOME else pytest.mark.long) for one in SETTINGS]
+)
 def test_what_an_optimizer_does_beside_its_step(two_ways, name):
     def make():
         optimizer, kernel = settings()[name]
@@ -187,9 +188,9 @@ def test_frozen_zeros_and_skipped_steps(two_ways):
 
 def embedding(jit_compile=False):
     keras.utils.set_random_seed(0)
-    layers = [keras.layers.Embedding(20, 4, embeddings_regularizer="l1"), keras.layers.Flatten(), keras.layers.Dense(3)]
+    dense = keras.layers.Dense(3, kernel_regularizer="l1")
+    layers = [keras.layers.Embedding(20, 4, embeddings_regularizer="l1"), keras.layers.Flatten(), dense]
     model = keras.Sequential([keras.Input((5,), dtype="int32"), *layers])
-    tf_reg.regularize(model, {"dense": regularizers.L1(0.01)})
     model.compile(Proximal(optimizers.Adam(0.02)), "mse", jit_compile=jit_compile)
     return model, model.optimizer
 
