@@ -66,7 +66,7 @@ def test_every_n_batches(steps_per_execution):
     reader = BatchLogs()
     fit(model, tf_reg.RegularizationLogger(update_freq=2), reader, batch_size=3)  # 7 batches an epoch
     logged = [batch for batch, penalty in reader.seen if penalty is not None]
-    assert logged == ([1, 3, 5] if steps_per_execution == 1 else [2, 5, 8]) * 2
+    assert logged == ([1, 3, 5] if steps_per_execution == 1 else [2, 5]) * 2  # the last execution makes one step
     assert len({penalty for _, penalty in reader.seen if penalty is not None}) == len(logged)
 
 

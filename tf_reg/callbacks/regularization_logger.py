@@ -11,6 +11,7 @@ import keras
 
 from tf_reg._callers import callers
 from tf_reg._checks import is_integer, number, require, shown
+from tf_reg.callbacks.batches import batches_done
 from tf_reg.callbacks.strength import proximal_of, strength_of
 from tf_reg.measure.dead_channels import DeadChannels, free_channels
 from tf_reg.measure.meter import Measurement, Meter
@@ -151,7 +152,7 @@ class RegularizationLogger(keras.callbacks.Callback):
         self._updates = 0
 
     def _log_batch(self, freq: int, batch: int, logs: dict[str, Any] | None = None) -> None:
-        updates = (batch + 1) // freq  # with `steps_per_execution`, several batches end at once
+        updates = batches_done(batch, self.params) // freq
         if updates > self._updates and logs is not None:
             self._updates = updates
             logs.update(self._summary())
