@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from tf_reg._backend import Tensor, in_a_graph
+from tf_reg._vectors import assign_all
 
 WORTH_COMPILING = 2**16  # weights; below that a compilation costs more than it saves
 
@@ -54,8 +55,7 @@ def update(
         _update_in_graph(variables, function, due)
         return
     values = function() if due is True else ops.cond(due, function, lambda: [ops.stop_gradient(v) for v in variables])
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+    assign_all(variables, values)
 
 
 def _runs_one_by_one() -> bool:

@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from tf_reg._backend import Tensor, is_known, without_gradients
-from tf_reg._vectors import SMALL, joined, parted
+from tf_reg._vectors import SMALL, held, joined, parted
 from tf_reg._xla import update
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.dual_averaging import Averages, averaged
@@ -155,7 +155,7 @@ def _mapped(
     With dual averaging, the new sums of gradients as well.
     """
     penalty, sums = claims[0].stand_in.penalty, list[Tensor]()
-    old = [ops.convert_to_tensor(claim.variable) for claim in claims]
+    old = held([claim.variable for claim in claims])
     parts = [[number] for number in range(len(claims))] if penalty.coupled else [list(range(len(claims)))]
     vectors = [[claims[number] for number in part] for part in parts]
     zeros = [_joined([before[number].zero for number in part]) for part in parts]
