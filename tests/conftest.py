@@ -23,7 +23,11 @@ from tf_reg_cli.main import main
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a test that is both slow and long: `pytest -m slow`, as in .ci/run, would run it."""
+    """Refuse a test that is both slow and long: `pytest -m slow`, as in .ci/run, would run it.
+
+    The tests that wait for the other backends come first, so that nothing else waits for them at the end.
+    """
+    items.sort(key=lambda item: item.path.name != "test_backends.py")
     both = [item.nodeid for item in items if item.get_closest_marker("slow") and item.get_closest_marker("long")]
     if both:
         raise pytest.UsageError(f"A test is slow or long, not both: take one of the marks away from {', '.join(both)}")

@@ -5,9 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import keras
+from keras import ops
+
 from tf_reg._backend import Tensor
 
 SMALL = 2**14  # numbers; copying a larger array takes longer than a few calls
+
+
+def held(variables: Sequence[keras.Variable]) -> list[Tensor]:
+    """Return the tensors of variables.
+
+    Args:
+        variables: Keras variables.
+    """
+    if keras.backend.backend() == "torch":  # where Keras' conversion takes longer than the arithmetic
+        return [variable.value for variable in variables]
+    return [ops.convert_to_tensor(variable) for variable in variables]
+
+
+def assign_all(variables: Sequence[keras.Variable], tensors: Sequence[Tensor]) -> None:
+    """Assign a tensor to each variable; on torch, all in one call. Call it where no gradients are recorded.
+
+    Args:
+        variables: Keras variables.
+        tensors: Tensors of their shapes.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch._foreach_copy_([variable.value for variable in variables], list(tensors))
+        return
+    for variable, tensor in zip(variables, tensors, strict=True):
+        variable.assign(tensor)
 
 
 def joined(tensors: Sequence[Tensor]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -45,6 +46,20 @@ def run(flags: argparse.Namespace) -> Iterator[str]:
     )
     for subject in subjects.subjects(flags, flags.batch_size):
         yield _row(subject, flags.repeats)
+        yield _row(_without_data_loss(subject), flags.repeats)
+
+
+def _without_data_loss(subject: Subject) -> Subject:
+    """The network compiled as most are: the logger computes `val_data_loss` itself."""
+    other = subject.again()
+    other.model.compile(
+        other.model.optimizer,
+        other.model.loss,
+        metrics=["accuracy"],
+        steps_per_execution=subject.model.steps_per_execution,
+        jit_compile=subject.model.jit_compile,
+    )
+    return dataclasses.replace(other, name=f"{subject.name}, no metric `data_loss`")
 
 
 def _row(subject: Subject, repeats: int) -> str:

@@ -43,20 +43,25 @@ def run(flags: argparse.Namespace) -> Iterator[str]:
     """
     recipe = _changed(RECIPES[flags.recipe], flags.set)
     measured = "10,000 held-out training images" if flags.validation else "the test images"
-    settings = {**recipe.settings, "validation": flags.validation}
-    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-    folder = Path(flags.runs) / f"{flags.recipe}-{name}"
+    folder = _folder(flags, flags.recipe, recipe)
     yield f"{recipe.summary}, {recipe.dataset}, measured on {measured} after the last epoch. Results are in {folder}."
     yield ""
     yield f"`{json.dumps(recipe.settings)}`"
     yield ""
     images = load(recipe.dataset, flags.data_dir, flags.validation)
+    dense = _folder(flags, "dense", recipe.dense())
     found = []
     yield from report.header("seed", *COLUMNS)
     for seed in range(flags.repeats):
-        found.append(result(recipe, images, seed, folder / str(seed), flags.verbose))
+        found.append(result(recipe, images, seed, folder / str(seed), dense, flags.verbose))
         yield report.row(str(seed), *(_cell(column(found[-1])) for column in COLUMNS.values()))
     yield report.row("mean ± standard error", *(_mean([column(one) for one in found]) for column in COLUMNS.values()))
+
+
+def _folder(flags: argparse.Namespace, name: str, recipe: Recipe) -> Path:
+    settings = {**recipe.settings, "validation": flags.validation}
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    return Path(flags.runs) / f"{name}-{key}"
 
 
 def _changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
@@ -87,23 +92,32 @@ Column = Callable[[dict[str, Any]], Any]
 COLUMNS: dict[str, Column] = {
     "dense error (%)": lambda one: one["dense_error"],
     "error (%)": lambda one: one["error"],
-    "difference": lambda one: one["error"] - one["dense_error"],
-    "zeros (%)": lambda one: 100 * one["zeros"] / one["weights"],
+    "difference": lambda one: None if one["dense_error"] is None else one["error"] - one["dense_error"],
+    "zeros (%)": lambda one: 100 - 100 * one["nonzero"] / one["weights"],
     "weights / left": lambda one: one["weights"] / max(one["nonzero"], 1),
     "parameters": lambda one: one["parameters"],
     "multiply-adds": lambda one: one["multiply_adds"],
     "widths": lambda one: "-".join(map(str, one["widths"])),
+    "channels": lambda one: _change(one["channels"]["all"]),
+    "in streams": lambda one: _change(one["channels"]["streams"]),
     "minutes": lambda one: sum(one["seconds"]) / 60,
 }
 
 
+def _change(pair: Sequence[int]) -> str:
+    before, after = pair
+    return f"{before} to {after}" if before else ""
+
+
 def _cell(value: Any) -> str:
+    if value is None:
+        return ""
     return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
 
 
 def _mean(values: Sequence[Any]) -> str:
-    """The mean and its standard error; nothing for words and for a single value."""
-    if isinstance(values[0], str) or len(values) < 2:
+    """The mean and its standard error; nothing for words, for what isn't known, and for a single value."""
+    if values[0] is None or isinstance(values[0], str) or len(values) < 2:
         return ""
     error = np.std(values, ddof=1) / len(values) ** 0.5
     digits = 0 if isinstance(values[0], int) else 2

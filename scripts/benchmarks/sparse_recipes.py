@@ -24,6 +24,9 @@ class Recipe:
         strength: Its strength.
         search: Epochs with the penalty, at a constant learning rate.
         refit: Epochs after it: zeros stay, there is no penalty, and the learning rate falls to zero as a cosine.
+        compacted: After how many epochs of the search the network is compacted, again and again, and at its end: the
+            rest takes less time. 0 for once, after the refit.
+        paired: Whether the dense network is trained as well, to compare with.
         warmup: Epochs before the strength has risen to its value, from zero, in a straight line.
         batch_size: Examples of a step.
         rate: The learning rate of the search.
@@ -43,6 +46,8 @@ class Recipe:
     strength: float
     search: int
     refit: int
+    compacted: int = 0
+    paired: bool = True
     warmup: int = 0
     batch_size: int = 128
     rate: float = 0.1
@@ -51,12 +56,15 @@ class Recipe:
     decay: float = 0.0
     reweight: dict[str, Any] | None = None
     target: float | None = None
-    of: Literal["weights", "groups", "parameters"] = "weights"
+    of: Literal["weights", "groups", "channels", "parameters", "flops"] = "weights"
     train_size: int | None = None
 
     def dense(self) -> Recipe:
         """The same training without a penalty."""
-        return dataclasses.replace(self, penalty=None, strength=0.0, warmup=0, reweight=None, target=None)
+        return dataclasses.replace(
+            self, penalty=None, strength=0.0, warmup=0, reweight=None, target=None, of="weights", compacted=0,
+            paired=True,
+        )  # fmt: skip
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -145,5 +153,15 @@ RECIPES = {
         "LeNet-300-100 by reweighted input groups",
         "mnist", "lenet-300-100", "inputs", 3e-5, search=60, refit=60, shift=1, smoothing=0.05, decay=2e-5,
         reweight={"start": 9, "scale": 0.05, "epsilon": 0.1},
+    ),
+    "resnet-20": Recipe(
+        "ResNet-20 with half of its multiply-adds",
+        "fashion_mnist", "resnet-20", "channels by multiply-adds", 1e-3, search=10, refit=5, compacted=10, shift=1,
+        target=0.52, of="flops",
+    ),
+    "mobilenet": Recipe(
+        "A MobileNetV2-like network with half of its multiply-adds",
+        "fashion_mnist", "mobilenet", "channels by multiply-adds", 1e-3, search=10, refit=5, compacted=10, shift=1,
+        target=0.52, of="flops", train_size=20_000,
     ),
 }  # fmt: skip

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -55,7 +55,21 @@ def _arrays(split: Split) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(images), np.concatenate(labels)
 
 
-def train(recipe: Recipe, images: Images, seed: int, verbose: int = 0) -> keras.Model:
+class Trained(NamedTuple):
+    """A network that was trained.
+
+    Args:
+        model: It, at the end.
+        weights: How many weights it had at the start, biases not counted.
+        channels: How many channels it had at the start, for each tuple of layers that make them together.
+    """
+
+    model: keras.Model
+    weights: int
+    channels: dict[tuple[str, ...], int]
+
+
+def train(recipe: Recipe, images: Images, seed: int, verbose: int = 0) -> Trained:
     """Train a network.
 
     Args:
@@ -66,39 +80,57 @@ def train(recipe: Recipe, images: Images, seed: int, verbose: int = 0) -> keras.
     """
     keras.utils.set_random_seed(seed)
     model = NETWORKS[recipe.network]()
+    weights, channels = tf_reg.sparsity(model).total.weights, _channels(model)
     if recipe.penalty is not None:
         tf_reg.regularize(model, PENALTIES[recipe.penalty](recipe.strength))
     batches = _batches(recipe, images, seed)
-    steps = len(batches)
-    inner = keras.optimizers.SGD(_rate(recipe, steps), momentum=0.9, weight_decay=recipe.decay or None)
-    optimizer = inner
+    part = recipe.compacted or recipe.search
+    _compile(model, recipe, _rate(recipe, len(batches), refit=not recipe.compacted))
+    for epoch in range(0, recipe.search, part):
+        last = epoch + part >= recipe.search
+        refit = recipe.refit if last and not recipe.compacted else 0
+        until = min(epoch + part, recipe.search) + refit
+        callbacks = list(_callbacks(recipe, until, refit))
+        model.fit(batches, initial_epoch=epoch, epochs=until, callbacks=callbacks, verbose=verbose, shuffle=False)
+        if recipe.compacted:
+            model = tf_reg.compact(model, _inputs(images)[:8], keep_optimizer=True)
+    if recipe.compacted and recipe.refit:
+        tf_reg.remove_regularizers(model)
+        rest = dataclasses.replace(recipe.dense(), search=0)
+        _compile(model, rest, _rate(rest, len(batches), refit=True))
+        model.fit(batches, epochs=rest.refit, verbose=verbose, shuffle=False)
+    return Trained(model, weights, channels)
+
+
+def _compile(model: keras.Model, recipe: Recipe, rate: float | keras.optimizers.schedules.LearningRateSchedule) -> None:
+    optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=recipe.decay or None)
     if recipe.penalty is not None:
-        optimizer = tf_reg.Proximal(inner, penalty_factors=recipe.reweight is not None)
+        optimizer = tf_reg.Proximal(optimizer, penalty_factors=recipe.reweight is not None)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.smoothing)
     model.compile(optimizer, loss, metrics=["accuracy"], steps_per_execution=20)
-    epochs = recipe.search + recipe.refit
-    model.fit(batches, epochs=epochs, callbacks=list(_callbacks(recipe)), verbose=verbose, shuffle=False)
-    return model
 
 
-def _callbacks(recipe: Recipe) -> Any:
+def _callbacks(recipe: Recipe, until: int, refit: int) -> Any:
     if recipe.penalty is None:
         return
     if recipe.target is not None:
-        yield tf_reg.TargetSparsity(recipe.target, of=recipe.of, refit_epochs=recipe.refit)
-    else:
-        if recipe.warmup:
-            yield tf_reg.StrengthSchedule(lambda epoch: min(1.0, (epoch + 1) / recipe.warmup))
-        yield tf_reg.Refit(recipe.refit)
-    if recipe.reweight is not None:
+        exact = recipe.of in ("weights", "groups", "channels")
+        yield tf_reg.TargetSparsity(recipe.target, of=recipe.of, refit_epochs=refit, exact=exact)
+    elif recipe.warmup:
+        yield tf_reg.StrengthSchedule(lambda epoch: min(1.0, (epoch + 1) / recipe.warmup))
+    if recipe.target is None and refit:
+        yield tf_reg.Refit(refit)
+    if recipe.reweight is not None and recipe.reweight.get("start", 1) < until:
         yield tf_reg.Reweight(**recipe.reweight, end=recipe.search)
 
 
-def _rate(recipe: Recipe, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Constant in the search, which is a warmup to the same rate, then a cosine down to zero."""
-    return keras.optimizers.schedules.CosineDecay(
-        recipe.rate, recipe.refit * steps, warmup_target=recipe.rate, warmup_steps=recipe.search * steps
-    )
+def _rate(recipe: Recipe, steps: int, refit: bool) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Constant in the search; in a refit that follows with the same optimizer, a cosine down to zero."""
+    if not refit or not recipe.refit:
+        return recipe.rate
+    constant = recipe.search * steps
+    warmup = {"warmup_target": recipe.rate, "warmup_steps": constant} if constant else {}  # to the rate it begins with
+    return keras.optimizers.schedules.CosineDecay(recipe.rate, recipe.refit * steps, **warmup)
 
 
 def _batches(recipe: Recipe, images: Images, seed: int) -> tf.data.Dataset:
@@ -124,50 +156,52 @@ def _batches(recipe: Recipe, images: Images, seed: int) -> tf.data.Dataset:
     return order.batch(recipe.batch_size, drop_remainder=True).map(batch).prefetch(4).with_options(options)
 
 
-def result(recipe: Recipe, images: Images, seed: int, folder: Path, verbose: int = 0) -> dict[str, Any]:
-    """Return the numbers of one training. A training that is in the folder already isn't repeated.
+def result(
+    recipe: Recipe, images: Images, seed: int, folder: Path, dense_folder: Path, verbose: int = 0
+) -> dict[str, Any]:
+    """Return the numbers of one training. A training that is in its folder already isn't repeated.
 
-    The dense network of the same settings is trained too, with the same seed. The sparse one is compacted and exported
-    to the folder; the error, the parameters and the multiply-adds are those of the exported model.
+    If the recipe is paired, the dense network of the same settings is trained too, with the same seed. The sparse one
+    is compacted and exported; the error, the parameters and the multiply-adds are those of the exported model.
 
     Args:
         recipe: How to train.
         images: The data.
         seed: The seed of both.
         folder: Where the results of this recipe and seed are kept.
+        dense_folder: Where those of the dense network are kept, which recipes may share.
         verbose: As in `fit`.
     """
     file = folder / "result.json"
     if file.exists():
         return json.loads(file.read_text())
     began = time.perf_counter()
-    dense = _of_dense(recipe, images, seed, folder.parent / f"dense-{seed}.json", verbose)
+    dense = _of_dense(recipe, images, seed, dense_folder, verbose) if recipe.paired else None
     middle = time.perf_counter()
-    model = train(recipe, images, seed, verbose)
-    zeros = tf_reg.sparsity(model).total
-    small = tf_reg.compact(model, _inputs(images)[:8])
+    trained = train(recipe, images, seed, verbose)
+    small = tf_reg.compact(trained.model, _inputs(images)[:8])
     plan = tf_reg.plan_compaction(small)
     version = tf_reg.export(small, folder / "saved_model", output_name="logits", examples=_inputs(images)[:8])
     found = {
         "dense_error": dense,
         "error": _error(version, images),
-        "weights": zeros.weights,
-        "zeros": zeros.zeros,
+        "weights": trained.weights,
         "parameters": small.count_params(),
         "multiply_adds": plan.multiply_adds[0] if plan.multiply_adds else None,
         "nonzero": _nonzero(small),
         "widths": _widths(small),
-        "channels": _channels(model, small),
+        "channels": _left(trained.channels, _channels(small)),
         "seconds": [middle - began, time.perf_counter() - middle],
     }
     _write(file, found)
     return found
 
 
-def _of_dense(recipe: Recipe, images: Images, seed: int, file: Path, verbose: int) -> float:
+def _of_dense(recipe: Recipe, images: Images, seed: int, folder: Path, verbose: int) -> float:
     """The error of the dense network, in percent."""
+    file = folder / f"{seed}.json"
     if not file.exists():
-        model = train(recipe.dense(), images, seed, verbose)
+        model = train(recipe.dense(), images, seed, verbose).model
         wrong = model.predict(_inputs(images), verbose=0, batch_size=1000).argmax(axis=1) != images.test[1]
         _write(file, {"error": 100 * float(wrong.mean())})
     return json.loads(file.read_text())["error"]
@@ -208,12 +242,15 @@ def _widths(model: keras.Model) -> list[int]:
     return [*([] if first is None else [first[0]]), *(one.before for one in plan.layers[:-1])]
 
 
-def _channels(model: keras.Model, small: keras.Model) -> dict[str, list[int]]:
+def _channels(model: keras.Model) -> dict[tuple[str, ...], int]:
+    """How many channels each tuple of layers makes together."""
+    return {group.producers: group.size for group in tf_reg.channels(model).free}
+
+
+def _left(before: dict[tuple[str, ...], int], after: dict[tuple[str, ...], int]) -> dict[str, list[int]]:
     """How many channels there were and are: those of residual streams, which have several producers, and all."""
-    groups = {group.producers: group for group in tf_reg.channels(model).free}
-    left = {group.producers: group.size for group in tf_reg.channels(small).free}
-    streams = [name for name in groups if len(name) > 1]
+    streams = [names for names in before if len(names) > 1]
     return {
-        kind: [sum(groups[name].size for name in names), sum(left.get(name, 0) for name in names)]
-        for kind, names in (("streams", streams), ("all", list(groups)))
+        kind: [sum(before[names] for names in chosen), sum(after.get(names, 0) for names in chosen)]
+        for kind, chosen in (("streams", streams), ("all", list(before)))
     }

@@ -53,13 +53,17 @@ class Must:
     @property
     def in_config(self) -> pydantic.AfterValidator:
         """The same condition for a field of `Config`."""
+        return pydantic.AfterValidator(self._met)
 
-        def check(value: Any) -> Any:
-            if not self.holds(value):
-                raise UnmetError(self)
-            return value
+    @property
+    def before(self) -> pydantic.BeforeValidator:
+        """The same condition for a field of `Config` of several types, on a value of any type."""
+        return pydantic.BeforeValidator(self._met)
 
-        return pydantic.AfterValidator(check)
+    def _met(self, value: Any) -> Any:
+        if not self.holds(value):
+            raise UnmetError(self)
+        return value
 
 
 class UnmetError(ValueError):

@@ -19,6 +19,7 @@ from tf_reg_cli.field_types import (
     AboveOne,
     Between,
     Count,
+    CountOrAuto,
     Counts,
     Dataset,
     Name,
@@ -147,7 +148,11 @@ class Config:
     )
     seed: Seed = option(0, "seed of the split, the weights and the batches")
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option("float32", "dtype policy")
-    steps_per_execution: Count = option(1, "steps a call of the compiled function")
+    steps_per_execution: CountOrAuto = option(
+        "auto",
+        "steps a call of the compiled function; callbacks run between calls. auto: as many as take about 0.1 s on a "
+        "small machine, by the sizes of network and batch; 1 with --target-sparsity",
+    )
     jit: bool = option(False, "compile the step with XLA")
     compact: bool = option(
         False,

@@ -46,7 +46,12 @@ NAME = Must(
 )
 NOT_NEGATIVE = Must(lambda x: 0 <= x < float("inf"), "0 or more")
 
+COUNT_OR_AUTO = Must(
+    lambda n: n == "auto" or (type(n) is int and COUNT.holds(n)), f"auto, or a whole number {COUNT.expected}", ("auto",)
+)
+
 Count = Annotated[int, COUNT.in_config]
+CountOrAuto = Annotated[int | Literal["auto"], COUNT_OR_AUTO.before]
 Counts = Annotated[
     tuple[int, ...],
     pydantic.BeforeValidator(lambda sizes: tuple(sizes) if isinstance(sizes, list) else sizes),  # as JSON has them

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,9 +63,13 @@ def _parameter(field: dataclasses.Field[Any], hint: Any, group: Group) -> Parame
 def whole(kind: Any, tokens: Sequence[Token]) -> Any:
     """Return what a flag for whole numbers was given: cyclopts itself would round 3.5.
 
+    A flag that takes words too returns what is no number as it is.
+
     Raises:
         ValueError: A value is no whole number.
     """
+    if "Literal" in str(kind):
+        return int(tokens[0].value) if re.fullmatch(r"[+-]?\d+", tokens[0].value) else tokens[0].value
     numbers = tuple(int(token.value) for token in tokens)
     return numbers if "tuple" in str(kind) else numbers[0]
 

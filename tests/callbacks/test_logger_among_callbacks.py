@@ -9,6 +9,7 @@ import tf_reg
 from tests import models_under_test as models
 from tests.callbacks.logged_models import compiled, fit, penalty_of
 from tests.tools import mostly_slow, slow_on_tensorflow
+from tf_reg.measure.meter import Meter
 
 pytestmark = pytest.mark.contract
 
@@ -66,7 +67,7 @@ def test_every_n_batches(steps_per_execution):
     reader = BatchLogs()
     fit(model, tf_reg.RegularizationLogger(update_freq=2), reader, batch_size=3)  # 7 batches an epoch
     logged = [batch for batch, penalty in reader.seen if penalty is not None]
-    assert logged == ([1, 3, 5] if steps_per_execution == 1 else [2, 5, 8]) * 2
+    assert logged == ([1, 3, 5] if steps_per_execution == 1 else [2, 5]) * 2  # the last execution makes one step
     assert len({penalty for _, penalty in reader.seen if penalty is not None}) == len(logged)
 
 
@@ -135,6 +136,20 @@ def test_a_metric_named_data_loss_is_left_alone():
     )
     history = fit(model, tf_reg.RegularizationLogger())
     assert history["val_data_loss"] == history["val_mse"]
+
+
+@slow_on_tensorflow
+@pytest.mark.parametrize(("metric", "penalties"), [("data_loss", 0), ("mse", 2)])
+def test_a_validation_after_the_first_asks_for_the_penalty_alone_and_only_if_it_needs_it(
+    monkeypatch, metric, penalties
+):
+    asked = []
+    for name in ("measure", "penalty"):
+        whole = getattr(Meter, name)
+        monkeypatch.setattr(Meter, name, lambda self, name=name, whole=whole: asked.append(name) or whole(self))
+    model = compiled(models.dense, metrics=[keras.metrics.MeanSquaredError(metric)])
+    fit(model, tf_reg.RegularizationLogger(), epochs=3)
+    assert (asked.count("measure"), asked.count("penalty")) == (1 + 3, penalties)
 
 
 class Subclass(tf_reg.RegularizationLogger):

@@ -197,6 +197,9 @@ CHANNELS = ["--reg", "channels", "--target-sparsity", "0.5", "--target-of", "cha
         (["--seed", "4294967296"], "--seed must be from 0 to 2147483647. Received: 4294967296"),
         (["--batch-size", "10000000000000000000"], "--batch-size must be from 1 to 2147483647"),
         (["--learning-rat", "1"], "There is no flag --learning-rat. Did you mean --learning-rate"),
+        (["--steps-per-execution", "0"], "--steps-per-execution must be auto, or a whole number from 1 to 2147483647."),
+        (["--steps-per-execution", "3.5"], "must be auto, or a whole number from 1 to 2147483647. Received: 3.5."),
+        (["--steps-per-execution", "Auto"], "Received: Auto. Did you mean auto"),
         (["--epochs", "3.5"], "--epochs must be a whole number. Received: '3.5'"),
         (["--epochs", "3", "--epochs", "4"], "--epochs is given twice"),
         (["--early-stopping", "x"], "--early-stopping must be a whole number. Received: 'x'"),
@@ -226,6 +229,8 @@ def test_mistakes_are_one_sentence(arguments, message):
         ('{"l1": 1' + 400 * "0" + "}", "--l1 must be (a number|0 or more)"),
         ('{"name": "a\\u0000b"}', "--name must be 1 to 100 letters, digits"),
         ('{"dataset": null}', "--dataset must be text. Received: None"),
+        ('{"steps_per_execution": true}', "--steps-per-execution must be auto, or a whole number from 1 .*: True"),
+        ('{"steps_per_execution": 1.0}', "--steps-per-execution must be auto, or a whole number from 1 .*: 1.0"),
     ],
 )
 def test_bad_files_are_one_sentence(tmp_path, content, message):

@@ -74,6 +74,11 @@ def test_a_setting_that_a_file_of_results_does_not_know_has_its_default():
     assert comparison._key(old) != comparison._key(dataclasses.asdict(Config(epochs=4)))
 
 
+def test_steps_that_are_chosen_are_no_other_training():
+    keys = {steps: comparison._key(dataclasses.asdict(Config(steps_per_execution=steps))) for steps in ("auto", 1, 2)}
+    assert keys["auto"] == keys[1] != keys[2]
+
+
 def accuracy_of_the_seed(config):
     return dict.fromkeys(["validation_accuracy", "test_accuracy", "train_accuracy"], 0.1 * config.seed)
 

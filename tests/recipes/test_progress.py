@@ -53,6 +53,16 @@ def test_a_terminal_sees_the_batches(capsys):
     assert (header.split()[0], row.split()[0]) == ("epoch", "1/1")
 
 
+def test_an_execution_of_several_steps_ends_with_the_epoch(capsys):
+    shown = Progress(redraw=True)
+    shown.set_params({"epochs": 1, "steps": 12})
+    shown.on_train_begin()
+    shown.on_epoch_begin(0)
+    for batch in (6, 13):  # as Keras counts executions of 7 steps
+        shown.on_train_batch_end(batch, {"loss": 0.5})
+    assert capsys.readouterr().out.endswith("\repoch 1/1, step 12/12, loss 0.5000")
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

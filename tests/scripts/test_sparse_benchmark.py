@@ -25,17 +25,31 @@ SHORT = dataclasses.replace(
 
 
 @pytest.mark.slow
-def test_a_seed_is_trained_once_and_the_numbers_are_those_of_the_export(tmp_path, monkeypatch):
-    found = sparse_training.result(SHORT, IMAGES, 0, tmp_path / "0")
+@pytest.mark.parametrize("compacted", [0, 1])
+def test_a_seed_is_trained_once_and_the_numbers_are_those_of_the_export(compacted, tmp_path, monkeypatch):
+    recipe, dense = dataclasses.replace(SHORT, compacted=compacted), tmp_path / "dense"
+    found = sparse_training.result(recipe, IMAGES, 0, tmp_path / "0", dense)
     assert found == json.loads((tmp_path / "0" / "result.json").read_text())
     assert 0 < found["parameters"] < 266_610
-    assert found["zeros"] > 0
+    assert 0 < found["nonzero"] < found["parameters"]
     assert found["weights"] == 266_200
     assert found["multiply_adds"] < 266_200
     assert found["widths"][0] < 784
     assert (tmp_path / "0" / "saved_model" / "1" / "saved_model.pb").exists()
     monkeypatch.setattr(sparse_training, "train", None)
-    assert sparse_training.result(SHORT, IMAGES, 0, tmp_path / "0") == found
+    assert sparse_training.result(recipe, IMAGES, 0, tmp_path / "0", dense) == found
+    assert json.loads((dense / "0.json").read_text())["error"] == found["dense_error"]
+
+
+@pytest.mark.slow
+def test_a_network_that_is_not_paired_has_no_dense_one(tmp_path):
+    recipe = dataclasses.replace(SHORT, paired=False)
+    found = sparse_training.result(recipe, IMAGES, 0, tmp_path / "0", tmp_path / "dense")
+    assert found["dense_error"] is None
+    assert not (tmp_path / "dense").exists()
+    cells = [sparse._cell(column(found)) for column in sparse.COLUMNS.values()]
+    assert cells[0] == cells[2] == ""
+    assert sparse._mean([None, None]) == ""
 
 
 def test_images_are_shifted_and_each_epoch_has_all():

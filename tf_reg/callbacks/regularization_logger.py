@@ -11,6 +11,7 @@ import keras
 
 from tf_reg._callers import callers
 from tf_reg._checks import is_integer, number, require, shown
+from tf_reg.callbacks.batches import batches_done
 from tf_reg.callbacks.strength import proximal_of, strength_of
 from tf_reg.measure.dead_channels import DeadChannels, free_channels
 from tf_reg.measure.meter import Measurement, Meter
@@ -103,6 +104,7 @@ class RegularizationLogger(keras.callbacks.Callback):
         self._meter: Meter | None = None
         self._channels: DeadChannels | None = None
         self._validated: float | None = None  # the penalty of the weights that were validated last
+        self._has_data_loss = False  # whether Keras logged a `val_data_loss` of the model's own
         self._updates = 0
         if not by_epoch:
             # Keras waits for the device after every batch as soon as one callback has this hook.
@@ -133,35 +135,41 @@ class RegularizationLogger(keras.callbacks.Callback):
 
     def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Take the penalty of the weights that are validated, whatever `on_test_begin` of others put in place."""
-        if self._validated is None:
-            self._validated = self._measure().total.penalty
+        if self._validated is None and not self._has_data_loss:
+            # At first the whole measurement, whose function the end of the epoch needs anyway.
+            self._validated = self._measure().total.penalty if self._meter is None else self._metered().penalty()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add this callback's keys to `logs`."""
         if logs is None:
             return
         logs.update(self._summary())
-        if "val_loss" in logs and "val_data_loss" not in logs and self._validated is not None:
+        self._has_data_loss = "val_data_loss" in logs
+        if "val_loss" in logs and not self._has_data_loss and self._validated is not None:
             logs["val_data_loss"] = logs["val_loss"] - self._validated
 
     def _reset(self) -> None:
         self._meter = None
         self._channels = None
         self._validated = None
+        self._has_data_loss = False
         self._updates = 0
 
     def _log_batch(self, freq: int, batch: int, logs: dict[str, Any] | None = None) -> None:
-        updates = (batch + 1) // freq  # with `steps_per_execution`, several batches end at once
+        updates = batches_done(batch, self.params) // freq
         if updates > self._updates and logs is not None:
             self._updates = updates
             logs.update(self._summary())
         type(self).on_train_batch_end(self, batch, logs)  # a subclass may have its own
 
     def _measure(self) -> Measurement:
+        return self._metered().measure()
+
+    def _metered(self) -> Meter:
         model = self.model  # on JAX, reading this attribute brings the weights up to date
         if self._meter is None:
             self._meter = Meter(model, self.near_zero, whole=True)
-        return self._meter.measure()
+        return self._meter
 
     def _summary(self) -> dict[str, float]:
         measured = self._measure()

@@ -7,6 +7,7 @@ import warnings
 from typing import Any, Literal
 
 from tf_reg._checks import is_integer, number, require
+from tf_reg.callbacks.batches import batches_done
 from tf_reg.callbacks.hard_budget import HardBudget
 from tf_reg.callbacks.share import NEEDS, Share, ShareMeter
 from tf_reg.callbacks.strength import StrengthCallback, strength_of
@@ -173,8 +174,9 @@ class TargetSparsity(StrengthCallback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Now and then: measure the share, then move the strength or freeze."""
-        self._batches += batch + 1 - self._in_epoch  # with `steps_per_execution`, several batches end at once
-        self._in_epoch = batch + 1
+        done = batches_done(batch, self.params)
+        self._batches += done - self._in_epoch
+        self._in_epoch = done
         if self._refit or self._search is None or self._batches < self._search.due:
             return
         measured, over = self._measure(), self._batches >= self._search.batches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -111,13 +112,23 @@ class Core:
         def function(values: Sequence[Tensor]) -> Tensor:
             return _numbers(values, plans, near_zero)
 
+        def penalties(values: Sequence[Tensor]) -> Tensor:
+            return _penalties(values, [plan.regularizer for plan in plans if plan.regularizer is not None])
+
         # A regularizer may have its strength in a variable of the model.
-        self._function = _backend.compile(function, reads=model.variables) if compiled else function
+        make = functools.partial(_backend.compile, reads=model.variables) if compiled else (lambda one: one)
+        self._function, self._penalties = make(function), make(penalties)
 
     def measure(self) -> list[Answer]:
         """Return the answer to every question, in order."""
         answers = iter(self._answers())
         return [next(answers) if asked else _NOTHING for asked in self._asked]
+
+    def penalty(self) -> float:
+        """Return the sum of the penalties of all questions, in fewer passes over the weights than `measure`."""
+        pairs = zip(self._weights, self._plans, strict=True)
+        values = [weight.read() for weight, plan in pairs if plan.regularizer is not None]
+        return sum(ops.convert_to_numpy(self._penalties(values)).tolist()) if values else 0.0
 
     def _answers(self) -> list[Answer]:
         if not self._plans:
@@ -146,6 +157,17 @@ def _numbers(values: Sequence[Tensor], plans: Sequence[_Plan], near_zero: float)
     return ops.concatenate([first, ops.cast(ops.concatenate(vectors), dtype)]) if vectors else first
 
 
+def _penalties(values: Sequence[Tensor], regularizers: Sequence[keras.Regularizer]) -> Tensor:
+    """The penalty of every weight."""
+    found = [_penalty(regularizer, value) for regularizer, value in zip(regularizers, values, strict=True)]
+    dtype = keras.backend.result_type("float32", *(one.dtype for one in found))
+    return ops.stack([ops.cast(one, dtype) for one in found])
+
+
+def _penalty(regularizer: keras.Regularizer, value: Tensor) -> Tensor:
+    return ops.sum(regularizer(value))  # Keras adds up whatever a regularizer returns
+
+
 def _units(weight: Weight) -> list[Grouping]:
     """The inputs and outputs of a kernel, the outputs of a normalization's scale; nothing where they aren't known."""
     if weight.is_gate:
@@ -163,7 +185,7 @@ def _scalars(value: Tensor, alive: Tensor, plan: _Plan, near_zero: float) -> lis
         return found
     return [
         *found,
-        ops.sum(plan.regularizer(value)),  # Keras adds up whatever a regularizer returns
+        _penalty(plan.regularizer, value),
         ops.sum(ops.square(wide)),
         *([] if plan.groups is None else _count(plan.groups.some(alive), plan.groups.number)),
     ]

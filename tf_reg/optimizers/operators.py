@@ -8,7 +8,7 @@ from typing import cast
 from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg._vectors import joined
+from tf_reg._vectors import held, joined
 from tf_reg.optimizers.ownership import Claim
 from tf_reg.penalties.channel_operator import prox_of
 from tf_reg.penalties.coupled import ChannelMember
@@ -26,9 +26,7 @@ def prox(vectors: Sequence[Sequence[Claim]], values: Sequence[Tensor], sizes: Se
     Raises:
         ValueError: An operator of a user's own that returns None.
     """
-    factors = [
-        None if one[0].factor is None else joined([ops.convert_to_tensor(c.factor) for c in one]) for one in vectors
-    ]
+    factors = [None if one[0].factor is None else joined(held([claim.factor for claim in one])) for one in vectors]
     first = vectors[0][0]
     if first.stand_in.penalty.coupled:
         regularizers = [cast(ChannelMember, one[0].stand_in.penalty) for one in vectors]

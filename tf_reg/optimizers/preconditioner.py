@@ -26,7 +26,7 @@ import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg._vectors import joined
+from tf_reg._vectors import held, joined
 
 _FAMILIES = (keras.optimizers.SGD, keras.optimizers.Adam, keras.optimizers.RMSprop, keras.optimizers.Adagrad)
 NEAR_ZERO = 1e-3  # of a sum of squared gradients
@@ -183,5 +183,5 @@ def _squares(optimizer: Any, variables: Sequence[Any]) -> Tensor:
 def _slots(optimizer: Any, slots: Sequence[Any], variables: Sequence[Any]) -> Tensor:
     """What an optimizer keeps for variables, in float32 or float64."""
     chosen = [slots[optimizer._get_variable_index(variable)] for variable in variables]
-    value = joined([ops.convert_to_tensor(slot) for slot in chosen])
+    value = joined(held(chosen))
     return value if chosen[0].dtype in ("float32", "float64") else ops.cast(value, "float32")

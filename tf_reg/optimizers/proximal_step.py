@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from tf_reg._backend import Tensor, is_known, without_gradients
-from tf_reg._vectors import SMALL, joined, parted
+from tf_reg._vectors import SMALL, assign_all, held, joined, parted
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.dual_averaging import Averages, averaged
 from tf_reg.optimizers.dual_averaging import averages as averages_of
@@ -103,9 +103,7 @@ def make_step(
 
     changed = [*variables, *sums.values()]
     with without_gradients():
-        values = mapped() if step.due is True else ops.cond(step.due, mapped, lambda: _values(changed))
-        for variable, value in zip(changed, values, strict=True):
-            variable.assign(value)
+        assign_all(changed, mapped() if step.due is True else ops.cond(step.due, mapped, lambda: _values(changed)))
 
 
 def _values(variables: Sequence[keras.Variable]) -> list[Tensor]:
@@ -151,7 +149,7 @@ def _mapped(
     With dual averaging, the new sums of gradients as well.
     """
     penalty, sums = claims[0].stand_in.penalty, list[Tensor]()
-    old = [ops.convert_to_tensor(claim.variable) for claim in claims]
+    old = held([claim.variable for claim in claims])
     parts = [[number] for number in range(len(claims))] if penalty.coupled else [list(range(len(claims)))]
     vectors = [[claims[number] for number in part] for part in parts]
     zeros = [_joined([before[number].zero for number in part]) for part in parts]

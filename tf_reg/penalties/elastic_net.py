@@ -35,22 +35,39 @@ class ElasticNet(Penalty):
 
     def __init__(self, regularizer: keras.Regularizer):
         self.regularizer = regularizer
+        self._read: dict[str, tuple[Any, int, float]] = {}  # torch tensors, with the version and the number in it
 
     @property
     def l1(self) -> float:
         """The strength of `sum |w|`."""
-        return _number(getattr(self.regularizer, "l1", 0.0))
+        return self._number("l1")
 
     @property
     def l2(self) -> float:
         """The strength of `sum w^2`."""
-        return _number(getattr(self.regularizer, "l2", 0.0))
+        return self._number("l2")
+
+    def _number(self, name: str) -> float:
+        """A strength as a Python number: Keras' `L1` holds a tensor. Reading one of torch waits for its device."""
+        held = getattr(self.regularizer, name, 0.0)
+        if type(held) is float:
+            return held
+        version = getattr(held, "_version", None) if keras.backend.backend() == "torch" else None
+        if version is None:
+            return _number(held)
+        before = self._read.get(name)
+        if before is None or before[0] is not held or before[1] != version:
+            before = self._read[name] = (held, version, _number(held))
+        return before[2]
 
     def value(self, x: Tensor) -> Tensor:
         """The penalty as a number to report.
 
-        Where XLA computes it, it is added up by columns: see `tf_reg._xla.sums_by_columns`.
+        Where XLA computes it, it is added up by columns: see `tf_reg._xla.sums_by_columns`. On torch, where a call of
+        Keras takes longer than the sum of a small weight, torch is called.
         """
+        if _is_torch(x):
+            return _on_torch(x, self.l1, self.l2)
         l1, l2 = self.l1, self.l2
         if len(x.shape) < 2 or l1 + l2 == 0 or not _xla.sums_by_columns(math.prod(x.shape)):
             return self.regularizer(x)
@@ -119,6 +136,21 @@ def as_one(terms: Iterable[Any]) -> keras.Regularizer | None:
     return regularizers.L1L2(sum(part.l1 for part in parts), sum(part.l2 for part in parts))
 
 
+def _is_torch(x: Any) -> bool:
+    if keras.backend.backend() != "torch":
+        return False
+    import torch
+
+    return isinstance(x, torch.Tensor)
+
+
+def _on_torch(x: Tensor, l1: float, l2: float) -> Tensor:
+    """`l1 * sum |w| + l2 * sum w^2`, by the operations of torch that Keras' regularizers call."""
+    if l1 and l2:
+        return l1 * x.abs().sum() + l2 * x.square().sum()
+    return l1 * x.abs().sum() if l1 else l2 * x.square().sum()
+
+
 def _by_columns(x: Tensor, l1: float, l2: float) -> Tensor:
     """`l1 * sum |w| + l2 * sum w^2` in one pass.
 
@@ -130,7 +162,7 @@ def _by_columns(x: Tensor, l1: float, l2: float) -> Tensor:
 
 
 def _number(value: Any) -> float:
-    """A strength as a Python number: Keras' `L1` holds a tensor, which `float` can't read in a TensorFlow function."""
+    """A number or a tensor as a Python number. `float` can't read a tensor in a TensorFlow function."""
     if keras.ops.is_tensor(value):
         value = value.numpy() if keras.backend.backend() == "tensorflow" else value
         return value.item()

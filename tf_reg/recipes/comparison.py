@@ -212,8 +212,11 @@ def _train(config: Config) -> dict[str, Any]:
 def _key(settings: dict[str, Any]) -> str:
     """What tells one training from another: all settings but those of what is printed and written where.
 
-    A setting that is newer than a file of results has its default there.
+    A setting that is newer than a file of results has its default there. The steps that `"auto"` chooses give the
+    weights that single steps do.
     """
     silent = ("quiet", "name", "runs_dir", "saved_models_dir", "data_dir", "compact")
     settings = dataclasses.asdict(Config()) | settings
+    if settings["steps_per_execution"] == "auto":
+        settings["steps_per_execution"] = 1
     return json.dumps({name: value for name, value in settings.items() if name not in silent}, sort_keys=True)

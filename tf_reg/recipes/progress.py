@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from tf_reg.callbacks.batches import batches_done
+
 WIDTH = 80
 # What an epoch's line shows, as far as it is known and fits. The file history.csv has all keys.
 COLUMNS = ("loss", "accuracy", "val_data_loss", "val_accuracy", "sparsity", "strength", "penalty")
@@ -42,9 +44,8 @@ class Progress(keras.callbacks.Callback):
         """Show how far the epoch is."""
         if self._redraw:
             steps = f"/{self.params['steps']}" if self.params.get("steps") else ""
-            self._draw(
-                f"epoch {self._number().strip()}, step {batch + 1}{steps}, loss {(logs or {}).get('loss', 0):.4f}"
-            )
+            step = f"step {batches_done(batch, self.params)}{steps}"
+            self._draw(f"epoch {self._number().strip()}, {step}, loss {(logs or {}).get('loss', 0):.4f}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Print the epoch's row, and above the first one the names of the columns."""

@@ -204,6 +204,7 @@ def _metrics(
         **training.measure(model, images),
         **(calibration.measure(model, images.test, config.mc_samples, config.seed) if config.mc_samples else {}),
         "epochs": epochs,
+        "steps_per_execution": model.steps_per_execution,
         "seconds": seconds,
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__, "tf_reg": tf_reg.__version__},
         "machine": {

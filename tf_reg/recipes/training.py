@@ -22,6 +22,7 @@ from tf_reg.measure.meter import Meter
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.recipes.data import image_data
 from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes.execution import steps_per_execution
 from tf_reg.recipes.interrupt import StopAfterBatch
 from tf_reg.recipes.models import networks
 from tf_reg.recipes.progress import Progress
@@ -101,7 +102,7 @@ def compile_model(model: keras.Model, config: Config, train_size: int) -> None:
             keras.metrics.CategoricalAccuracy(name="accuracy"),
             keras.metrics.CategoricalCrossentropy(name="data_loss", label_smoothing=config.label_smoothing),
         ],
-        steps_per_execution=config.steps_per_execution,
+        steps_per_execution=steps_per_execution(model, config, train_size),
         jit_compile="auto" if keras.backend.backend() == "jax" else config.jit,  # JAX is of no use without
     )
 
