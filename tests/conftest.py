@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     The tests that wait for the other backends come first, so that nothing else waits for them at the end.
     """
-    items.sort(key=lambda item: item.path.name != "test_backends.py")
+    items.sort(key=lambda item: "test_backends.py" not in item.nodeid)
     both = [item.nodeid for item in items if item.get_closest_marker("slow") and item.get_closest_marker("long")]
     if both:
         raise pytest.UsageError(f"A test is slow or long, not both: take one of the marks away from {', '.join(both)}")
