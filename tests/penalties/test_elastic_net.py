@@ -35,9 +35,8 @@ def test_a_strength_that_is_set_is_read_anew():
         assert penalty.l1 == strength
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="only tensors of torch can be changed in place")
 def test_a_strength_that_is_changed_in_place_is_read_anew():
-    if keras.backend.backend() != "torch":
-        pytest.skip("only tensors of torch can be changed in place")
     made = regularizers.L1(0.5)
     penalty = ElasticNet(made)
     assert penalty.l1 == 0.5

@@ -86,6 +86,7 @@ def test_images_are_shifted_and_each_epoch_has_all():
         ("of=units", "--set of: Input should be 'weights'.* Received: 'units'"),
         ("network=lenet", "--set network takes lenet-300-100, .* Received: lenet"),
         ("penalty=l3", "--set penalty takes l1, .* Received: l3"),
+        ("target=0.5", "--set compacted takes 0, or the 150 epochs of the search or more.* Received: 10"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(change, message):
