@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import pytest
 
-from tf_reg.callbacks.batches import batches_done
+from tf_reg.callbacks.batches import batches_done, steps_at_once
 
 ROOT = Path(__file__).parents[1]
 REQUIRED = os.environ.get("TF_REG_REQUIRE", "").split(",")
@@ -61,5 +61,8 @@ class BatchesDone(keras.callbacks.Callback):
         super().__init__()
         self.seen: list[int] = []
 
+    def on_train_begin(self, logs=None):
+        self.at_once = steps_at_once(self.model)
+
     def on_train_batch_end(self, batch, logs=None):
-        self.seen.append(batches_done(batch, self.params))
+        self.seen.append(batches_done(batch, self.params, self.at_once))
