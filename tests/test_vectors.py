@@ -1,4 +1,4 @@
-"""Many small arrays as one vector, and back into their variables."""
+"""Many variables read and assigned in few calls."""
 
 import keras
 import numpy as np
@@ -19,3 +19,11 @@ def test_what_is_assigned_is_held():
     for tensor, variable, one in zip(held(variables), variables, wanted, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(tensor), one)
         np.testing.assert_array_equal(ops.convert_to_numpy(variable), one)
+
+
+@pytest.mark.parametrize("shape", [(), (1, 3), (3,)])
+def test_a_tensor_of_another_shape_is_not_repeated(shape):
+    variable = keras.Variable(np.ones((2, 3), "float32"))
+    with pytest.raises(ValueError, match="shape"), without_gradients():
+        assign_all([variable], [ops.zeros(shape)])
+    np.testing.assert_array_equal(ops.convert_to_numpy(variable), 1)

@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import pytest
 
+from tf_reg.callbacks.batches import batches_done, steps_at_once
+
 ROOT = Path(__file__).parents[1]
 REQUIRED = os.environ.get("TF_REG_REQUIRE", "").split(",")
 
@@ -50,3 +52,17 @@ def needs_keras(name: str) -> pytest.MarkDecorator:
     except AttributeError:
         return pytest.mark.skip(reason=f"Keras {keras.__version__} has no keras.{name}")
     return pytest.mark.skipif(False, reason="")
+
+
+class BatchesDone(keras.callbacks.Callback):
+    """Remembers how many batches of the epoch were done after each execution."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen: list[int] = []
+
+    def on_train_begin(self, logs=None):
+        self.at_once = steps_at_once(self.model)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(batches_done(batch, self.params, self.at_once))

@@ -1,4 +1,4 @@
-"""Many small arrays as one vector: on torch, a call takes longer than the arithmetic on a small array."""
+"""Many small arrays in few calls: on torch, a call takes longer than the arithmetic on a small array."""
 
 from __future__ import annotations
 
@@ -30,10 +30,16 @@ def assign_all(variables: Sequence[keras.Variable], tensors: Sequence[Tensor]) -
     Args:
         variables: Keras variables.
         tensors: Tensors of their shapes.
+
+    Raises:
+        ValueError: A tensor of another shape.
     """
     if keras.backend.backend() == "torch":
         import torch
 
+        for variable, tensor in zip(variables, tensors, strict=True):
+            if variable.shape != tensor.shape:  # torch would repeat the numbers
+                raise ValueError(f"{variable.path} has the shape {variable.shape}. Received: {tuple(tensor.shape)}.")
         torch._foreach_copy_([variable.value for variable in variables], list(tensors))
         return
     for variable, tensor in zip(variables, tensors, strict=True):

@@ -85,6 +85,11 @@ def _changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
         raise UserError(f"--set network takes {', '.join(NETWORKS)}. Received: {changed.network}.")
     if changed.penalty is not None and changed.penalty not in PENALTIES:
         raise UserError(f"--set penalty takes {', '.join(PENALTIES)}. Received: {changed.penalty}.")
+    if changed.target is not None and 0 < changed.compacted < changed.search:
+        raise UserError(
+            f"--set compacted takes 0, or the {changed.search} epochs of the search or more, where there is a target: "
+            f"one search can't go on in another network. Received: {changed.compacted}."
+        )
     return changed
 
 

@@ -82,7 +82,7 @@ def train(recipe: Recipe, images: Images, seed: int, verbose: int = 0) -> Traine
     model = NETWORKS[recipe.network]()
     weights, channels = tf_reg.sparsity(model).total.weights, _channels(model)
     if recipe.penalty is not None:
-        tf_reg.regularize(model, PENALTIES[recipe.penalty](recipe.strength))
+        tf_reg.regularize(model, PENALTIES[recipe.penalty](model, recipe.strength))
     batches = _batches(recipe, images, seed)
     part = recipe.compacted or recipe.search
     _compile(model, recipe, _rate(recipe, len(batches), refit=not recipe.compacted))

@@ -68,7 +68,7 @@ def whole(kind: Any, tokens: Sequence[Token]) -> Any:
     Raises:
         ValueError: A value is no whole number.
     """
-    if "Literal" in str(kind):
+    if words(kind):
         return int(tokens[0].value) if re.fullmatch(r"[+-]?\d+", tokens[0].value) else tokens[0].value
     numbers = tuple(int(token.value) for token in tokens)
     return numbers if "tuple" in str(kind) else numbers[0]
@@ -101,6 +101,14 @@ def plain(hint: Any) -> Any:
     while (arguments := typing.get_args(hint)) and typing.get_origin(hint) is not typing.Literal:
         hint = next(argument for argument in arguments if argument is not type(None))
     return hint
+
+
+def words(hint: Any) -> tuple[str, ...]:
+    """Return the words that a type takes, alone or beside another type."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return arguments
+    return tuple(word for argument in arguments for word in words(argument))
 
 
 def _help(field: dataclasses.Field[Any]) -> str:

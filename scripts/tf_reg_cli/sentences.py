@@ -18,7 +18,7 @@ from cyclopts import (
 )
 
 from tf_reg_cli.checks import did_you_mean, expected, near
-from tf_reg_cli.fields import NoPathError, plain
+from tf_reg_cli.fields import NoPathError, plain, words
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -37,9 +37,9 @@ def sentence(error: CycloptsError) -> str:
             return f"{error.token.keyword} is given twice. Leave one out."
         case MissingArgumentError():
             return _missing(error)
-        case CoercionError():
+        case CoercionError() if error.argument is not None:
             value = error.token.value if error.token else None
-            hint = did_you_mean(value, _words(error.argument))
+            hint = did_you_mean(value, words(error.argument.hint))
             return f"{_name(error)} must be {_expected(error.argument, error)}. Received: {value!r}. {hint}".rstrip()
         case ValidationError() if error.argument is not None:
             hint = did_you_mean(error.argument.tokens[0].value, _near(error)) if error.argument.tokens else ""
@@ -79,11 +79,6 @@ def _near(error: ValidationError) -> list[str]:
     return near(error.__cause__) if isinstance(error.__cause__, pydantic.ValidationError) else []
 
 
-def _words(argument: Any) -> tuple[str, ...]:
-    kind = plain(argument.hint)
-    return typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
-
-
 def _name(error: CycloptsError) -> str:
     argument: Any = error.argument
     if argument.field_info.is_keyword:
@@ -94,7 +89,8 @@ def _name(error: CycloptsError) -> str:
 def _expected(argument: Any, error: CycloptsError | None = None) -> str:
     if isinstance(getattr(error, "__cause__", None), NoPathError):
         return str(error.__cause__)  # type: ignore[union-attr]
-    if _words(argument):
-        return f"one of {', '.join(_words(argument))}"
-    kind = plain(argument.hint)
-    return _KINDS.get(kind, "text")
+    taken, kind = ", ".join(words(argument.hint)), plain(argument.hint)
+    if typing.get_origin(kind) is typing.Literal:
+        return f"one of {taken}"
+    expected = _KINDS.get(kind, "text")
+    return f"{taken}, or {expected}" if taken else expected

@@ -116,6 +116,7 @@ CHANNELS = ["--reg", "channels", "--target-sparsity", "0.5", "--target-of", "cha
         (["--epochs", "0"], "--epochs must be from 1 to 2147483647. Received: 0"),
         (["--epochs", "many"], "--epochs must be a whole number. Received: 'many'"),
         (["--epochs"], "--epochs needs a value: a whole number"),
+        (["--steps-per-execution"], "--steps-per-execution needs a value: auto, or a whole number"),
         (["--dropout", "1"], "--dropout must be at least 0 and below 1. Received: 1."),
         (["--learning-rate", "0"], "--learning-rate must be above 0. Received: 0."),
         (["--learning-rate", "nan"], "--learning-rate must be above 0. Received: nan"),

@@ -111,14 +111,19 @@ def test_a_loop_of_ones_own_that_autograph_converts(penalty, accumulated):
     np.testing.assert_allclose(kernel(looped), kernel(fitted), atol=1e-6)
 
 
-def test_a_map_that_forgets_to_return():
-    class Forgetful(keras.Regularizer):
+@pytest.mark.parametrize(
+    ("returned", "received"),
+    [(lambda value: None, "None"), (ops.sum, r"\(\)"), (lambda value: value[:1], r"\(1, \d+\)")],
+    ids=["nothing", "a number", "a row"],
+)
+def test_a_map_that_returns_no_weights(returned, received):
+    class Careless(keras.Regularizer):
         def __call__(self, x):
             return 0.0 * ops.sum(x)
 
-    tf_reg.register_prox(Forgetful)(lambda regularizer, value, step: None)
-    with pytest.raises(ValueError, match=r"Received None for .*Forgetful"):
-        fit(make(Proximal("sgd"), Forgetful()))
+    tf_reg.register_prox(Careless)(lambda regularizer, value, step: returned(value))
+    with pytest.raises(ValueError, match=rf"returns the new weights, .* Received {received} for .*Careless"):
+        fit(make(Proximal("sgd"), Careless()))
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="Keras on JAX asks for a new optimizer then")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.recipes.conftest import metrics_of
-from tf_reg.callbacks.batches import batches_done
+from tests.tools import BatchesDone
 from tf_reg.recipes import execution, run, training
 from tf_reg.recipes.progress import Progress
 from tf_reg_cli.config import Config
@@ -54,25 +54,14 @@ def test_torch_has_single_steps(monkeypatch):
         chosen(steps_per_execution=7)
 
 
-class Steps(keras.callbacks.Callback):
-    """Remembers how many steps of the epoch were done after each execution."""
-
-    def __init__(self):
-        super().__init__()
-        self.ends = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.ends.append(batches_done(batch, self.params))
-
-
 def trained(**options):
     """The state and the history of a short training, and the steps after each execution."""
     config = Config(**SMALL, **options)
     model, images = training.prepare(config)
-    steps = Steps()
+    steps = BatchesDone()
     training.fit(model, config, images, [steps], silent=True)
     state = [np.array(variable) for variable in (*model.variables, *model.optimizer.variables)]
-    return state, model.history.history, steps.ends
+    return state, model.history.history, steps.seen
 
 
 @pytest.mark.slow

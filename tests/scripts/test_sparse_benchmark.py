@@ -20,7 +20,16 @@ IMAGES = Images(
     *[(RANDOM.integers(0, 256, (n, 28, 28, 1)).astype("uint8"), RANDOM.integers(0, 10, n)) for n in (128, 50)]
 )
 SHORT = dataclasses.replace(
-    RECIPES["lenet-300-100-groups"], search=2, refit=1, strength=1.5e-2, batch_size=32, reweight={"scale": 0.05}
+    RECIPES["fashion-eighth"],
+    search=2,
+    refit=1,
+    warmup=0,
+    compacted=0,
+    penalty="inputs",
+    strength=1.5e-2,
+    batch_size=32,
+    rate=0.1,
+    reweight={"scale": 0.05},
 )
 
 
@@ -77,6 +86,7 @@ def test_images_are_shifted_and_each_epoch_has_all():
         ("of=units", "--set of: Input should be 'weights'.* Received: 'units'"),
         ("network=lenet", "--set network takes lenet-300-100, .* Received: lenet"),
         ("penalty=l3", "--set penalty takes l1, .* Received: l3"),
+        ("target=0.5", "--set compacted takes 0, or the 150 epochs of the search or more.* Received: 10"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(change, message):
@@ -89,4 +99,5 @@ def test_every_network_has_channels_that_can_go_and_every_penalty_fits():
         model = network()
         assert tf_reg.channels(model).free, name
         for penalty in PENALTIES.values():
-            tf_reg.regularize(network(), penalty(1e-4))
+            model = network()
+            tf_reg.regularize(model, penalty(model, 1e-4))

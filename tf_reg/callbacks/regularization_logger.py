@@ -11,7 +11,7 @@ import keras
 
 from tf_reg._callers import callers
 from tf_reg._checks import is_integer, number, require, shown
-from tf_reg.callbacks.batches import batches_done
+from tf_reg.callbacks.batches import batches_done, steps_at_once
 from tf_reg.callbacks.strength import proximal_of, strength_of
 from tf_reg.measure.dead_channels import DeadChannels, free_channels
 from tf_reg.measure.meter import Measurement, Meter
@@ -106,6 +106,7 @@ class RegularizationLogger(keras.callbacks.Callback):
         self._validated: float | None = None  # the penalty of the weights that were validated last
         self._has_data_loss = False  # whether Keras logged a `val_data_loss` of the model's own
         self._updates = 0
+        self._at_once = 1
         if not by_epoch:
             # Keras waits for the device after every batch as soon as one callback has this hook.
             self.__dict__["on_train_batch_end"] = functools.partial(self._log_batch, every)
@@ -113,6 +114,7 @@ class RegularizationLogger(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start anew, and warn of callbacks that stand before this one but read what it logs."""
         self._reset()
+        self._at_once = steps_at_once(self.model)
         readers = [type(callback).__name__ for callback in _preceding(self) if isinstance(callback, _READERS)]
         if readers:
             warnings.warn(
@@ -156,7 +158,7 @@ class RegularizationLogger(keras.callbacks.Callback):
         self._updates = 0
 
     def _log_batch(self, freq: int, batch: int, logs: dict[str, Any] | None = None) -> None:
-        updates = batches_done(batch, self.params) // freq
+        updates = batches_done(batch, self.params, self._at_once) // freq
         if updates > self._updates and logs is not None:
             self._updates = updates
             logs.update(self._summary())

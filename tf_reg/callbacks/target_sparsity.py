@@ -7,7 +7,7 @@ import warnings
 from typing import Any, Literal
 
 from tf_reg._checks import is_integer, number, require
-from tf_reg.callbacks.batches import batches_done
+from tf_reg.callbacks.batches import batches_done, steps_at_once
 from tf_reg.callbacks.hard_budget import HardBudget
 from tf_reg.callbacks.share import NEEDS, Share, ShareMeter
 from tf_reg.callbacks.strength import StrengthCallback, strength_of
@@ -136,6 +136,7 @@ class TargetSparsity(StrengthCallback):
         require(takes, "round_to takes exact=True, and of='groups' or of='channels'", "round_to", self.round_to)
 
     def _reset(self) -> None:
+        self._at_once = 1
         self._meter: ShareMeter | None = None
         self._budget: HardBudget | None = None
         self._search: StrengthSearch | None = None
@@ -153,6 +154,7 @@ class TargetSparsity(StrengthCallback):
         """Start anew, from a low strength."""
         super().on_train_begin(logs)
         self._reset()
+        self._at_once = steps_at_once(self.model)
         optimizer = self.optimizer()
         self._strength = self.initial or 1e-3 * (strength_of(optimizer) or 1.0)
         optimizer.strength = self._strength
@@ -174,7 +176,7 @@ class TargetSparsity(StrengthCallback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Now and then: measure the share, then move the strength or freeze."""
-        done = batches_done(batch, self.params)
+        done = batches_done(batch, self.params, self._at_once)
         self._batches += done - self._in_epoch
         self._in_epoch = done
         if self._refit or self._search is None or self._batches < self._search.due:

@@ -24,7 +24,7 @@ def prox(vectors: Sequence[Sequence[Claim]], values: Sequence[Tensor], sizes: Se
         sizes: The step size of each list, with the strength: a scalar, or of the shape of the weights.
 
     Raises:
-        ValueError: An operator of a user's own that returns None.
+        ValueError: An operator of a user's own that returns None, or weights of another shape.
     """
     factors = [None if one[0].factor is None else joined(held([claim.factor for claim in one])) for one in vectors]
     first = vectors[0][0]
@@ -35,9 +35,10 @@ def prox(vectors: Sequence[Sequence[Claim]], values: Sequence[Tensor], sizes: Se
         mapped = first.map(values[0], sizes[0])
     else:
         mapped = first.stand_in.penalty.weighted_prox(values[0], sizes[0], ops.cast(factors[0], sizes[0].dtype))
-    if mapped is None:
+    wanted, received = tuple(values[0].shape), None if mapped is None else tuple(mapped.shape)
+    if received != wanted:
         raise ValueError(
-            f"A proximal operator returns the new weights. Received None for {first.stand_in.regularizer!r}: "
-            "look at the function that was given to tf_reg.register_prox."
+            f"A proximal operator returns the new weights, of the shape {wanted} here. Received {received} for "
+            f"{first.stand_in.regularizer!r}: look at the function that was given to tf_reg.register_prox."
         )
     return [mapped if mapped.dtype == values[0].dtype else ops.cast(mapped, values[0].dtype)]

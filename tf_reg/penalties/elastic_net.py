@@ -40,14 +40,14 @@ class ElasticNet(Penalty):
     @property
     def l1(self) -> float:
         """The strength of `sum |w|`."""
-        return self._number("l1")
+        return self._strength("l1")
 
     @property
     def l2(self) -> float:
         """The strength of `sum w^2`."""
-        return self._number("l2")
+        return self._strength("l2")
 
-    def _number(self, name: str) -> float:
+    def _strength(self, name: str) -> float:
         """A strength as a Python number: Keras' `L1` holds a tensor. Reading one of torch waits for its device."""
         held = getattr(self.regularizer, name, 0.0)
         if type(held) is float:
@@ -66,7 +66,7 @@ class ElasticNet(Penalty):
         Where XLA computes it, it is added up by columns: see `tf_reg._xla.sums_by_columns`. On torch, where a call of
         Keras takes longer than the sum of a small weight, torch is called.
         """
-        if _is_torch(x):
+        if keras.backend.backend() == "torch" and ops.is_tensor(x):
             return _on_torch(x, self.l1, self.l2)
         l1, l2 = self.l1, self.l2
         if len(x.shape) < 2 or l1 + l2 == 0 or not _xla.sums_by_columns(math.prod(x.shape)):
@@ -134,14 +134,6 @@ def as_one(terms: Iterable[Any]) -> keras.Regularizer | None:
         return None
     parts = [ElasticNet(term) for term in terms]
     return regularizers.L1L2(sum(part.l1 for part in parts), sum(part.l2 for part in parts))
-
-
-def _is_torch(x: Any) -> bool:
-    if keras.backend.backend() != "torch":
-        return False
-    import torch
-
-    return isinstance(x, torch.Tensor)
 
 
 def _on_torch(x: Tensor, l1: float, l2: float) -> Tensor:

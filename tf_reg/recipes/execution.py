@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import keras
 
@@ -44,7 +43,7 @@ def steps_per_execution(model: keras.Model, config: Config, train_size: int) -> 
             "execution. Leave it out."
         )
     if given != "auto":
-        return int(given)
+        return given
     if on_torch or config.target_sparsity is not None:
         return 1
     batch_size = min(config.batch_size, train_size)
@@ -52,7 +51,7 @@ def steps_per_execution(model: keras.Model, config: Config, train_size: int) -> 
     return max(1, min(steps, MOST, math.ceil(train_size / batch_size)))
 
 
-def _seconds(model: Any, batch_size: int, precision: str) -> float:
+def _seconds(model: keras.Model, batch_size: int, precision: str) -> float:
     """About how long a training step takes; for ever, if nobody knows."""
     found = total(multiply_adds(analysed(model), lambda one: one.shape).values())
     if found is None:

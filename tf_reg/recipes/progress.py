@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from tf_reg.callbacks.batches import batches_done
+from tf_reg.callbacks.batches import batches_done, steps_at_once
 
 WIDTH = 80
 # What an epoch's line shows, as far as it is known and fits. The file history.csv has all keys.
@@ -35,6 +35,7 @@ class Progress(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Forget the columns of an earlier training."""
         self._columns = []
+        self._at_once = steps_at_once(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Remember the epoch."""
@@ -44,7 +45,7 @@ class Progress(keras.callbacks.Callback):
         """Show how far the epoch is."""
         if self._redraw:
             steps = f"/{self.params['steps']}" if self.params.get("steps") else ""
-            step = f"step {batches_done(batch, self.params)}{steps}"
+            step = f"step {batches_done(batch, self.params, self._at_once)}{steps}"
             self._draw(f"epoch {self._number().strip()}, {step}, loss {(logs or {}).get('loss', 0):.4f}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
