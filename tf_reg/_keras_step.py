@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from tf_reg._backend import Tensor
 from tf_reg._keras import private
@@ -120,15 +121,62 @@ def update(
         variables: Some of its variables.
         learning_rate: Its learning rate, a scalar.
     """
-    decay, decays = optimizer.weight_decay, private(optimizer, "_use_weight_decay")
+    decay = optimizer.weight_decay
     for variable in variables if decay is not None else ():
-        if decays(variable):
+        if decays(optimizer, variable):
             rate, share = (keras.ops.cast(one, variable.dtype) for one in (learning_rate, decay))
             variable.assign(variable - variable * share * rate)
     private(optimizer, "_backend_update_step")(gradients, variables, learning_rate)
     _constrain(variables)
     for one in accumulators(optimizer, variables) if optimizer.gradient_accumulation_steps else ():
         one.assign(keras.ops.zeros_like(one))
+
+
+def owned(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> list[keras.Variable]:
+    """Return each variable, followed by all that an optimizer keeps for it, in one order for all variables.
+
+    Args:
+        optimizer: A built optimizer.
+        variables: Some of its variables.
+    """
+    trained = private(optimizer, "_trainable_variables")
+    kept = [value for value in vars(optimizer).values() if isinstance(value, list) and len(value) == len(trained)]
+    found = []
+    for variable in variables:
+        place = private(optimizer, "_get_variable_index")(variable)
+        slots = [slot[place] for slot in kept if isinstance(slot[place], keras.Variable)]
+        found += [variable, *(slot for slot in slots if slot is not variable and slot.shape == variable.shape)]
+    return found
+
+
+def scalars(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Return what an optimizer keeps for all variables together, such as its count of steps.
+
+    Args:
+        optimizer: A built optimizer.
+    """
+    found = [value for value in vars(optimizer).values() if isinstance(value, keras.Variable)]
+    return [variable for variable in found if len(variable.shape) == 0]
+
+
+def settings(optimizer: keras.optimizers.Optimizer) -> tuple[tuple[str, Any], ...]:
+    """Return the attributes of an optimizer that are plain values, which are constants in a compiled step.
+
+    Args:
+        optimizer: An optimizer.
+    """
+    plain = (bool, int, float, str, np.generic, type(None))
+    return tuple(sorted(pair for pair in vars(optimizer).items() if isinstance(pair[1], plain)))
+
+
+def decays(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> bool:
+    """Return whether the weight decay of an optimizer is for a variable too.
+
+    Args:
+        optimizer: An optimizer.
+        variable: One of its variables.
+    """
+    return bool(private(optimizer, "_use_weight_decay")(variable))
 
 
 def _constrain(variables: Sequence[keras.Variable]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -59,32 +59,69 @@ def fused(function: Callable[[], Any]) -> Any:
     return function() if _in_xla() else tf.function(function, jit_compile=True, autograph=False)()
 
 
+class Likeness(NamedTuple):
+    """What tells a function of `Kernels` from another before it is traced.
+
+    Args:
+        key: All that decides which operations it has, but the shapes of its arguments and the variables.
+        own: The variables that it may use. Functions of one key use those at the same places.
+        shared: Variables that all functions may use, and use alike.
+    """
+
+    key: Hashable
+    own: Sequence[keras.Variable]
+    shared: Sequence[keras.Variable]
+
+
 class Kernels:
     """Functions that XLA compiles, each only once for all variables of equal shapes.
 
     A function is traced for its own variables. If a function before it has the same operations, on other variables of
     the same shapes and dtypes, that one is called with the new variables, and XLA finds that it is compiled. So the
-    3x3 convolutions of one size in a network have one kernel.
+    3x3 convolutions of one size in a network have one kernel. Where a `Likeness` tells that the function is one of
+    before, it isn't even traced: Keras' operations take more time to trace than XLA takes to compile them.
 
     Attributes:
         calls: How often a kernel was put into a graph.
+        traces: How many functions were traced.
     """
 
     def __init__(self) -> None:
         self._made: dict[Hashable, Any] = {}
+        self._known: dict[Hashable, tuple[Any, list[Any]]] = {}
         self.calls = 0
+        self.traces = 0
 
     def __len__(self) -> int:
         return len(self._made)
 
-    def run(self, function: Callable[..., None], *args: Any) -> None:
+    def run(self, function: Callable[..., None], *args: Any, likeness: Likeness | None = None) -> None:
         """Call a function as one kernel. Call it where `compiles` says so.
 
         Args:
             function: Takes `args`, assigns variables, and returns nothing. Of the graph around it, it uses nothing but
                 the tensors in `args`: the kernel outlives the graph.
             args: Structures of tensors and of anything else. Their static shapes are known.
+            likeness: What the function is like; None if it isn't known.
         """
+        leaves = keras.tree.flatten(args)
+        given = [leaf for leaf in leaves if _is_tensor(leaf)]
+        key = None if likeness is None else (likeness.key, tuple(map(_kind, leaves)))
+        if likeness is None or key not in self._known:
+            traced = self._traced(function, args)
+            kernel, captured = self._made.setdefault(_content(traced), traced), traced.captured_inputs
+            places = None if likeness is None else _places(captured, likeness)
+            if places is not None:
+                self._known[key] = kernel, places
+        else:
+            kernel, places = self._known[key]
+            captured = [likeness.own[place].handle if isinstance(place, int) else place for place in places]
+        kernel.set_external_captures(captured)
+        kernel(*given)
+        self.calls += 1
+
+    def _traced(self, function: Callable[..., None], args: Any) -> Any:
+        """A function of the tensors in `args`."""
         import tensorflow as tf
 
         leaves = keras.tree.flatten(args)
@@ -96,14 +133,31 @@ class Kernels:
                 filled[place] = tensor
             function(*keras.tree.pack_sequence_as(args, filled))
 
-        given = [leaves[place] for place in places]
+        self.traces += 1
         with tf.init_scope():
             compiled = tf.function(on_tensors, jit_compile=True, autograph=False)
-            traced = compiled.get_concrete_function(*(tf.TensorSpec(one.shape, one.dtype) for one in given))
-        kernel = self._made.setdefault(_content(traced), traced)
-        kernel.set_external_captures(traced.captured_inputs)
-        kernel(*given)
-        self.calls += 1
+            return compiled.get_concrete_function(*(_spec(leaves[place]) for place in places))
+
+
+def _spec(tensor: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.TensorSpec(tensor.shape, tensor.dtype)
+
+
+def _kind(leaf: Any) -> Hashable:
+    """What the operations on an argument depend on."""
+    if _is_tensor(leaf):
+        return tuple(leaf.shape), leaf.dtype
+    return leaf if leaf is None or isinstance(leaf, (bool, int, float, str)) else id(leaf)
+
+
+def _places(captured: Sequence[Any], likeness: Likeness) -> list[Any] | None:
+    """For each captured tensor its place in `own`, or the tensor if it is shared; None if there is another one."""
+    own = {id(variable.handle): place for place, variable in enumerate(likeness.own)}
+    shared = {id(variable.handle) for variable in likeness.shared}
+    places = [own.get(id(one), one) for one in captured]
+    return places if all(isinstance(one, int) or id(one) in shared for one in places) else None
 
 
 def is_dense(gradient: Any) -> bool:

@@ -12,7 +12,7 @@ from keras import ops
 
 from tf_reg import _keras_step
 from tf_reg._backend import Tensor
-from tf_reg._xla import Kernels, compiles, is_dense
+from tf_reg._xla import Kernels, Likeness, compiles, is_dense
 from tf_reg.optimizers.averaging import Average, MovingAverage
 from tf_reg.optimizers.ownership import Claim
 from tf_reg.optimizers.proximal_step import Before, Step, before_update, make_step, together
@@ -131,14 +131,33 @@ class FusedUpdate:
                 small.variables.extend(unit.variables)
                 small.claims.extend(unit.claims)
             elif all(is_dense(gradient) for gradient in gradients):
-                self.kernels.run(functools.partial(self._whole, unit), gradients, update)
+                likeness = self._likeness(unit, "whole", update)
+                self.kernels.run(functools.partial(self._whole, unit), gradients, update, likeness=likeness)
             else:
                 before = before_update(self._optimizer, unit.claims, update.keep)
                 self._inner(unit.variables, gradients, update)
-                self.kernels.run(functools.partial(self._finish, unit), before, update)
+                likeness = self._likeness(unit, "finish", update)
+                self.kernels.run(functools.partial(self._finish, unit), before, update, likeness=likeness)
         self._whole(small, [given.get(id(variable)) for variable in small.variables], update)
         done = {id(variable) for variable in variables}
         self._average([one for one in self._optimizer._trainable_variables if id(one) not in done], claims, update)
+
+    def _likeness(self, unit: Unit, part: str, update: Update) -> Likeness | None:
+        """What decides the operations on a unit; None with a constraint or a penalty of a user's own."""
+        known = [claim.stand_in.penalty.parameters is not None for claim in unit.claims]
+        if not all(known) or any(variable.constraint is not None for variable in unit.variables):
+            return None
+        optimizer, place = self._optimizer, {id(one): number for number, one in enumerate(unit.variables)}
+        weights = tuple((tuple(one.shape), one.dtype, _keras_step.decays(optimizer, one)) for one in unit.variables)
+        penalties = tuple(
+            (place[id(one.variable)], type(one.stand_in.penalty), one.stand_in.penalty.parameters, one.factor is None)
+            for one in unit.claims
+        )
+        sums = update.step.averages.of(unit.claims) or [] if update.step.averages and unit.claims else []
+        factors = [claim.factor for claim in unit.claims if claim.factor is not None]
+        own = [*_keras_step.owned(optimizer, unit.variables), *factors, *sums]
+        key = (part, _keras_step.settings(optimizer), weights, penalties)
+        return Likeness(key, own, _keras_step.scalars(optimizer))
 
     def _whole(self, unit: Unit, gradients: Sequence[Any], update: Update) -> None:
         before = before_update(self._optimizer, unit.claims, update.keep)

@@ -121,6 +121,11 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
         return True
 
     @property
+    def parameters(self) -> tuple[str, ...]:
+        """The arguments of the constructor."""
+        return tuple(map(str, self.get_config().values()))
+
+    @property
     def is_finite(self) -> bool:
         """Yes."""
         return True

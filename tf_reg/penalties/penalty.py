@@ -64,7 +64,7 @@ class Penalty(abc.ABC):
         return False
 
     @property
-    def parameters(self) -> tuple[float, ...] | None:
+    def parameters(self) -> tuple[float | str, ...] | None:
         """What else than the class tells the proximal operator from another; None where it isn't known."""
         return None
 
