@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -48,15 +49,22 @@ def _in_xla() -> bool:
     return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
-def fused(function: Callable[[], Any]) -> Any:
-    """The result of a function, computed by XLA as one kernel. Call it in a TensorFlow graph.
+def fused(function: Callable[..., Any], x: Any, *constants: float) -> Any:
+    """The result of a function of one tensor, computed by XLA as one kernel. Call it in a TensorFlow graph.
 
     Args:
-        function: Takes nothing, and returns tensors.
+        function: Takes a tensor and the constants, and returns a tensor.
+        x: The tensor. Tensors of one shape and dtype share the kernel.
+        constants: The constants.
     """
+    return function(x, *constants) if _in_xla() else _compiled(function, *constants)(x)
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(function: Callable[..., Any], *constants: float) -> Any:
     import tensorflow as tf
 
-    return function() if _in_xla() else tf.function(function, jit_compile=True, autograph=False)()
+    return tf.function(lambda x: function(x, *constants), jit_compile=True, autograph=False)
 
 
 class Likeness(NamedTuple):

@@ -71,7 +71,7 @@ class ElasticNet(Penalty):
         l1, l2 = self.l1, self.l2
         if len(x.shape) < 2 or l1 + l2 == 0 or not _xla.sums_by_columns(math.prod(x.shape)):
             return self.regularizer(x)
-        return _xla.fused(lambda: _by_columns(x, l1, l2))
+        return _xla.fused(_by_columns, ops.convert_to_tensor(x), l1, l2)
 
     def prox(self, value: Tensor, step: Tensor) -> Tensor:
         """Soft threshold, then shrink: see `tf_reg.penalties.proximal_operators.elastic_net`."""
