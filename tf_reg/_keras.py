@@ -21,7 +21,7 @@ def sublayers(layer: keras.Layer) -> list[keras.Layer]:
     Args:
         layer: A layer or a model.
     """
-    return _private(layer, "_flatten_layers")()
+    return private(layer, "_flatten_layers")()
 
 
 def direct_sublayers(layer: keras.Layer) -> list[keras.Layer]:
@@ -30,7 +30,7 @@ def direct_sublayers(layer: keras.Layer) -> list[keras.Layer]:
     Args:
         layer: A layer or a model.
     """
-    return _private(layer, "_flatten_layers")(include_self=False, recursive=False)
+    return private(layer, "_flatten_layers")(include_self=False, recursive=False)
 
 
 def own_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
@@ -42,7 +42,7 @@ def own_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
     Args:
         layer: A layer or a model.
     """
-    return list(_private(layer, "_trainable_variables"))
+    return list(private(layer, "_trainable_variables"))
 
 
 def own_non_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
@@ -51,7 +51,7 @@ def own_non_trainable_variables(layer: keras.Layer) -> list[keras.Variable]:
     Args:
         layer: A layer or a model.
     """
-    return list(_private(layer, "_non_trainable_variables"))
+    return list(private(layer, "_non_trainable_variables"))
 
 
 def own_variables(layer: keras.Layer) -> list[keras.Variable]:
@@ -77,7 +77,7 @@ def mask_of(tensor: Tensor) -> Tensor | None:
     """
     from keras.src.backend.common import masking
 
-    return _private(masking, "get_keras_mask")(tensor)
+    return private(masking, "get_keras_mask")(tensor)
 
 
 def call_that_made(tensor: keras.KerasTensor) -> tuple[Any, list[keras.KerasTensor]]:
@@ -86,8 +86,8 @@ def call_that_made(tensor: keras.KerasTensor) -> tuple[Any, list[keras.KerasTens
     Args:
         tensor: A symbolic tensor of a functional model.
     """
-    operation, node_index, _ = _private(tensor, "_keras_history")
-    return operation, list(_private(operation, "_inbound_nodes")[node_index].input_tensors)
+    operation, node_index, _ = private(tensor, "_keras_history")
+    return operation, list(private(operation, "_inbound_nodes")[node_index].input_tensors)
 
 
 class Call(NamedTuple):
@@ -114,7 +114,7 @@ def calls(model: keras.Function) -> list[Call]:
     Args:
         model: A functional model.
     """
-    by_depth = _private(model, "_nodes_by_depth")
+    by_depth = private(model, "_nodes_by_depth")
     nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
     return [
         Call(node.operation, node.arguments.args, node.arguments.kwargs, list(node.input_tensors), list(node.outputs))
@@ -138,7 +138,7 @@ def lambda_output_shape(layer: keras.layers.Lambda) -> Any:
     Args:
         layer: The layer.
     """
-    return _private(layer, "_output_shape")
+    return private(layer, "_output_shape")
 
 
 def compile_arguments(model: keras.Model) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def compile_arguments(model: keras.Model) -> dict[str, Any]:
     Args:
         model: A compiled model.
     """
-    return dict(_private(_private(model, "_compile_config"), "config"))
+    return dict(private(private(model, "_compile_config"), "config"))
 
 
 def application_layers(module: str, name: str) -> list[type]:
@@ -170,7 +170,7 @@ def trusted() -> AbstractContextManager[Any]:
     """
     from keras.src.saving import serialization_lib
 
-    return _private(serialization_lib, "SafeModeScope")(safe_mode=False)
+    return private(serialization_lib, "SafeModeScope")(safe_mode=False)
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def open_for_state(layer: keras.Layer) -> Iterator[None]:
     Args:
         layer: A layer, built or not.
     """
-    tracker = _private(layer, "_tracker")
+    tracker = private(layer, "_tracker")
     locked = tracker.locked
     tracker.unlock()
     try:
@@ -200,7 +200,7 @@ def aside() -> Iterator[None]:
     """
     from keras.src.backend.common import global_state
 
-    get, put = _private(global_state, "get_global_attribute"), _private(global_state, "set_global_attribute")
+    get, put = private(global_state, "get_global_attribute"), private(global_state, "set_global_attribute")
     names, waiting = copy.copy(get("object_name_uids")), list(get("uninitialized_variables") or [])
     numbers = random.getstate()
     try:
@@ -228,11 +228,16 @@ def untrack(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> 
         optimizer: An optimizer.
         variable: A variable that its `add_variable` made.
     """
-    _private(optimizer, "_tracker").untrack(variable)
+    private(optimizer, "_tracker").untrack(variable)
 
 
-def _private(thing: Any, name: str) -> Any:
-    """Return a private attribute of a Keras object, or say that this Keras is too new."""
+def private(thing: Any, name: str) -> Any:
+    """Return a private attribute of a Keras object, or say that this Keras is too new.
+
+    Args:
+        thing: A Keras object or module.
+        name: The attribute's name.
+    """
     try:
         return getattr(thing, name)
     except AttributeError:

@@ -14,6 +14,7 @@ import numpy as np
 
 import tf_reg
 from benchmarks import report, stepping, timing
+from benchmarks.step_networks import NETWORKS
 from tf_reg_cli.errors import UserError
 
 SUMMARY = "the cost of a penalty per training step, in the loss and as a proximal operator"
@@ -30,8 +31,17 @@ NONE, CONTROL, IN_LOSS = "none", "none, again", "`L1L2` in the loss"
 OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
     "adam": lambda: keras.optimizers.Adam(RATE),
     "sgd": lambda: keras.optimizers.SGD(RATE, momentum=0.9),
+    "plain_sgd": lambda: keras.optimizers.SGD(RATE),
+    "rmsprop": lambda: keras.optimizers.RMSprop(RATE),
+    "adagrad": lambda: keras.optimizers.Adagrad(RATE),
 }
-OPTIMIZER_NAMES = {"adam": "Adam", "sgd": "SGD with momentum"}
+OPTIMIZER_NAMES = {
+    "adam": "Adam",
+    "sgd": "SGD with momentum",
+    "plain_sgd": "plain SGD",
+    "rmsprop": "RMSprop",
+    "adagrad": "Adagrad",
+}
 
 
 def _l1l2() -> keras.Regularizer:
@@ -56,9 +66,11 @@ class Arm:
 
 
 PLAIN = {NONE: Arm(lambda: None), CONTROL: Arm(lambda: None), IN_LOSS: Arm(_l1l2)}
+FUSED = {"`Proximal`, no penalty": Arm(lambda: None, proximal=True)}  # what the kernels alone change
 ELEMENTWISE = {"`Proximal`, `L1L2`": Arm(_l1l2, proximal=True)}
 GROUPED = {"`Proximal`, `GroupLasso`": Arm(_group, proximal=True)}
-ARMS = {**PLAIN, **ELEMENTWISE, **GROUPED}
+ARMS = {**PLAIN, **FUSED, **ELEMENTWISE, **GROUPED}
+LOST = "`GroupLasso` in the loss"
 # An epsilon and a gamma at which the weights of the network are in the curved part.
 OTHERS: dict[str, Callable[[], Any]] = {
     "`ChannelLasso`": lambda: tf_reg.ChannelLasso(STRENGTH),
@@ -123,8 +135,24 @@ def _concave(flags: argparse.Namespace) -> Iterator[str]:
 
 def _sizes(flags: argparse.Namespace) -> Iterator[str]:
     """Where a penalty matters at all: widths and batch sizes."""
-    arms = {**PLAIN, **ELEMENTWISE}
+    arms = {**ARMS, LOST: Arm(_group)}
     yield from _table(arms, flags, ("adam",), ("off",), (128, 512, 1024, 2048), (32, 128, 512))
+
+
+def _networks(flags: argparse.Namespace) -> Iterator[str]:
+    """Networks of images."""
+    arms = {**ARMS, LOST: Arm(_group)}
+    others = [name for name in arms if name != NONE]
+    yield from report.header("network, optimizer, batch", "none (ms)", *others)
+    for name, network in NETWORKS.items():
+        for optimizer in flags.optimizers or ("adam", "sgd"):
+            models = {arm: compiled(network.make(), one, optimizer) for arm, one in arms.items()}
+            times, length = _times(models, network.batch(), flags.repeats)
+            yield report.row(
+                f"{name}, {OPTIMIZER_NAMES[optimizer]}, {network.batch_size}",
+                timing.Spread.of(times[NONE]).show("{:.2f}", 1000 / length),
+                *(timing.ratio(times, arm, NONE).show("{:.2f}") for arm in others),
+            )
 
 
 def _layers(flags: argparse.Namespace) -> Iterator[str]:
@@ -156,7 +184,13 @@ def _train_on_batch(made: keras.Model, steps: int) -> float:
     return time.perf_counter() - start
 
 
-PARTS = {"penalties": _penalties, "concave": _concave, "sizes": _sizes, "layers": _layers}
+PARTS = {
+    "penalties": _penalties,
+    "concave": _concave,
+    "sizes": _sizes,
+    "networks": _networks,
+    "layers": _layers,
+}
 
 
 def _table(
@@ -173,7 +207,8 @@ def _table(
         for word in flags.jit or jit:
             for width in flags.widths or widths:
                 for batch_size in flags.batch_sizes or batch_sizes:
-                    times, length = _times(arms, optimizer, word == "on", width, batch_size, flags.repeats)
+                    models = {name: model(arm, optimizer, word == "on", width) for name, arm in arms.items()}
+                    times, length = _times(models, batch(batch_size), flags.repeats)
                     yield report.row(
                         f"{OPTIMIZER_NAMES[optimizer]}, {word}, {width}, {batch_size}",
                         timing.Spread.of(times[NONE]).show("{:.2f}", 1000 / length),
@@ -181,20 +216,17 @@ def _table(
                     )
 
 
-def _times(
-    arms: Mapping[str, Arm], optimizer: str, jit: bool, width: int, batch_size: int, repeats: int
-) -> tuple[timing.Times, int]:
-    """Return the seconds of each arm's rounds, and how many steps they are for."""
-    models = {name: model(arm, optimizer, jit, width) for name, arm in arms.items()}
-    feeds = {name: stepping.constant(batch(batch_size)) for name in arms}
+def _times(models: Mapping[str, keras.Model], data: Any, repeats: int) -> tuple[timing.Times, int]:
+    """Return the seconds of each model's rounds, and how many steps they are for."""
+    feeds = {name: stepping.constant(data) for name in models}
     length = max(1, round(SECONDS / stepping.seconds(models[NONE], feeds[NONE], 8) * 8))
     measure = functools.partial(stepping.seconds, length=length, untimed=UNTIMED)
-    timed = {name: functools.partial(measure, models[name], feeds[name]) for name in arms}
+    timed = {name: functools.partial(measure, models[name], feeds[name]) for name in models}
     return timing.interleave(timed, repeats), length
 
 
 def model(arm: Arm, optimizer: str, jit: bool, width: int) -> keras.Model:
-    """Return the network, compiled, with the arm's penalty on all its kernels.
+    """Return the network of dense layers, compiled, with the arm's penalty on all its kernels.
 
     Args:
         arm: Whose network it is.
@@ -202,9 +234,22 @@ def model(arm: Arm, optimizer: str, jit: bool, width: int) -> keras.Model:
         jit: Keras' `jit_compile`.
         width: The units of both hidden layers.
     """
-    penalty, inner = arm.penalty(), OPTIMIZERS[optimizer]()
     hidden = [keras.layers.Dense(width, activation="relu") for _ in range(2)]
-    made = keras.Sequential([keras.Input((INPUTS,)), *hidden, keras.layers.Dense(CLASSES)])
+    return compiled(
+        keras.Sequential([keras.Input((INPUTS,)), *hidden, keras.layers.Dense(CLASSES)]), arm, optimizer, jit
+    )
+
+
+def compiled(made: keras.Model, arm: Arm, optimizer: str, jit: bool = False) -> keras.Model:
+    """Compile a network of logits, with the arm's penalty on all its kernels.
+
+    Args:
+        made: The network.
+        arm: Whose network it is.
+        optimizer: A name among `OPTIMIZERS`.
+        jit: Keras' `jit_compile`.
+    """
+    penalty, inner = arm.penalty(), OPTIMIZERS[optimizer]()
     if penalty is not None:
         tf_reg.regularize(made, penalty)
     made.compile(

@@ -41,7 +41,9 @@ def test_a_constant_gradient_moves_weights_by_the_step(name, rate):
         before = ops.convert_to_numpy(variable).copy()
         learning_rate = ops.convert_to_tensor(float(ops.convert_to_numpy(optimizer.learning_rate)))
         optimizer.apply([ops.convert_to_tensor(GRADIENT)])
-        tau, number = preconditioner.with_momentum(optimizer, tau, preconditioner.step_size(optimizer, learning_rate))
+        tau, number = preconditioner.with_momentum(
+            optimizer, tau, preconditioner.step_size(optimizer, learning_rate, optimizer.iterations)
+        )
         factor = preconditioner.factor(optimizer, variable)
         step = ops.convert_to_numpy(number if factor is None else number * factor)
         np.testing.assert_allclose(ops.convert_to_numpy(variable) - before, -step * GRADIENT, rtol=2e-4, atol=1e-7)

@@ -58,6 +58,17 @@ def test_factors_are_those_of_channels(inner):
             assert np.abs(new[..., gone]).sum() < np.abs(new[..., 1]).sum() * 4
 
 
+def test_the_loss_in_training_has_each_channel_once():
+    """There a group's first weight reports all of it; asked alone, each weight reports its share."""
+    model = residual()
+    tf_reg.regularize(model, ChannelLasso(0.02))
+    compiled(model, tf_reg.Proximal(keras.optimizers.SGD(0.0)))
+    expected = sum(float(one) for one in model.losses)
+    data = float(keras.ops.mean(model.loss(LABELS, model(IMAGES, training=True))))
+    assert expected > 0.1
+    assert float(model.train_on_batch(IMAGES, LABELS)) == pytest.approx(data + expected, rel=1e-4)
+
+
 @slow_on_tensorflow
 def test_reweighted_channels_and_averages():
     """Callbacks and dual averaging work on channels: the factors of all weights of a channel are equal."""

@@ -100,18 +100,20 @@ def test_throughput(report):
 def short(monkeypatch):
     monkeypatch.setattr(step_cost, "SECONDS", 0.001)
     monkeypatch.setattr(step_cost, "LAYERS", 2)
+    monkeypatch.setattr(step_cost, "NETWORKS", {"CNN": step_cost.NETWORKS["CNN"]})
 
 
 @pytest.mark.slow
 def test_proximal(report, short):
     text = report("proximal", "--widths", "4", "--batch-sizes", "2", "--optimizers", "adam", small=ONCE)
-    penalties, concave, sizes, layers = tables(text)
+    penalties, concave, sizes, networks, layers = tables(text)
+    check(networks, ["CNN, Adam, 128"])
     check(penalties, [f"Adam, {jit}, 4, 2" for jit in ("off", "on")])
     check(concave, ["Adam, off, 4, 2"])
     check(sizes, ["Adam, off, 4, 2"])
     check(layers, ["Adam"])
-    found = (penalties, concave, sizes, layers)
-    assert [len(table[0]) for table in found] == [6, 11, 5, 6]
+    found = (penalties, concave, sizes, networks, layers)
+    assert [len(table[0]) for table in found] == [7, 11, 8, 8, 7]
     assert all("[" in cell for table in found for cell in table[1][1:])
 
 
@@ -167,7 +169,7 @@ MISTAKES = {
     "unknown part": (["training", "--parts", "lunch"], "--parts"),
     "no samples": (["mc_predict", "--samples", "0"], "--samples"),
     "no batches": (["training", "--batch-sizes", "4", "-1"], "--batch-sizes"),
-    "unknown optimizer": (["proximal", "--optimizers", "adagrad"], "--optimizers"),
+    "unknown optimizer": (["proximal", "--optimizers", "adadelta"], "--optimizers"),
     "unknown word": (["proximal", "--jit", "perhaps"], "--jit"),
     "no units": (["proximal", "--widths", "0"], "--widths"),
     "data that no one loads": (["proximal", "--dataset", "digits"], "--dataset"),

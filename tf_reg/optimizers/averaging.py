@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
+
+
+class Average(NamedTuple):
+    """What the moving average of one step needs.
+
+    Args:
+        started: Whether there is an average of an update before. A boolean scalar.
+        overwrites: Whether the weights are set to their averages. A boolean scalar; None if they never are.
+    """
+
+    started: Tensor
+    overwrites: Tensor | None
 
 
 class MovingAverage:
@@ -47,23 +59,40 @@ class MovingAverage:
             if self._use_ema and not self._steps:
                 self._optimizer.use_ema = self._use_ema
 
-    def update(self, before: Tensor, keeps_zeros: Sequence[keras.Variable]) -> None:
+    def next(self, before: Tensor) -> Average | None:
+        """Return what the next average needs; None if there is no moving average.
+
+        Args:
+            before: How many updates the optimizer has made. A scalar.
+        """
+        if not self.used:
+            return None
+        frequency = self._optimizer.ema_overwrite_frequency
+        return Average(ops.not_equal(before, 0), (before + 1) % frequency == 0 if frequency else None)
+
+    def update(
+        self, step: Average | None, variables: Sequence[keras.Variable], keeps_zeros: Sequence[keras.Variable]
+    ) -> None:
         """Take the average after a step.
 
         Args:
-            before: How many updates the optimizer had made before this step. A scalar.
+            step: What `next` returned before it.
+            variables: Some of the optimizer's variables.
             keeps_zeros: The variables whose average becomes zero where the variable is zero.
         """
-        optimizer, zeros = self._optimizer, _ids(keeps_zeros)
-        for variable, average in self._pairs(optimizer._trainable_variables):
-            momentum = ops.cast(ops.not_equal(before, 0), variable.dtype) * optimizer.ema_momentum
+        if step is None:
+            return
+        chosen, zeros = _ids(variables), _ids(keeps_zeros)
+        for variable, average in self._pairs(self._optimizer._trainable_variables):
+            if id(variable) not in chosen:
+                continue
+            momentum = ops.cast(step.started, variable.dtype) * self._optimizer.ema_momentum
             value = momentum * average + (1 - momentum) * variable
             if id(variable) in zeros:
                 value = ops.where(ops.equal(variable, 0), ops.zeros_like(value), value)
             average.assign(value)
-            if optimizer.ema_overwrite_frequency:
-                overwrite = (before + 1) % optimizer.ema_overwrite_frequency == 0
-                variable.assign(ops.where(overwrite, average.value, variable.value))
+            if step.overwrites is not None:
+                variable.assign(ops.where(step.overwrites, average.value, variable.value))
 
     def overwrite(self, variables: Sequence[keras.Variable]) -> None:
         """Set the weights to their averages.
@@ -71,12 +100,10 @@ class MovingAverage:
         Args:
             variables: The variables that the optimizer was built with, in their order.
         """
-        for variable, average in self._pairs(variables):
+        for variable, average in self._pairs(variables) if self.used else ():
             variable.assign(ops.copy(average.value))  # JAX would lose a buffer that both share at the next step
 
     def _pairs(self, variables: Sequence[keras.Variable]) -> list[tuple[keras.Variable, keras.Variable]]:
-        if not self.used:
-            return []
         averages = getattr(self._optimizer, "_model_variables_moving_average", None)
         if averages is None:
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
@@ -32,7 +33,8 @@ def prox(vectors: Sequence[Sequence[Claim]], values: Sequence[Tensor], sizes: Se
         regularizers = [cast(ChannelMember, one[0].stand_in.penalty) for one in vectors]
         return prox_of(regularizers, values, sizes, factors)
     if factors[0] is None:
-        mapped = first.map(values[0], sizes[0])
+        wide = values[0].dtype if keras.backend.standardize_dtype(values[0].dtype) == "float64" else sizes[0].dtype
+        mapped = first.map(values[0], sizes[0] if sizes[0].dtype == wide else ops.cast(sizes[0], wide))
     else:
         mapped = first.stand_in.penalty.weighted_prox(values[0], sizes[0], ops.cast(factors[0], sizes[0].dtype))
     wanted, received = tuple(values[0].shape), None if mapped is None else tuple(mapped.shape)

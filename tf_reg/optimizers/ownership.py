@@ -191,11 +191,6 @@ class Ledger:
         then, now = self._noted[model], getattr(model, "optimizer", None)
         return now is None if then is None else then() is now
 
-    def compiled(self) -> bool:
-        """Return whether the model that is trained with the optimizer is compiled by XLA (`jit_compile`)."""
-        model = self._latest() if self._latest is not None else None
-        return bool(getattr(model, "jit_compile", False))
-
     def release(self) -> None:
         """Give all penalties back to the gradient of the loss, permanently."""
         for claim in self._claims.values():

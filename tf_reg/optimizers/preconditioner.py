@@ -62,17 +62,18 @@ def _family(optimizer: Any) -> type | None:
     return None
 
 
-def step_size(optimizer: keras.optimizers.Optimizer, learning_rate: Tensor) -> Tensor:
-    """Return the step size of the table, just after the optimizer has made its update. A scalar.
+def step_size(optimizer: keras.optimizers.Optimizer, learning_rate: Tensor, updates: Tensor) -> Tensor:
+    """Return the step size of the table. A scalar.
 
     Args:
         optimizer: A supported optimizer.
-        learning_rate: The learning rate of that update. A scalar.
+        learning_rate: The learning rate of an update. A scalar.
+        updates: The number of that update, from 1. A scalar.
     """
     if _family(optimizer) is not keras.optimizers.Adam:
         return learning_rate
     beta = ops.cast(optimizer.beta_2, learning_rate.dtype)
-    return learning_rate * ops.sqrt(1 - ops.power(beta, ops.cast(optimizer.iterations, learning_rate.dtype)))
+    return learning_rate * ops.sqrt(1 - ops.power(beta, ops.cast(updates, learning_rate.dtype)))
 
 
 def with_momentum(optimizer: keras.optimizers.Optimizer, tau: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,8 +17,9 @@ from tf_reg.optimizers import dual_averaging as dual
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.clipping import warn_of_clipping
 from tf_reg.optimizers.factors import Factors
+from tf_reg.optimizers.fused import FusedUpdate, Update
 from tf_reg.optimizers.ownership import Claim, Ledger
-from tf_reg.optimizers.proximal_step import Step, before_update, make_step
+from tf_reg.optimizers.proximal_step import before_update, make_step
 from tf_reg.optimizers.steered import SteeredOptimizer
 from tf_reg.optimizers.wrapper import variables_of
 
@@ -103,6 +104,7 @@ class Proximal(SteeredOptimizer):
         self._factors = Factors(penalty_factors)
         self._late = False  # whether the gradients of the next step were computed before `build`
         self._ledger = Ledger(self)
+        self._fused = FusedUpdate(inner_optimizer, self.moving_average)
 
     def build(self, variables: Sequence[keras.Variable] | keras.Layer) -> None:
         """Make the variables of the optimizer, and take the penalties out of the gradient of the loss.
@@ -250,18 +252,17 @@ class Proximal(SteeredOptimizer):
             strength = ops.zeros_like(strength)
         self._late = False
         keep = self._state.keeps_zeros(self.inner_optimizer, rate)
+        average = self.moving_average.next(ops.floor_divide(self.calls, self.calls_per_update))
+        step = self._state.advance(self.inner_optimizer, rate, strength, self.calls + 1, self._dual)
+        update = Update(rate, keep, step, average)
+        if self._fused.possible(variables, grads):
+            self._fused.apply(grads, variables, claims, update)
+            return
         old = before_update(self.inner_optimizer, claims, keep)
         self.inner_apply(grads, given)
-        step = self._step(rate, strength, keep)
-        make_step(self.inner_optimizer, claims, old, step, self._ledger.compiled())
-        before = ops.floor_divide(self.calls - 1, self.calls_per_update)
-        self.moving_average.update(before, [claim.variable for claim in claims])
-
-    def _step(self, rate: Tensor, strength: Tensor, keep: Tensor) -> Step:
-        if self._dual is None:
-            return self._state.advance(self.inner_optimizer, rate, strength, self.calls, keep)
-        step = self._state.advance(self.inner_optimizer, rate, ops.ones_like(strength), self.calls, keep)
-        return step._replace(amount=step.amount * strength, averages=self._dual.advance(step.amount, strength))
+        make_step(self.inner_optimizer, claims, old, step)
+        paid = [claim.variable for claim in claims]
+        self.moving_average.update(average, self.inner_optimizer._trainable_variables, paid)
 
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
         """With `use_ema`, set the weights to their averages."""

@@ -11,8 +11,7 @@ import keras
 from keras import ops
 
 from tf_reg._backend import Tensor, is_known, without_gradients
-from tf_reg._vectors import SMALL, held, joined, parted
-from tf_reg._xla import update
+from tf_reg._vectors import SMALL, assign_all, held, joined, parted
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.dual_averaging import Averages, averaged
 from tf_reg.optimizers.dual_averaging import averages as averages_of
@@ -40,7 +39,8 @@ class Step(NamedTuple):
         amount: The step size, without the preconditioner and with the strength. A scalar.
         reach: The farthest that a weight may move: see `tf_reg.optimizers.preconditioner.reach`. A scalar; None for any
             distance.
-        due: Whether to make the step; True where that is known when the step is compiled.
+        due: Whether the inner optimizer makes an update, so that there is a step; True where that is known when the
+            step is compiled.
         averages: What dual averaging needs; None without it.
     """
 
@@ -68,16 +68,11 @@ def before_update(optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim]
 def _zeros(claims: Sequence[Claim], keep: Tensor) -> Sequence[Tensor | None]:
     if is_known(keep) and not bool(keep):
         return [None] * len(claims)
-    values = [ops.stop_gradient(claim.variable) for claim in claims]
-    return ops.cond(
-        keep,
-        lambda: [ops.equal(value, 0) for value in values],
-        lambda: [ops.zeros(value.shape, dtype="bool") for value in values],
-    )
+    return [ops.logical_and(keep, ops.equal(ops.stop_gradient(claim.variable), 0)) for claim in claims]
 
 
 def make_step(
-    optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], before: Sequence[Before], step: Step, compiled: bool
+    optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], before: Sequence[Before], step: Step
 ) -> None:
     """Set every claimed variable to the proximal operator of its penalty at the variable.
 
@@ -86,15 +81,9 @@ def make_step(
         claims: The penalties of the step.
         before: What `before_update` returned.
         step: The size of the step.
-        compiled: Whether XLA compiles the whole training step.
     """
     if not claims:
         return
-    # Within one compiled kernel, an elementwise operator with a step size of 0 takes less time than a branch.
-    due = step.due
-    if compiled and all(claim.stand_in.penalty.elementwise for claim in claims):
-        due = True
-
     variables = [claim.variable for claim in claims]
     sums: dict[int, keras.Variable] = {}
     for position, claim in enumerate(claims):
@@ -104,7 +93,7 @@ def make_step(
     def mapped() -> list[Tensor]:
         values: list[Tensor] = [None] * len(claims)
         new_sums: dict[int, Tensor] = {}
-        for positions in _together(claims):
+        for positions in together(claims):
             chosen = [claims[position] for position in positions]
             new, found = _mapped(optimizer, chosen, [before[position] for position in positions], step)
             for position, value in zip(positions, new, strict=True):
@@ -112,11 +101,16 @@ def make_step(
             new_sums.update(zip(positions, found, strict=False))
         return [*values, *(new_sums[position] for position in sums)]
 
+    changed = [*variables, *sums.values()]
     with without_gradients():
-        update([*variables, *sums.values()], mapped, due)
+        assign_all(changed, mapped() if step.due is True else ops.cond(step.due, mapped, lambda: _values(changed)))
 
 
-def _together(claims: Sequence[Claim]) -> list[list[int]]:
+def _values(variables: Sequence[keras.Variable]) -> list[Tensor]:
+    return [ops.stop_gradient(variable) for variable in variables]
+
+
+def together(claims: Sequence[Claim]) -> list[list[int]]:
     """Return which claims may be handled as one vector: a list of positions for each vector.
 
     Those of a penalty of channels are together. Other backends than torch compile a step, so there every other claim is

@@ -12,6 +12,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 from tf_reg._backend import Tensor, is_known
 from tf_reg._checks import number, shown
 from tf_reg.optimizers import preconditioner
+from tf_reg.optimizers.dual_averaging import DualAveraging
 from tf_reg.optimizers.proximal_step import Step
 
 NO_RATE = 1e-30  # a learning rate below it makes steps that are lost in rounding, or in numbers without all digits
@@ -115,28 +116,26 @@ class State:
         rate: Tensor,
         strength: Tensor,
         calls: Tensor,
-        keep: Tensor,
+        averaging: DualAveraging | None,
     ) -> Step:
         """Return the size of the next proximal step.
 
         Args:
-            inner: The inner optimizer, which has made its update.
-            rate: The learning rate of that update. A scalar.
+            inner: The inner optimizer.
+            rate: The learning rate of its next update. A scalar.
             strength: The multiplier of all penalties in that update. A scalar.
-            calls: How often the inner optimizer was called.
-            keep: Whether zeros stay zero. A boolean scalar.
+            calls: How often the inner optimizer will have been called then.
+            averaging: The averages of gradients, which are advanced too; None without.
         """
         calls_per_update = inner.gradient_accumulation_steps or 1
-        tau, amount = preconditioner.with_momentum(inner, self.tau, preconditioner.step_size(inner, rate))
-        amount = amount * strength
-        if calls_per_update == 1:
-            self.tau.assign(tau)
-            return Step(amount, preconditioner.reach(inner, rate, tau), True)
-        updated = calls % calls_per_update == 0
-        tau = ops.where(updated, tau, self.tau.value)
+        updates = ops.floor_divide(calls, calls_per_update)
+        due = True if calls_per_update == 1 else calls % calls_per_update == 0
+        tau, amount = preconditioner.with_momentum(inner, self.tau, preconditioner.step_size(inner, rate, updates))
+        if due is not True:
+            tau, amount = ops.where(due, tau, self.tau.value), ops.where(due, amount, ops.zeros_like(amount))
         self.tau.assign(tau)
-        amount = ops.where(updated, amount, ops.zeros_like(amount))
-        return Step(amount, preconditioner.reach(inner, rate, tau), ops.logical_or(updated, keep))
+        averages = None if averaging is None else averaging.advance(amount, strength)
+        return Step(amount * strength, preconditioner.reach(inner, rate, tau), due, averages)
 
     def strength_config(self) -> Any:
         """Return the strength as it is now, serialised: a schedule, or a float."""

@@ -100,9 +100,9 @@ class ConcavePenalty(keras.regularizers.Regularizer, Penalty):
         return self.groups is None
 
     @property
-    def parameters(self) -> tuple[float, ...]:
-        """The numbers of the constructor."""
-        return tuple(value for value in self.get_config().values() if isinstance(value, float))
+    def parameters(self) -> tuple[str, ...]:
+        """The arguments of the constructor."""
+        return tuple(map(str, self.get_config().values()))
 
     @property
     def is_finite(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -54,6 +54,7 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
         self.key = key
         self.parts = [Part(**part) for part in parts]
         self._groups: dict[int, list[Member]] | None = None  # all members of its groups, itself too
+        self._family: Any = None  # one object for all that are linked by groups
 
     def __call__(self, x: Tensor) -> Tensor:
         """The share of the weight in the penalty, a scalar of its dtype.
@@ -90,6 +91,23 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
         """The share of the weight in the penalty."""
         return self(x)
 
+    def value_in_sum(self, x: Tensor) -> Tensor:
+        """The penalty of the groups whose first weight it is. So each weight of a group is read once, and not by all.
+
+        Raises:
+            ValueError: As for a call.
+        """
+        self._check_shape(x.shape)
+        total = ops.zeros((), dtype=x.dtype)
+        for part in self.parts:
+            members = [m for m in self.members(part.group) if m.regularizer is self or m.variable.trainable]
+            if members[0].regularizer is self:
+                values = [x if m.regularizer is self else ops.stop_gradient(m.variable) for m in members]
+                both = sum(squares(m.part.matrix(value)) for m, value in zip(members, values, strict=True))
+                norms = ops.sqrt(ops.cast(both, x.dtype))
+                total = total + ops.sum(self.rule.penalty.of_norms(norms, part.unit)) * part.factor
+        return total
+
     def prox(self, value: Tensor, step: Tensor) -> Tensor:
         """Raise an error: the proximal operator needs all weights of a channel, see `prox_of`."""
         raise ValueError(
@@ -101,6 +119,11 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
     def coupled(self) -> bool:
         """Yes."""
         return True
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The arguments of the constructor."""
+        return tuple(map(str, self.get_config().values()))
 
     @property
     def is_finite(self) -> bool:
@@ -211,11 +234,11 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
         return cls(keras.saving.deserialize_keras_object(config["rule"]), config["key"], config["parts"])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_groups": None}  # a copy belongs to other weights
+        return {**self.__dict__, "_groups": None, "_family": None}  # a copy belongs to other weights
 
-    def join(self, groups: dict[int, list[Member]]) -> None:
-        """Take note of all members of its groups."""
-        self._groups = groups
+    def join(self, groups: dict[int, list[Member]], family: object) -> None:
+        """Take note of all members of its groups, and of what these have in common."""
+        self._groups, self._family = groups, family
 
     @property
     def is_bound(self) -> bool:
@@ -224,8 +247,8 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
 
     @property
     def family(self) -> int:
-        """What all members have in common that know each other. Two models of the same names have the same `key`."""
-        return id(self._groups)
+        """What all weights have in common whose proximal operators need each other, directly or through others."""
+        return id(self._family)
 
 
 def bind(variables: Iterable[keras.Variable]) -> None:
@@ -253,6 +276,18 @@ def join(groups: Mapping[int, list[Member]]) -> None:
     """
     if all(len(members) == members[0].part.members for members in groups.values()):
         shared = dict(groups)
-        for members in groups.values():
-            for member in members:
-                member.regularizer.join(shared)
+        for linked in _linked(shared):
+            for member in (member for group in linked for member in shared[group]):
+                member.regularizer.join(shared, linked)
+
+
+def _linked(groups: Mapping[int, list[Member]]) -> Iterator[list[int]]:
+    """The groups that have weights in common, directly or through others: a list of their numbers for each family."""
+    rest = set(groups)
+    while rest:
+        family = [rest.pop()]
+        for group in family:  # it grows meanwhile
+            found = {part.group for member in groups[group] for part in member.regularizer.parts} & rest
+            family += sorted(found)
+            rest -= found
+        yield family

@@ -63,16 +63,15 @@ class ElasticNet(Penalty):
     def value(self, x: Tensor) -> Tensor:
         """The penalty as a number to report.
 
-        XLA on TensorFlow adds the numbers of one sum one after the other, and those of many sums side by side. Where
-        it computes the penalty, the penalty is therefore added up by columns. On torch, where a call of Keras takes
-        longer than the sum of a small weight, torch is called.
+        Where XLA computes it, it is added up by columns: see `tf_reg._xla.sums_by_columns`. On torch, where a call of
+        Keras takes longer than the sum of a small weight, torch is called.
         """
         if keras.backend.backend() == "torch" and ops.is_tensor(x):
             return _on_torch(x, self.l1, self.l2)
         l1, l2 = self.l1, self.l2
-        if len(x.shape) < 2 or l1 + l2 == 0 or not _xla.compiles(math.prod(x.shape)):
+        if len(x.shape) < 2 or l1 + l2 == 0 or not _xla.sums_by_columns(math.prod(x.shape)):
             return self.regularizer(x)
-        return _xla.fused(lambda: _by_columns(x, l1, l2))
+        return _xla.fused(_by_columns, ops.convert_to_tensor(x), l1, l2)
 
     def prox(self, value: Tensor, step: Tensor) -> Tensor:
         """Soft threshold, then shrink: see `tf_reg.penalties.proximal_operators.elastic_net`."""

@@ -111,6 +111,11 @@ class GroupLasso(keras.regularizers.Regularizer, Penalty):
         return proximal_operators.block_soft_threshold(value, step * (unit * self.strength), axes)
 
     @property
+    def parameters(self) -> tuple[str, ...]:
+        """The arguments of the constructor."""
+        return tuple(map(str, self.get_config().values()))
+
+    @property
     def is_finite(self) -> bool:
         """Yes."""
         return True

@@ -31,6 +31,14 @@ class Penalty(abc.ABC):
             x: The weight, of any shape that the penalty takes.
         """
 
+    def value_in_sum(self, x: Tensor) -> Tensor:
+        """A number to report as a term of the sum over all weights of a model; no more than the sum is relied on.
+
+        Args:
+            x: As in `value`.
+        """
+        return self.value(x)
+
     @abc.abstractmethod
     def prox(self, value: Tensor, step: Tensor) -> Tensor:
         """The proximal operator: the minimiser over w of `sum (w - value)^2 / (2 step) + R(w)`.
@@ -56,7 +64,7 @@ class Penalty(abc.ABC):
         return False
 
     @property
-    def parameters(self) -> tuple[float, ...] | None:
+    def parameters(self) -> tuple[float | str, ...] | None:
         """What else than the class tells the proximal operator from another; None where it isn't known."""
         return None
 

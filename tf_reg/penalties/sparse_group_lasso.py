@@ -84,6 +84,11 @@ class SparseGroupLasso(keras.regularizers.Regularizer, Penalty):
         return ops.reshape(result, value.shape)
 
     @property
+    def parameters(self) -> tuple[str, ...]:
+        """The arguments of the constructor."""
+        return tuple(map(str, self.get_config().values()))
+
+    @property
     def is_finite(self) -> bool:
         """Yes."""
         return True

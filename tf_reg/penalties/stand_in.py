@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg._trainer import trainer
+from tf_reg._trainer import has_own_step, trainer
 from tf_reg.penalties.registry import required_penalty_of
 
 Holder = Callable[[keras.Layer | None], bool]
@@ -65,7 +65,8 @@ class OutOfGradient(keras.regularizers.Regularizer):
         model = trainer()
         if self.held(model):
             self._in_gradient = None
-            return self.penalty.value(ops.stop_gradient(x))
+            summed = model is not None and not has_own_step(model)  # Keras adds up all that the model has
+            return (self.penalty.value_in_sum if summed else self.penalty.value)(ops.stop_gradient(x))
         self._in_gradient = (None if model is None else weakref.ref(model),)
         return self.regularizer(x)
 
