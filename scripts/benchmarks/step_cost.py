@@ -14,7 +14,7 @@ import numpy as np
 
 import tf_reg
 from benchmarks import report, stepping, timing
-from benchmarks.step_networks import NETWORKS
+from benchmarks.step_networks import DEEP, NETWORKS
 from tf_reg_cli.errors import UserError
 
 SUMMARY = "the cost of a penalty per training step, in the loss and as a proximal operator"
@@ -70,10 +70,10 @@ FUSED = {"`Proximal`, no penalty": Arm(lambda: None, proximal=True)}  # what the
 ELEMENTWISE = {"`Proximal`, `L1L2`": Arm(_l1l2, proximal=True)}
 GROUPED = {"`Proximal`, `GroupLasso`": Arm(_group, proximal=True)}
 ARMS = {**PLAIN, **FUSED, **ELEMENTWISE, **GROUPED}
-LOST = "`GroupLasso` in the loss"
+LOST, CHANNELS = "`GroupLasso` in the loss", "`ChannelLasso`"
 # An epsilon and a gamma at which the weights of the network are in the curved part.
 OTHERS: dict[str, Callable[[], Any]] = {
-    "`ChannelLasso`": lambda: tf_reg.ChannelLasso(STRENGTH),
+    CHANNELS: lambda: tf_reg.ChannelLasso(STRENGTH),
     "`MCP` of groups": lambda: tf_reg.MCP(STRENGTH, 1e5, groups="outputs"),
     "`SCAD` of groups": lambda: tf_reg.SCAD(STRENGTH, 1e5, groups="outputs"),
     "`LogSum` of groups": lambda: tf_reg.LogSum(STRENGTH, groups="outputs"),
@@ -155,6 +155,24 @@ def _networks(flags: argparse.Namespace) -> Iterator[str]:
             )
 
 
+def _first(flags: argparse.Namespace) -> Iterator[str]:
+    """What tracing and compiling cost: the first `fit`, of one batch."""
+    arms = {**ARMS, CHANNELS: CONCAVE[CHANNELS]}
+    yield "Processor seconds of the first `fit` of a network, of one batch, once each."
+    yield ""
+    yield from report.header("network, optimizer", *arms)
+    for name, network in DEEP.items():
+        for optimizer in flags.optimizers or ("adam", "sgd"):
+            seconds = [_first_fit(compiled(network.make(), arm, optimizer), network.batch()) for arm in arms.values()]
+            yield report.row(f"{name}, {OPTIMIZER_NAMES[optimizer]}", *(f"{one:.1f}" for one in seconds))
+
+
+def _first_fit(made: keras.Model, data: tuple[Any, Any]) -> float:
+    start = time.process_time()
+    made.fit(*data, batch_size=len(data[1]), verbose=0)
+    return time.process_time() - start
+
+
 def _layers(flags: argparse.Namespace) -> Iterator[str]:
     """What Python costs: many small layers, on any backend."""
     yield (
@@ -189,6 +207,7 @@ PARTS = {
     "concave": _concave,
     "sizes": _sizes,
     "networks": _networks,
+    "first": _first,
     "layers": _layers,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -39,13 +40,13 @@ def _cnn() -> keras.Model:
     return keras.Sequential([keras.Input((28, 28, 1)), *parts, keras.layers.Flatten(), *dense])
 
 
-def _mobile_net() -> keras.Model:
-    return keras.applications.MobileNetV2(
-        input_shape=(64, 64, 3), weights=None, classes=CLASSES, classifier_activation=None
-    )
+def _application(name: str) -> Network:
+    """A network of `keras.applications` for small images."""
+    image = (64, 64, 3)
+    settings = {"input_shape": image, "weights": None, "classes": CLASSES, "classifier_activation": None}
+    return Network(functools.partial(getattr(keras.applications, name), **settings), image, 32)
 
 
-NETWORKS = {
-    "CNN": Network(_cnn, (28, 28, 1), 128),
-    "MobileNetV2": Network(_mobile_net, (64, 64, 3), 32),
-}
+MOBILE_NET = {"MobileNetV2": _application("MobileNetV2")}
+NETWORKS = {"CNN": Network(_cnn, (28, 28, 1), 128), **MOBILE_NET}
+DEEP = {**MOBILE_NET, "ResNet50": _application("ResNet50")}  # with many kernels to compile

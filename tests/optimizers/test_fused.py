@@ -72,16 +72,13 @@ def network(penalty, dtype="float32", **kernel):
     return model
 
 
-def steps_of(optimizer, model, steps=STEPS, around=None):
+def steps_of(optimizer, model, steps=STEPS):
     """Make steps with random gradients in one compiled function, and return all weights and the optimizer's."""
     import tensorflow as tf
 
     variables = model.trainable_variables
     optimizer.build(variables)
-    outer = around or optimizer
-    if around is not None:
-        outer.build(variables)
-    apply = tf.function(lambda *grads: outer.apply(list(grads), variables), autograph=False)
+    apply = tf.function(lambda *grads: optimizer.apply(list(grads), variables), autograph=False)
     random = np.random.default_rng(1)
     for _ in range(steps):
         apply(*(tf.constant(random.normal(size=v.shape), v.dtype) for v in variables))
@@ -259,3 +256,47 @@ def test_variables_of_one_shape_share_a_kernel(monkeypatch):
     steps_of(optimizer, network(PENALTIES["l1"]()), steps=2)
     kernels = optimizer._fused.kernels
     assert (len(kernels), kernels.calls, kernels.traces) == (2, 3, 2)  # (6, 5), and twice (5, 5)
+
+
+def test_what_differs_has_a_kernel_of_its_own(two_ways):
+    """Kernels of one shape, but another strength, no weight decay, or a constraint."""
+
+    def make():
+        keras.utils.set_random_seed(0)
+        kinds = [{"kernel_regularizer": regularizers.L1(strength)} for strength in (0.1, 0.02, 0.1)]
+        kinds.append({**kinds[0], "kernel_constraint": keras.constraints.NonNeg()})
+        layers = [keras.layers.Dense(5, dtype="float64", **kind) for kind in kinds]
+        model = keras.Sequential([keras.Input((5,), dtype="float64"), *layers])
+        inner = optimizers.AdamW(0.02, weight_decay=0.5)
+        inner.exclude_from_weight_decay([layers[2].kernel])
+        return model, Proximal(inner)
+
+    two_ways(make, functools.partial(steps_of, steps=5), dtype="float64")
+
+
+def test_a_setting_that_was_changed_is_in_the_next_kernel(two_ways):
+    def train(optimizer, model):
+        steps_of(optimizer, model, steps=3)
+        optimizer.inner_optimizer.beta_1 = 0.5
+        return steps_of(optimizer, model, steps=3)
+
+    two_ways(lambda: (network(PENALTIES["l1"](), "float64"), Proximal(optimizers.Adam(0.02))), train, dtype="float64")
+
+
+def test_a_proximal_operator_of_a_users_own_gets_a_step_of_the_dtype():
+    seen = []
+
+    class Known(regularizers.Regularizer):
+        def __call__(self, x):
+            return 0.0 * ops.sum(x)
+
+    @tf_reg.register_prox(Known)
+    def _same(regularizer, value, step):
+        seen.append(keras.backend.standardize_dtype(step.dtype))
+        return value
+
+    for dtype in ("float32", "float64"):
+        layer = keras.layers.Dense(2, kernel_regularizer=Known(), dtype=dtype)
+        model = keras.Sequential([keras.Input((3,), dtype=dtype), layer])
+        steps_of(Proximal(optimizers.Adam(0.1)), model, steps=1)
+    assert sorted(set(seen)) == ["float32", "float64"]

@@ -6,7 +6,7 @@ import sys
 import keras
 import pytest
 
-from benchmarks import step_cost, stepping, subjects, support, timing
+from benchmarks import step_cost, step_networks, stepping, subjects, support, timing
 from tests.tools import require_module
 
 ONCE = ["--repeats", "1"]
@@ -100,14 +100,18 @@ def test_throughput(report):
 def short(monkeypatch):
     monkeypatch.setattr(step_cost, "SECONDS", 0.001)
     monkeypatch.setattr(step_cost, "LAYERS", 2)
-    monkeypatch.setattr(step_cost, "NETWORKS", {"CNN": step_cost.NETWORKS["CNN"]})
+    for networks in ("NETWORKS", "DEEP"):
+        monkeypatch.setattr(step_cost, networks, {"CNN": step_networks.NETWORKS["CNN"]})
 
 
 @pytest.mark.slow
 def test_proximal(report, short):
     text = report("proximal", "--widths", "4", "--batch-sizes", "2", "--optimizers", "adam", small=ONCE)
-    penalties, concave, sizes, networks, layers = tables(text)
+    penalties, concave, sizes, networks, first, layers = tables(text)
     check(networks, ["CNN, Adam, 128"])
+    check(first, ["CNN, Adam"])
+    assert len(first[0]) == 8
+    assert all(float(cell) > 0 for cell in first[1][1:])
     check(penalties, [f"Adam, {jit}, 4, 2" for jit in ("off", "on")])
     check(concave, ["Adam, off, 4, 2"])
     check(sizes, ["Adam, off, 4, 2"])

@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from tf_reg import _keras_step
-from tf_reg._backend import Tensor
+from tf_reg._backend import Tensor, in_a_graph
 from tf_reg._xla import Kernels, Likeness, compiles, is_dense
 from tf_reg.optimizers.averaging import Average, MovingAverage
 from tf_reg.optimizers.ownership import Claim
@@ -79,7 +79,8 @@ class FusedUpdate:
             gradients: Their gradients.
         """
         return (
-            compiles(sum(math.prod(variable.shape) for variable in variables))
+            in_a_graph()  # before anything is counted: on torch this is asked in every step
+            and compiles(sum(math.prod(variable.shape) for variable in variables))
             and len(variables) == len(gradients)
             and _keras_step.makes_parted_steps(self._optimizer, variables)
         )
