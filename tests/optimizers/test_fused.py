@@ -281,22 +281,3 @@ def test_a_setting_that_was_changed_is_in_the_next_kernel(two_ways):
         return steps_of(optimizer, model, steps=3)
 
     two_ways(lambda: (network(PENALTIES["l1"](), "float64"), Proximal(optimizers.Adam(0.02))), train, dtype="float64")
-
-
-def test_a_proximal_operator_of_a_users_own_gets_a_step_of_the_dtype():
-    seen = []
-
-    class Known(regularizers.Regularizer):
-        def __call__(self, x):
-            return 0.0 * ops.sum(x)
-
-    @tf_reg.register_prox(Known)
-    def _same(regularizer, value, step):
-        seen.append(keras.backend.standardize_dtype(step.dtype))
-        return value
-
-    for dtype in ("float32", "float64"):
-        layer = keras.layers.Dense(2, kernel_regularizer=Known(), dtype=dtype)
-        model = keras.Sequential([keras.Input((3,), dtype=dtype), layer])
-        steps_of(Proximal(optimizers.Adam(0.1)), model, steps=1)
-    assert sorted(set(seen)) == ["float32", "float64"]

@@ -131,14 +131,12 @@ def _key(claim: Claim) -> Hashable:
     penalty = claim.stand_in.penalty
     if isinstance(penalty, ChannelMember):
         return penalty.family
-    if keras.backend.backend() != "torch" or penalty.parameters is None:
-        return None
-    if not (penalty.elementwise and penalty.is_finite):
+    if keras.backend.backend() != "torch" or not (penalty.elementwise and penalty.is_finite):
         return None
     if math.prod(claim.variable.shape) > SMALL:
         return None
-    value = claim.variable.value
-    return type(penalty), penalty.parameters, value.dtype, value.device
+    parameters, value = penalty.parameters, claim.variable.value
+    return None if parameters is None else (type(penalty), parameters, value.dtype, value.device)
 
 
 def _mapped(

@@ -16,11 +16,11 @@ from tf_reg.penalties.concave_groups import Curve
 from tf_reg.penalties.elastic_net import ElasticNet
 from tf_reg.penalties.group_lasso import GroupLasso
 from tf_reg.penalties.groups import Grouping, Groups, check
-from tf_reg.penalties.penalty import Penalty
+from tf_reg.penalties.penalty import Penalty, PenaltyRegularizer
 from tf_reg.penalties.strengths import checked
 
 
-class ConcavePenalty(keras.regularizers.Regularizer, Penalty):
+class ConcavePenalty(PenaltyRegularizer):
     """A penalty `sum p(|w|)` of single weights, or a penalty of groups, where p rises from zero and gets flatter.
 
     At zero it has the slope of L1, or of the group lasso, of the same strength. So it has their zero threshold too.
@@ -98,16 +98,6 @@ class ConcavePenalty(keras.regularizers.Regularizer, Penalty):
     def elementwise(self) -> bool:
         """Whether it penalises single weights."""
         return self.groups is None
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The arguments of the constructor."""
-        return tuple(map(str, self.get_config().values()))
-
-    @property
-    def is_finite(self) -> bool:
-        """Yes."""
-        return True
 
     @property
     def gives_zeros(self) -> bool:

@@ -16,7 +16,7 @@ from tf_reg._backend import Tensor
 from tf_reg._callers import callers
 from tf_reg.penalties.channel_parts import Part, squares
 from tf_reg.penalties.channel_penalty import ChannelPenalty
-from tf_reg.penalties.penalty import Penalty
+from tf_reg.penalties.penalty import PenaltyRegularizer
 
 _ASK = {"losses", "fit", "evaluate", "train_step", "test_step", "train_on_batch", "test_on_batch"}  # for the losses
 
@@ -36,7 +36,7 @@ class Member(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")
-class ChannelMember(keras.regularizers.Regularizer, Penalty):
+class ChannelMember(PenaltyRegularizer):
     """The part that one weight has in a `ChannelPenalty`. `tf_reg.regularize` makes it.
 
     Its value is the weight's share of the penalty of each channel, by the sum of squares: the values of all weights add
@@ -117,16 +117,6 @@ class ChannelMember(keras.regularizers.Regularizer, Penalty):
 
     @property
     def coupled(self) -> bool:
-        """Yes."""
-        return True
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The arguments of the constructor."""
-        return tuple(map(str, self.get_config().values()))
-
-    @property
-    def is_finite(self) -> bool:
         """Yes."""
         return True
 

@@ -14,12 +14,12 @@ from tf_reg._backend import Tensor
 from tf_reg._checks import require
 from tf_reg.penalties import proximal_operators
 from tf_reg.penalties.groups import Grouping, Groups, check, grouping
-from tf_reg.penalties.penalty import Penalty
+from tf_reg.penalties.penalty import PenaltyRegularizer
 from tf_reg.penalties.strengths import Default, renamed
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")
-class GroupLasso(keras.regularizers.Regularizer, Penalty):
+class GroupLasso(PenaltyRegularizer):
     """A penalty under which whole inputs or outputs of a layer become zero together.
 
     `strength * sum_g sqrt(|g|) * ||w_g||_2`: the sum over the groups of a kernel of each group's Euclidean norm, times
@@ -109,16 +109,6 @@ class GroupLasso(keras.regularizers.Regularizer, Penalty):
             unit: As in `of_norms`.
         """
         return proximal_operators.block_soft_threshold(value, step * (unit * self.strength), axes)
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The arguments of the constructor."""
-        return tuple(map(str, self.get_config().values()))
-
-    @property
-    def is_finite(self) -> bool:
-        """Yes."""
-        return True
 
     @property
     def gives_zeros(self) -> bool:

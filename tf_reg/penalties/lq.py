@@ -11,14 +11,14 @@ from keras import ops
 from tf_reg._backend import Tensor
 from tf_reg._checks import number, require
 from tf_reg.penalties import concave_operators
-from tf_reg.penalties.penalty import Penalty
+from tf_reg.penalties.penalty import PenaltyRegularizer
 from tf_reg.penalties.strengths import checked
 
 POWERS = (0, 1 / 2, 2 / 3)
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")
-class Lq(keras.regularizers.Regularizer, Penalty):
+class Lq(PenaltyRegularizer):
     """A power of the weights' sizes: `strength * sum |w|^q`, where q is 0, 1/2 or 2/3.
 
     With q = 0 it is the number of weights that aren't zero, times the strength.
@@ -75,16 +75,6 @@ class Lq(keras.regularizers.Regularizer, Penalty):
 
     @property
     def elementwise(self) -> bool:
-        """Yes."""
-        return True
-
-    @property
-    def parameters(self) -> tuple[float, float]:
-        """`(strength, q)`."""
-        return self.strength, self.q
-
-    @property
-    def is_finite(self) -> bool:
         """Yes."""
         return True
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
@@ -164,3 +165,17 @@ class Penalty(abc.ABC):
             after: Its new shape.
         """
         return None
+
+
+class PenaltyRegularizer(keras.regularizers.Regularizer, Penalty):
+    """A penalty of tf_reg that is a Keras regularizer itself: its config says all of it, and it is finite."""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The arguments of the constructor."""
+        return tuple(map(str, self.get_config().values()))
+
+    @property
+    def is_finite(self) -> bool:
+        """Yes."""
+        return True

@@ -14,12 +14,12 @@ from tf_reg._backend import Tensor
 from tf_reg.penalties import proximal_operators
 from tf_reg.penalties.group_lasso import GroupLasso
 from tf_reg.penalties.groups import Grouping, Groups
-from tf_reg.penalties.penalty import Penalty
+from tf_reg.penalties.penalty import PenaltyRegularizer
 from tf_reg.penalties.strengths import Default, checked
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")
-class SparseGroupLasso(keras.regularizers.Regularizer, Penalty):
+class SparseGroupLasso(PenaltyRegularizer):
     """A penalty that makes whole groups zero, and single weights within the groups that stay.
 
     `l1 * sum |w| + strength * sum_g sqrt(|g|) * ||w_g||_2`: `keras.regularizers.L1` and `tf_reg.GroupLasso` in one.
@@ -82,16 +82,6 @@ class SparseGroupLasso(keras.regularizers.Regularizer, Penalty):
         step, strength = plan.view(step), self.group_lasso.strength_of(value.shape)
         result = proximal_operators.sparse_group(plan.view(value), step * self.l1, step * strength, plan.axes)
         return ops.reshape(result, value.shape)
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The arguments of the constructor."""
-        return tuple(map(str, self.get_config().values()))
-
-    @property
-    def is_finite(self) -> bool:
-        """Yes."""
-        return True
 
     @property
     def gives_zeros(self) -> bool:
