@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import keras
 
-from benchmarks import (
-    compaction,
-    export_cost,
-    logger_cost,
-    mc_predict_speed,
-    report,
-    sparse,
-    step_cost,
-    support,
-    training_speed,
-)
+from benchmarks import report
 from tf_reg_cli.errors import UserError
 
-# Each is a module with SUMMARY (a phrase), REPEATS (a default), add_flags(parser), and run(flags), which yields
-# the report's lines as they are known.
+
+class Command(NamedTuple):
+    """A subcommand.
+
+    Args:
+        module: Where it is, in this package. It is imported when it is called: some need what others can do without.
+            It has REPEATS (a default), add_flags(parser), and run(flags), which yields the report's lines as they are
+            known.
+        summary: A phrase that says what it measures.
+        backend: The backend of Keras that it needs.
+    """
+
+    module: str
+    summary: str
+    backend: str = "tensorflow"
+
+
 COMMANDS = {
-    "logger": logger_cost,
-    "training": training_speed,
-    "proximal": step_cost,
-    "mc_predict": mc_predict_speed,
-    "export": export_cost,
-    "compaction": compaction,
-    "sparse": sparse,
-    "support": support,
+    "logger": Command("logger_cost", "the cost of RegularizationLogger on an epoch after the first"),
+    "training": Command("training_speed", "what bounds a step of training, and its speed beside a usual PyTorch loop"),
+    "proximal": Command("step_cost", "the cost of a penalty per training step, in the loss and as a proximal operator"),
+    "accelerator": Command("accelerator", "the same on JAX, for a large network on a GPU or TPU", "jax"),
+    "mc_predict": Command(
+        "mc_predict_speed", "mean and spread under dropout: mc_predict beside a loop of model(x, training=True)"
+    ),
+    "export": Command("export_cost", "the size of an export and the time it takes, beside keras.Model.export"),
+    "compaction": Command(
+        "compaction", "what compaction makes of the networks of keras.applications, and how fast they are then"
+    ),
+    "sparse": Command("sparse", "how small a network can be at which error"),
+    "support": Command("support", "how often a weight becomes zero, or comes back, in a step: digits, an MLP 64-64-10"),
 }
 
 
@@ -48,17 +59,18 @@ def benchmark(arguments: Sequence[str] | None = None, description: str | None = 
         UserError: If a flag or the data is wrong, or something is missing.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    flags = _parser(description).parse_args(arguments)
+    flags = _parser(description, arguments).parse_args(arguments)
     if flags.repeats < 1:
         raise UserError(f"--repeats must be 1 or more. Received: {flags.repeats}.")
-    if keras.backend.backend() != "tensorflow":
-        raise UserError(f"Benchmarks need KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}.")
-    yield f"## {flags.command}: {COMMANDS[flags.command].SUMMARY}"
+    command = COMMANDS[flags.command]
+    if keras.backend.backend() != command.backend:
+        raise UserError(f"{flags.command} needs KERAS_BACKEND={command.backend}. Received: {keras.backend.backend()}.")
+    yield f"## {flags.command}: {command.summary}"
     yield ""
     yield f"- command: `python scripts/benchmark.py {shlex.join(arguments)}`"
     yield from report.machine()
     yield ""
-    yield from COMMANDS[flags.command].run(flags)
+    yield from _module(command).run(flags)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -68,13 +80,19 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message[:1].upper()}{message[1:]}.")
 
 
-def _parser(description: str | None) -> argparse.ArgumentParser:
+def _module(command: Command) -> Any:
+    return importlib.import_module(f"benchmarks.{command.module}")
+
+
+def _parser(description: str | None, arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser, with the flags of the subcommands that the arguments name."""
     made = _Parser(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module in COMMANDS.items():
-        command = commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY, allow_abbrev=False)
-        command.add_argument(
-            "--repeats", type=int, default=module.REPEATS, metavar="N", help=f"rounds (default: {module.REPEATS})"
-        )
-        module.add_flags(command)
+    for name, command in COMMANDS.items():
+        parser = commands.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False)
+        if name in arguments:
+            module = _module(command)
+            repeats = f"rounds (default: {module.REPEATS})"
+            parser.add_argument("--repeats", type=int, default=module.REPEATS, metavar="N", help=repeats)
+            module.add_flags(parser)
     return made

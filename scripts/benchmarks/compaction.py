@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from benchmarks import compaction_memory, compaction_networks, compaction_speed
 from tf_reg_cli.errors import UserError
 
-SUMMARY = "what compaction makes of the networks of keras.applications, and how fast they are then"
 REPEATS = 15
 PARTS = {"networks": compaction_networks.run, "speed": compaction_speed.run, "memory": compaction_memory.run}
 

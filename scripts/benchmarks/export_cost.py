@@ -15,7 +15,6 @@ import tf_reg
 from benchmarks import report, subjects, timing
 from tf_reg.recipes.run import EXPORT_EXAMPLES, test_images
 
-SUMMARY = "the size of an export and the time it takes, beside keras.Model.export"
 REPEATS = 5
 OURS, CHECK, THEIRS = "tf_reg.export", "tf_reg.verify_saved_model", "keras.Model.export"
 

@@ -15,7 +15,6 @@ from benchmarks import report, subjects, timing
 from benchmarks.subjects import Subject
 from tf_reg_cli.errors import UserError
 
-SUMMARY = "the cost of RegularizationLogger on an epoch after the first"
 REPEATS = 20
 
 WITHOUT, CONTROL, WITH = "without", "without, again", "with"

@@ -16,7 +16,6 @@ import tf_reg
 from benchmarks import report, subjects, timing
 from tf_reg_cli.errors import UserError
 
-SUMMARY = "mean and spread under dropout: mc_predict beside a loop of model(x, training=True)"
 REPEATS = 10
 
 OURS, LOOP, CONTROL, COMPILED = "mc_predict", "loop", "loop, again", "loop of a compiled model"

@@ -9,9 +9,9 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-import tensorflow as tf
+import keras
 
-PACKAGES = ("tensorflow", "keras", "numpy", "torch")
+PACKAGES = ("tensorflow", "jax", "keras", "numpy", "torch")
 
 
 def header(*columns: str) -> list[str]:
@@ -26,8 +26,7 @@ def row(*cells: str) -> str:
 
 def machine() -> list[str]:
     """Return what numbers depend on: processor, load, graphics cards and versions."""
-    gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
-    cards = ", ".join(details.get("device_name", "GPU") for details in gpus) or "no GPU"
+    cards = ", ".join(_cards()) or "no GPU"
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     lines = [
         f"- machine: {cores} cores, {_processor()}, {cards}, {platform.system()} {platform.machine()}",
@@ -38,6 +37,18 @@ def machine() -> list[str]:
             f"- **The machine is busy** (a load of {load:.1f} before the start): no time below can be relied on."
         )
     return lines
+
+
+def _cards() -> list[str]:
+    """The names of the accelerators that the backend sees."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    import tensorflow as tf
+
+    gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    return [details.get("device_name", "GPU") for details in gpus]
 
 
 def _processor() -> str:

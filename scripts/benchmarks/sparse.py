@@ -19,7 +19,6 @@ from benchmarks.sparse_recipes import NETWORKS, PENALTIES, RECIPES, Recipe
 from benchmarks.sparse_training import load, result
 from tf_reg_cli.errors import UserError
 
-SUMMARY = "how small a network can be at which error"
 REPEATS = 1
 
 

@@ -17,7 +17,6 @@ from benchmarks import report, stepping, timing
 from benchmarks.step_networks import DEEP, NETWORKS
 from tf_reg_cli.errors import UserError
 
-SUMMARY = "the cost of a penalty per training step, in the loss and as a proximal operator"
 REPEATS = 25
 
 INPUTS, CLASSES = 784, 10

@@ -16,7 +16,6 @@ import tf_reg
 from benchmarks.report import header, row
 from tf_reg_cli.errors import UserError
 
-SUMMARY = "how often a weight becomes zero, or comes back, in a step: digits, an MLP 64-64-10"
 REPEATS = 3
 BATCH = 128
 TRAINED = 1437  # of the 1,797 images; the others test

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from benchmarks import input_pipeline, subjects, throughput
 from tf_reg_cli.errors import UserError
 
-SUMMARY = "what bounds a step of training, and its speed beside a usual PyTorch loop"
 REPEATS = 10
 
 PARTS = {"steps": (input_pipeline.run, (4, 64, 128)), "throughput": (throughput.run, (4, 128))}

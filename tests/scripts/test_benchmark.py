@@ -182,6 +182,7 @@ MISTAKES = {
     "no share": (["compaction", "--share", "1"], "--share"),
     "few pixels": (["compaction", "--size", "8"], "--size"),
     "another share": (["compaction", "--parts", "speed", "--share", "0.3"], "half"),
+    "another backend": (["accelerator"], "KERAS_BACKEND=jax"),
     "no folder": (["logger", "--dataset", "folder:nowhere"], "nowhere"),
 }
 
