@@ -94,6 +94,23 @@ def is_known(value: Tensor) -> bool:
     return not in_a_graph()
 
 
+def on_accelerator() -> bool:
+    """Return whether the backend computes on a GPU or TPU through XLA.
+
+    There the host starts every kernel. A loop whose end depends on numbers waits for the device in every turn, and
+    many small arrays take many kernels.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_logical_devices("GPU"))
+    return False
+
+
 def without_gradients() -> contextlib.AbstractContextManager[Any]:
     """Return a context in which torch records no operation for a backward pass. Other backends record none anyway."""
     if keras.backend.backend() != "torch":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import keras
 from keras import ops
 
-from tf_reg._backend import Tensor
+from tf_reg._backend import Tensor, on_accelerator
 
 SMALL = 2**14  # numbers; copying a larger array takes longer than a few calls
 
@@ -57,6 +57,34 @@ def joined(tensors: Sequence[Tensor]) -> Tensor:
     import torch
 
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def mapped_together(function: Callable[..., Tensor], arguments: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
+    """Call a function with each tuple of tensors, on JAX's accelerators in one call with those of equal shapes.
+
+    Args:
+        function: A function of tensors that doesn't depend on anything else that is traced.
+        arguments: What it is called with.
+
+    Returns:
+        What it returns for each tuple.
+    """
+    if keras.backend.backend() != "jax" or not on_accelerator():
+        return [function(*one) for one in arguments]
+    import jax
+
+    alike: dict[Hashable, list[int]] = {}
+    for number, one in enumerate(arguments):
+        alike.setdefault(tuple((tuple(tensor.shape), str(tensor.dtype)) for tensor in one), []).append(number)
+    found: list[Tensor] = [None] * len(arguments)
+    for numbers in alike.values():
+        if len(numbers) == 1:
+            found[numbers[0]] = function(*arguments[numbers[0]])
+            continue
+        stacked = [jax.numpy.stack(tensors) for tensors in zip(*(arguments[n] for n in numbers), strict=True)]
+        for number, result in zip(numbers, jax.vmap(function)(*stacked), strict=True):
+            found[number] = result
+    return found
 
 
 def parted(tensor: Tensor, like: Sequence[Tensor]) -> list[Tensor]:

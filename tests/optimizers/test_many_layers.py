@@ -1,4 +1,4 @@
-"""Penalties of many layers in one step: on torch, those of small layers are handled as one vector."""
+"""Penalties of many layers in one step: on torch as one vector, on JAX's accelerators as one stack."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from keras import layers, regularizers
 
+import tf_reg
 from tests.optimizers.training import INNER
 from tf_reg import _vectors
 from tf_reg.optimizers import proximal_step
 from tf_reg.optimizers.proximal import Proximal
+from tf_reg.penalties import proximal_operators
+from tf_reg.penalties.channel_penalty import ChannelLasso
 from tf_reg.penalties.group_lasso import GroupLasso
+from tf_reg.penalties.log_sum import LogSum
 
 pytestmark = pytest.mark.contract
 
@@ -51,5 +55,43 @@ def test_as_one_vector_and_one_by_one(name, monkeypatch):
     assert max(calls) == 1
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+        assert ((one == 0) == (other == 0)).all()
+    assert any((one == 0).any() and (one != 0).any() for one in together)
+
+
+ALIKE = {
+    "group": GroupLasso,
+    "log-sum": lambda strength: LogSum(4 * strength, groups="outputs"),
+    "channels": ChannelLasso,
+}
+STRENGTHS = {"sgd": 0.2, "adam": 0.05}
+
+
+def trained_alike(inner, penalty, factors):
+    keras.utils.set_random_seed(0)
+    hidden = [layers.Dense(4, activation="tanh") for _ in range(4)]
+    model = keras.Sequential([keras.Input((4,)), *hidden, layers.Dense(1)])
+    tf_reg.regularize(model, penalty)
+    model.compile(Proximal(inner, penalty_factors=factors), "mse")
+    model.fit(X, Y, batch_size=4, epochs=12, verbose=0)
+    return [keras.ops.convert_to_numpy(weight) for weight in model.trainable_variables]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="other backends don't stack")
+@pytest.mark.parametrize(("name", "factors"), [("sgd", False), ("adam", True)])
+@pytest.mark.parametrize("penalty", ALIKE)
+def test_stacked_and_one_by_one(penalty, name, factors, monkeypatch):
+    import jax
+
+    stacks, vmap = [], jax.vmap
+    monkeypatch.setattr(jax, "vmap", lambda of: lambda *args: stacks.append(len(args[0])) or vmap(of)(*args))
+    alone = trained_alike(INNER[name](), ALIKE[penalty](STRENGTHS[name]), factors)
+    assert not stacks
+    for module in (_vectors, proximal_step, proximal_operators):
+        monkeypatch.setattr(module, "on_accelerator", lambda: True)
+    together = trained_alike(INNER[name](), ALIKE[penalty](STRENGTHS[name]), factors)
+    assert max(stacks) == 4
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
         assert ((one == 0) == (other == 0)).all()
     assert any((one == 0).any() and (one != 0).any() for one in together)

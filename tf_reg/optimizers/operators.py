@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg._vectors import held, joined
+from tf_reg._vectors import held, joined, mapped_together
 from tf_reg.optimizers.ownership import Claim
 from tf_reg.penalties.channel_operator import prox_of
 from tf_reg.penalties.coupled import ChannelMember
@@ -19,8 +19,8 @@ def prox(vectors: Sequence[Sequence[Claim]], values: Sequence[Tensor], sizes: Se
     """Return the proximal operators of penalties.
 
     Args:
-        vectors: The claims. Those of a penalty of channels are a list each. Of other claims there is one list, and
-            their weights are one vector if they are several.
+        vectors: The claims, in lists whose weights are one vector each. Lists that are several have one penalty: one of
+            channels, or an equal one of weights of one shape.
         values: The weights of each list.
         sizes: The step size of each list, with the strength: a scalar, or of the shape of the weights.
 
@@ -32,15 +32,26 @@ def prox(vectors: Sequence[Sequence[Claim]], values: Sequence[Tensor], sizes: Se
     if first.stand_in.penalty.coupled:
         regularizers = [cast(ChannelMember, one[0].stand_in.penalty) for one in vectors]
         return prox_of(regularizers, values, sizes, factors)
-    if factors[0] is None:
-        wide = values[0].dtype if keras.backend.standardize_dtype(values[0].dtype) == "float64" else sizes[0].dtype
-        mapped = first.map(values[0], sizes[0] if sizes[0].dtype == wide else ops.cast(sizes[0], wide))
-    else:
-        mapped = first.stand_in.penalty.weighted_prox(values[0], sizes[0], ops.cast(factors[0], sizes[0].dtype))
-    wanted, received = tuple(values[0].shape), None if mapped is None else tuple(mapped.shape)
+    if factors[0] is not None:
+        weighted = first.stand_in.penalty.weighted_prox
+        given = [(v, s, ops.cast(f, s.dtype)) for v, s, f in zip(values, sizes, factors, strict=True)]
+        return [_as(new, v.dtype) for new, v in zip(mapped_together(weighted, given), values, strict=True)]
+    wide = values[0].dtype if keras.backend.standardize_dtype(values[0].dtype) == "float64" else sizes[0].dtype
+    steps = [_as(size, wide) for size in sizes]
+    return mapped_together(lambda value, step: _mapped(first, value, step), list(zip(values, steps, strict=True)))
+
+
+def _mapped(claim: Claim, value: Tensor, step: Tensor) -> Tensor:
+    """The proximal operator of a claim's penalty, which may be a function of the user's."""
+    mapped = claim.map(value, step)
+    wanted, received = tuple(value.shape), None if mapped is None else tuple(mapped.shape)
     if received != wanted:
         raise ValueError(
             f"A proximal operator returns the new weights, of the shape {wanted} here. Received {received} for "
-            f"{first.stand_in.regularizer!r}: look at the function that was given to tf_reg.register_prox."
+            f"{claim.stand_in.regularizer!r}: look at the function that was given to tf_reg.register_prox."
         )
-    return [mapped if mapped.dtype == values[0].dtype else ops.cast(mapped, values[0].dtype)]
+    return _as(mapped, value.dtype)
+
+
+def _as(value: Tensor, dtype: Any) -> Tensor:
+    return value if value.dtype == dtype else ops.cast(value, dtype)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from tf_reg._backend import Tensor, is_known, without_gradients
+from tf_reg._backend import Tensor, is_known, on_accelerator, without_gradients
 from tf_reg._vectors import SMALL, assign_all, held, joined, parted
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.dual_averaging import Averages, averaged
@@ -113,8 +113,9 @@ def _values(variables: Sequence[keras.Variable]) -> list[Tensor]:
 def together(claims: Sequence[Claim]) -> list[list[int]]:
     """Return which claims may be handled as one vector: a list of positions for each vector.
 
-    Those of a penalty of channels are together. Other backends than torch compile a step, so there every other claim is
-    alone. On torch, those of small weights with an equal penalty that works entry by entry are together.
+    Those of channels that share weights are together. On torch, so are those of small weights with an equal penalty
+    that works entry by entry. Other backends compile a step. On JAX's accelerators, all those of an equal penalty of
+    channels are together, and those of an equal penalty of groups of weights of one shape. Every other claim is alone.
 
     Args:
         claims: The penalties of a step.
@@ -129,14 +130,18 @@ def together(claims: Sequence[Claim]) -> list[list[int]]:
 def _key(claim: Claim) -> Hashable:
     """What two claims must have in common; None where a claim must be alone."""
     penalty = claim.stand_in.penalty
+    stacks = keras.backend.backend() == "jax" and on_accelerator()
     if isinstance(penalty, ChannelMember):
-        return penalty.family
-    if keras.backend.backend() != "torch" or not (penalty.elementwise and penalty.is_finite):
+        return (penalty.key, str(penalty.rule.get_config())) if stacks else penalty.family
+    parameters = penalty.parameters if penalty.is_finite else None
+    if parameters is None:
         return None
-    if math.prod(claim.variable.shape) > SMALL:
+    shape, value = tuple(claim.variable.shape), claim.variable.value
+    if stacks and penalty.grouping(shape) is not None:
+        return type(penalty), parameters, claim.factor is None, value.dtype, shape
+    if keras.backend.backend() != "torch" or not penalty.elementwise or math.prod(shape) > SMALL:
         return None
-    parameters, value = penalty.parameters, claim.variable.value
-    return None if parameters is None else (type(penalty), parameters, value.dtype, value.device)
+    return type(penalty), parameters, claim.factor is None, value.dtype, value.device
 
 
 def _mapped(
@@ -148,7 +153,8 @@ def _mapped(
     """
     penalty, sums = claims[0].stand_in.penalty, list[Tensor]()
     old = held([claim.variable for claim in claims])
-    parts = [[number] for number in range(len(claims))] if penalty.coupled else [list(range(len(claims)))]
+    joins = keras.backend.backend() == "torch" and not penalty.coupled
+    parts = [list(range(len(claims)))] if joins else [[number] for number in range(len(claims))]
     vectors = [[claims[number] for number in part] for part in parts]
     zeros = [_joined([before[number].zero for number in part]) for part in parts]
     values = [_without(joined([old[number] for number in part]), zero) for part, zero in zip(parts, zeros, strict=True)]

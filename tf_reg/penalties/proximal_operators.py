@@ -17,10 +17,11 @@ from collections.abc import Callable, Sequence
 from keras import ops
 from keras.backend import standardize_dtype
 
-from tf_reg._backend import Tensor
+from tf_reg._backend import Tensor, on_accelerator
 
 ROOT_STEPS = 8  # Newton's steps at most. 3 are usual, 6 are enough for thresholds that differ by 1e10 within a group.
 ROOT_CHANGE = 1e-6  # Newton stops after a relative change below it: the next step would be lost in rounding
+UNROLLED = 6  # of Newton's steps that accelerators make without asking whether they are needed: the answer takes longer
 
 
 def soft_threshold(value: Tensor, threshold: Tensor) -> Tensor:
@@ -165,9 +166,11 @@ def _root(value: Tensor, threshold: Tensor, dead: Tensor, total: Callable[[Tenso
         move = ops.where(dead, 0.0, move)
         return at_least(root + move, FLOOR), ops.any(ops.abs(move) > ROOT_CHANGE * root)
 
-    start = at_least(lower_bound(value, threshold, total), FLOOR)
-    alive = ops.any(ops.logical_not(dead))
-    return ops.while_loop(lambda root, moving: moving, newton, (start, alive), maximum_iterations=ROOT_STEPS)[0]
+    state = at_least(lower_bound(value, threshold, total), FLOOR), ops.any(ops.logical_not(dead))
+    first = UNROLLED if on_accelerator() else 0
+    for _ in range(first):
+        state = newton(*state)
+    return ops.while_loop(lambda root, moving: moving, newton, state, maximum_iterations=ROOT_STEPS - first)[0]
 
 
 def at_least(value: Tensor, floor: Tensor | float) -> Tensor:
