@@ -190,6 +190,21 @@ def test_root_find_against_bisection(spread, members):
         assert error.max() < 1e-6
 
 
+@pytest.mark.parametrize(("dtype", "limit"), [("float32", 4e-7), ("float64", 1e-13)])
+def test_each_group_is_exact_when_newton_stops_for_it(dtype, limit):
+    """Alone: among others it gets the steps of the slowest one."""
+    rng = np.random.default_rng(0)
+    one = compiled("group")
+    for spread in np.logspace(0, 8, 60):
+        value = rng.normal(size=(1, 4)).astype(dtype)
+        threshold = np.exp(rng.uniform(-0.5, 0.5, size=value.shape) * np.log(spread))
+        threshold *= np.sqrt(((value / threshold) ** 2).sum()) * rng.uniform(0.1, 0.999)
+        threshold = (threshold / GROUP).astype(dtype)
+        result = array(one(tensor(value, dtype), tensor(threshold, dtype)))
+        exact = bisect(value[0].astype("float64"), threshold[0].astype("float64") * GROUP)
+        assert np.abs(result[0] - exact).max() < limit * np.abs(value).max()
+
+
 @pytest.mark.parametrize("axes", [[0], [1], [0, 1], [0, 1, 2], [0, 1, 3]])
 def test_groups_along_any_axes(axes):
     """The same as one group after the other, with thresholds as wide as the tensor or one per group."""
