@@ -13,8 +13,9 @@ pytestmark = pytest.mark.contract
 CODE = """
     import contextlib
     import keras, numpy as np, tensorflow as tf
-    from tf_reg import GroupLasso, Proximal, Reweight
+    from tf_reg import GroupLasso, Proximal, Reweight, _xla
 
+    _xla.WORTH_COMPILING = 1
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     keras.config.set_floatx("float64")
@@ -27,11 +28,12 @@ CODE = """
             layers = [keras.layers.Dense(5, "tanh", kernel_regularizer=GroupLasso(0.05)),
                       keras.layers.Dense(3, kernel_regularizer="l1")]
             model = keras.Sequential([keras.Input((6,)), *layers])
-            model.compile(Proximal(inner(), penalty_factors=True), "mse")
+            model.compile(Proximal(inner(), penalty_factors=True), "mse", jit_compile=False)
         first = model.fit(data, epochs=10, verbose=0, shuffle=False, callbacks=[Reweight(start=4)]).history["loss"]
         model.optimizer.freeze()
         model.optimizer.strength = 0.5
         second = model.fit(data, epochs=2, verbose=0, shuffle=False).history["loss"]
+        assert (model.optimizer._fused.kernels.calls > 0) == (strategy is None)
         return [*model.get_weights(), first, second]
 
     optimizers = keras.optimizers
@@ -48,6 +50,9 @@ CODE = """
 @pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="MirroredStrategy is TensorFlow's")
 def test_two_mirrored_devices_equal_one():
-    """20 steps in float64 on two logical devices, then frozen ones: SGD, Adam, groups, factors, moving averages."""
+    """20 steps in float64 on two logical devices, then frozen ones: SGD, Adam, groups, factors, moving averages.
+
+    The one device has kernels, and the two have none.
+    """
     result = script(CODE)
     assert result.stdout.endswith("equal\n"), result.stderr

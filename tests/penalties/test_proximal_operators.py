@@ -190,6 +190,29 @@ def test_root_find_against_bisection(spread, members):
         assert error.max() < 1e-6
 
 
+@pytest.mark.parametrize(("dtype", "limit"), [("float32", 4e-7), ("float64", 1e-13)])
+def test_each_group_is_exact_when_newton_stops_for_it(dtype, limit):
+    """Alone: among others it gets the steps of the slowest one."""
+    rng = np.random.default_rng(0)
+    one = compiled("group")
+    for spread in np.logspace(0, 8, 60):
+        value = rng.normal(size=(1, 4)).astype(dtype)
+        threshold = np.exp(rng.uniform(-0.5, 0.5, size=value.shape) * np.log(spread))
+        threshold *= np.sqrt(((value / threshold) ** 2).sum()) * rng.uniform(0.1, 0.999)
+        threshold = (threshold / GROUP).astype(dtype)
+        result = array(one(tensor(value, dtype), tensor(threshold, dtype)))
+        exact = bisect(value[0].astype("float64"), threshold[0].astype("float64") * GROUP)
+        assert np.abs(result[0] - exact).max() < limit * np.abs(value).max()
+
+
+def test_a_group_that_takes_many_steps():
+    """Its first member is just below its threshold, so the root is far above the lower bound."""
+    value = np.array([[-4.91075471e-01, 4.80143132e-05, 2.66726880e-03]])
+    threshold = np.array([[4.91867604e-01, 5.43829668e-06, 6.43994299e-02]])
+    result = array(proximal_operators.block_soft_threshold(tensor(value), tensor(threshold), [1]))
+    np.testing.assert_allclose(result[0], bisect(value[0], threshold[0]), rtol=1e-9)
+
+
 @pytest.mark.parametrize("axes", [[0], [1], [0, 1], [0, 1, 2], [0, 1, 3]])
 def test_groups_along_any_axes(axes):
     """The same as one group after the other, with thresholds as wide as the tensor or one per group."""

@@ -16,10 +16,11 @@ from typing import NamedTuple
 from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg.penalties.proximal_operators import FLOOR, ROOT_CHANGE, TINY, at_least, lower_bound, one_per_group, widen
+from tf_reg.penalties.proximal_operators import FLOOR, TINY, at_least, lower_bound, one_per_group, widen
 
 EQUAL = 1e-6  # heights that differ by less, relatively, are equal up to rounding: the group is zero then
 STEPS = 24  # of Newton's method and halvings at most
+CHANGE = 1e-6  # they stop after a relative change below it
 
 
 class Curve(NamedTuple):
@@ -123,7 +124,7 @@ def _root(value: Tensor, step: Tensor, pull: Tensor, curve: Curve, total: Callab
         new = ops.where(inside, newton, ops.where(above, middle, high) if rising else middle)
         new = at_least(new, FLOOR)
         dead = pull <= (curve.start if rising else curve.slopes(high)[0])
-        going = ops.logical_and(ops.abs(new - root) > ROOT_CHANGE * root, ops.logical_not(dead))
+        going = ops.logical_and(ops.abs(new - root) > CHANGE * root, ops.logical_not(dead))
         return new, low, high, ops.any(going)
 
     state = start, ops.zeros_like(start), high, ops.any(pull > 0)
