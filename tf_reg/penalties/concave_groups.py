@@ -16,10 +16,11 @@ from typing import NamedTuple
 from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg.penalties.proximal_operators import FLOOR, TINY, at_least, lower_bound, one_per_group, widen
+from tf_reg.penalties.proximal_operators import FLOOR, at_least, mean_bound, one_per_group, soft_bound, widen
 
 EQUAL = 1e-6  # heights that differ by less, relatively, are equal up to rounding: the group is zero then
 STEPS = 24  # of Newton's method and halvings at most
+TINY = 1e-37  # replaces a step size of zero
 CHANGE = 1e-6  # they stop after a relative change below it
 
 
@@ -106,7 +107,9 @@ def _root(value: Tensor, step: Tensor, pull: Tensor, curve: Curve, total: Callab
     rising = curve.flat is not None
     if curve.flat is not None:
         high = ops.where(whole > curve.flat, curve.flat, whole)
-        start = at_least(lower_bound(value, step * curve.start, total), FLOOR)
+        threshold = step * curve.start
+        start = at_least(mean_bound(value, threshold, total)[1], soft_bound(value, threshold, total))
+        start = at_least(start, FLOOR)
         start = ops.where(start > high, high, start)
     else:
         high, start = whole, whole

@@ -143,17 +143,19 @@ def _block_diagonal(value: Tensor, threshold: Tensor, axes: tuple[int, ...]) -> 
     def total(x: Tensor) -> Tensor:
         return ops.sum(x, axis=axes, keepdims=True)
 
-    dead = total(ops.square(value / at_least(threshold, TINY))) <= 1
-    norm = _root(value, threshold, dead, total)
+    norm = _root(value, threshold, total)
+    dead = ops.logical_and(norm <= FLOOR, threshold > 0)
     return ops.where(dead, 0.0, value * (norm / (norm + threshold)))
 
 
-TINY = 1e-37  # replaces a threshold of zero
 FLOOR = 1e-18  # the smallest norm of a group: squares of anything smaller are lost in float32
+SURE = 1e-5  # a bound above this part of a group's norm is not a rounding error of zero
 
 
-def _root(value: Tensor, threshold: Tensor, dead: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
+def _root(value: Tensor, threshold: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
     """The norm of the result, per group: the root of `1 / q(r) = 1`, where `q(r)^2 = sum (v / (r + t))^2`.
+
+    It is `FLOOR` where there is no root: where the group is zero.
 
     `1 / q` is increasing and concave, so Newton's steps from a lower bound increase and stay below the root. A step
     with the relative change e ends within about `1.5 e^2` of the root, however far it began. The reason: let d be the
@@ -167,15 +169,26 @@ def _root(value: Tensor, threshold: Tensor, dead: Tensor, total: Callable[[Tenso
         size = root + threshold
         share = ops.square(value / size)
         squared, slope = total(share), total(share / size)
-        move = (ops.sqrt(squared) - 1.0) * squared / ops.where(slope == 0, 1.0, slope)
-        move = ops.where(dead, 0.0, move)
-        return at_least(root + move, FLOOR), ops.any(ops.abs(move) > change * root)
+        new = root + (ops.sqrt(squared) - 1.0) * squared / ops.where(slope == 0, 1.0, slope)
+        new = at_least(new, FLOOR)
+        return new, ops.any(ops.abs(new - root) > change * root)
 
-    state = at_least(lower_bound(value, threshold, total), FLOOR), ops.any(ops.logical_not(dead))
-    first = UNROLLED if on_accelerator() else 0
+    state, first = (_start(value, threshold, total), ops.convert_to_tensor(True)), UNROLLED if on_accelerator() else 0
     for _ in range(first):
         state = newton(*state)
     return ops.while_loop(lambda root, moving: moving, newton, state, maximum_iterations=ROOT_STEPS - first)[0]
+
+
+def _start(value: Tensor, threshold: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
+    """A lower bound on the root. It takes a pass less over the weights where no group is near zero."""
+    norm, bound = mean_bound(value, threshold, total)
+    sure = bound > SURE * norm
+    start = ops.where(sure, bound, FLOOR)
+
+    def larger() -> Tensor:
+        return at_least(start, soft_bound(value, threshold, total))
+
+    return larger() if on_accelerator() else ops.cond(ops.all(sure), lambda: start, larger)
 
 
 def at_least(value: Tensor, floor: Tensor | float) -> Tensor:
@@ -183,13 +196,17 @@ def at_least(value: Tensor, floor: Tensor | float) -> Tensor:
     return ops.where(value < floor, floor, value)
 
 
-def lower_bound(value: Tensor, threshold: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return a lower bound on the root of a group that is not zero: the larger one of two.
+def mean_bound(value: Tensor, threshold: Tensor, total: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the norm of each group, and a lower bound on the root: the norm minus the mean threshold.
 
-    The first is `||soft(v, t)||`, since no weight moves farther than its threshold. The second is `||v||` minus the
-    mean threshold, by Jensen's inequality.
+    It is one by Jensen's inequality. Where there is no root it isn't above zero.
     """
-    moved, square = soft(value, threshold), value * value
+    square = value * value
     energy = total(square)
-    mean = total(square * threshold) / ops.where(energy == 0, 1.0, energy)
-    return at_least(ops.sqrt(total(moved * moved)), ops.sqrt(energy) - mean)
+    norm = ops.sqrt(energy)
+    return norm, norm - total(square * threshold) / ops.where(energy == 0, 1.0, energy)
+
+
+def soft_bound(value: Tensor, threshold: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return a lower bound on the root: `||soft(v, t)||`, since no weight moves farther than its threshold."""
+    return ops.sqrt(total(ops.square(soft(value, threshold))))
