@@ -148,7 +148,7 @@ def _block_diagonal(value: Tensor, threshold: Tensor, axes: tuple[int, ...]) -> 
     return ops.where(dead, 0.0, value * (norm / (norm + threshold)))
 
 
-FLOOR = 1e-18  # the smallest norm of a group: squares of anything smaller are lost in float32
+FLOOR = 2.0**-60  # the smallest norm of a group, a float of every dtype: squares of less are lost in float32
 SURE = 1e-5  # a bound above this part of a group's norm is not a rounding error of zero
 
 
