@@ -158,8 +158,8 @@ FASHION_95 = Recipe(
     target=0.95,
 )  # fmt: skip
 FASHION_EIGHTH = Recipe(
-    "LeNet-300-100 with an eighth of its parameters", "fashion_mnist", "lenet-300-100", "norms", 7e-4, search=80,
-    refit=60, compacted=10, warmup=70, reweight=REWEIGHT,
+    "LeNet-300-100 with an eighth of its parameters", "fashion_mnist", "lenet-300-100", "norms", 8e-4, search=40,
+    refit=40, compacted=10, warmup=30, reweight=REWEIGHT,
 )  # fmt: skip
 RECIPES = {
     "fashion-95": FASHION_95,
@@ -170,6 +170,10 @@ RECIPES = {
         "LeNet-300-100 by reweighted input groups",
         "mnist", "lenet-300-100", "norms", 2.2e-3, search=150, refit=120, compacted=10, paired=False, warmup=140,
         shift=1, decay=2e-5, reweight=REWEIGHT,
+    ),
+    "lenet-300-100-weights": Recipe(
+        "LeNet-300-100 by L1 on single weights",
+        "mnist", "lenet-300-100", "l1", 1e-4, search=80, refit=80, paired=False, shift=1, target=0.9917,
     ),
     "lenet-5-groups": Recipe(
         "LeNet-5 by reweighted input groups",
