@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import jax
 import keras
 import numpy as np
 
@@ -94,6 +93,8 @@ def _times(
     make: Callable[[], keras.Model], optimizer: str, image: tuple[int, int, int], size: int, flags: argparse.Namespace
 ) -> tuple[timing.Times, int, float]:
     """Return the seconds of each arm's rounds, how many steps they are for, and what compiling the first one took."""
+    import jax
+
     random = np.random.default_rng(0)
     data = jax.device_put(
         (random.normal(size=(size, *image)).astype("float32"), random.integers(0, CLASSES, size).astype("int32"))
@@ -136,6 +137,8 @@ class Steps:
     """
 
     def __init__(self, model: keras.Model, data: Any) -> None:
+        import jax
+
         parts = (
             model.trainable_variables, model.non_trainable_variables, model.optimizer.variables, model.metrics_variables
         )  # fmt: skip
@@ -150,6 +153,8 @@ class Steps:
 
     def __call__(self, length: int) -> float:
         """Return the seconds that a number of steps take."""
+        import jax
+
         start = time.perf_counter()
         for _ in range(length):
             _, self._state = self._step(self._state, self._data)

@@ -1,6 +1,7 @@
 """Every shell command of the pages has flags that exist and files that exist."""
 
 import functools
+import itertools
 import re
 import runpy
 import sys
@@ -24,6 +25,7 @@ ALL = [(page, words) for page in PAGES for words in commands(page)]
 
 def program(words):
     """The program that a command starts, and its arguments; None for a command that isn't ours."""
+    words = list(itertools.dropwhile(re.compile(r"[A-Z_]+=").match, words))  # variables of the environment
     match words:
         case ["python", "-m", module, *arguments]:
             return ("module", module), arguments
