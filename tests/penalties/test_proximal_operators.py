@@ -213,6 +213,15 @@ def test_a_group_that_takes_many_steps():
     np.testing.assert_allclose(result[0], bisect(value[0], threshold[0]), rtol=1e-9)
 
 
+def test_a_group_is_the_same_whatever_is_beside_it():
+    value = np.array([[3.0, 4.0], [0.1, 0.2], [1.0, 1e-6], [0.0, 0.0], [0.6, 0.8]])
+    threshold = np.array([[0.1, 0.2], [1.0, 2.0], [1e-3, 50.0], [1.0, 0.5], [1.0, 1.0 - 1e-9]])
+    prox = proximal_operators.block_soft_threshold
+    alone = [array(prox(tensor([v]), tensor([t]), [1]))[0] for v, t in zip(value, threshold, strict=True)]
+    np.testing.assert_allclose(array(prox(tensor(value), tensor(threshold), [1])), alone, rtol=1e-6)
+    assert [(one == 0).all() for one in alone] == [False, True, False, True, False]
+
+
 @pytest.mark.parametrize("axes", [[0], [1], [0, 1], [0, 1, 2], [0, 1, 3]])
 def test_groups_along_any_axes(axes):
     """The same as one group after the other, with thresholds as wide as the tensor or one per group."""
