@@ -286,12 +286,13 @@ def test_empty_tensors(name):
 
 def test_steps_far_apart_stay_finite():
     """Adam's steps: 1e4 for a weight that never had a gradient, beside tiny ones and none at all."""
-    value = np.array([[1e-3, 1e-25, 2.0], [1e-9, 1e-9, 1e-9], [0.0, 0.0, 0.0]])
-    threshold = np.array([[1e4, 0.0, 1e-8], [1e4, 1e4, 1e4], [0.0, 1.0, 1e-30]])
+    value = np.array([[1e-3, 1e-25, 2.0], [1e-9, 1e-9, 1e-9], [0.0, 0.0, 0.0], [10.0, 20.0, 20.0]])
+    threshold = np.array([[1e4, 0.0, 1e-8], [1e4, 1e4, 1e4], [0.0, 1.0, 1e-30], [1e-13, 1e4, 1e4]])
     result = array(proximal_operators.block_soft_threshold(tensor(value, "float32"), tensor(threshold, "float32"), [1]))
     assert np.isfinite(result).all()
     np.testing.assert_allclose(result[0], [2e-7, 1e-25, 2.0], rtol=1e-3)
-    assert (result[1:] == 0).all()
+    assert (result[1:3] == 0).all()
+    np.testing.assert_allclose(result[3], [10, 0.02, 0.02], rtol=2e-3)
 
 
 def test_examples():

@@ -180,7 +180,11 @@ def _root(value: Tensor, threshold: Tensor, total: Callable[[Tensor], Tensor]) -
 
 
 def _start(value: Tensor, threshold: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
-    """A lower bound on the root. It takes a pass less over the weights where no group is near zero."""
+    """A lower bound on the root.
+
+    Where no group is near zero one bound is enough. Where one is, the other bound saves a step, and keeps
+    `v / (r + t)` below the largest float where t is tiny.
+    """
     norm, bound = mean_bound(value, threshold, total)
     sure = bound > SURE * norm
     start = ops.where(sure, bound, FLOOR)
