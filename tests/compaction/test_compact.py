@@ -18,7 +18,7 @@ from tf_reg.compaction.plan import plan_compaction
 from tf_reg.compaction.removal import Removal
 
 pytestmark = [pytest.mark.contract, no_warning_of_masks]  # Keras 3.16 says so of a SimpleRNN
-PLAIN, SLOW, LONG = 2 if keras.backend.backend() == "jax" else 20, 40, 500  # random models; JAX compiles all
+PLAIN, SLOW, LONG = 2 if keras.backend.backend() == "jax" else 10, 40, 500  # random models; JAX compiles all
 
 
 def kill(layer, inputs=(), outputs=()):

@@ -94,6 +94,7 @@ def test_a_wrong_setting_is_one_sentence(change, message):
         list(sparse.run(argparse.Namespace(recipe="lenet-300-100-groups", set=[change], validation=False)))
 
 
+@pytest.mark.slow
 def test_every_network_has_channels_that_can_go_and_every_penalty_fits():
     for name, network in NETWORKS.items():
         model = network()
