@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -59,8 +60,23 @@ def joined(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
+def in_dtype(tensor: Tensor, dtype: Any) -> Tensor:
+    """Return a tensor in a dtype. `ops.cast` takes time on torch even if there is nothing to do.
+
+    Args:
+        tensor: A tensor.
+        dtype: A dtype of the backend.
+    """
+    return tensor if tensor.dtype == dtype else ops.cast(tensor, dtype)
+
+
+def stacks() -> bool:
+    """Return whether arrays of equal shapes are mapped as one stack: on JAX's accelerators."""
+    return keras.backend.backend() == "jax" and on_accelerator()
+
+
 def mapped_together(function: Callable[..., Tensor], arguments: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
-    """Call a function with each tuple of tensors, on JAX's accelerators in one call with those of equal shapes.
+    """Call a function with each tuple of tensors; where `stacks` says so, in one call with those of equal shapes.
 
     Args:
         function: A function of tensors that doesn't depend on anything else that is traced.
@@ -69,7 +85,7 @@ def mapped_together(function: Callable[..., Tensor], arguments: Sequence[tuple[T
     Returns:
         What it returns for each tuple.
     """
-    if keras.backend.backend() != "jax" or not on_accelerator():
+    if not stacks():
         return [function(*one) for one in arguments]
     import jax
 

@@ -35,7 +35,9 @@ COMMANDS = {
     "logger": Command("logger_cost", "the cost of RegularizationLogger on an epoch after the first"),
     "training": Command("training_speed", "what bounds a step of training, and its speed beside a usual PyTorch loop"),
     "proximal": Command("step_cost", "the cost of a penalty per training step, in the loss and as a proximal operator"),
-    "accelerator": Command("accelerator", "the same on JAX, for a large network on a GPU or TPU", "jax"),
+    "accelerator": Command(
+        "accelerator", "the cost of a penalty per training step of a large network, on JAX and its device", "jax"
+    ),
     "mc_predict": Command(
         "mc_predict_speed", "mean and spread under dropout: mc_predict beside a loop of model(x, training=True)"
     ),

@@ -87,7 +87,7 @@ def test_stacked_and_one_by_one(penalty, name, factors, monkeypatch):
     monkeypatch.setattr(jax, "vmap", lambda of: lambda *args: stacks.append(len(args[0])) or vmap(of)(*args))
     alone = trained_alike(INNER[name](), ALIKE[penalty](STRENGTHS[name]), factors)
     assert not stacks
-    for module in (_vectors, proximal_step, proximal_operators):
+    for module in (_vectors, proximal_operators):
         monkeypatch.setattr(module, "on_accelerator", lambda: True)
     together = trained_alike(INNER[name](), ALIKE[penalty](STRENGTHS[name]), factors)
     assert max(stacks) == 4

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg._vectors import held, joined, mapped_together
+from tf_reg._vectors import held, in_dtype, joined, mapped_together
 from tf_reg.optimizers.ownership import Claim
 from tf_reg.penalties.channel_operator import prox_of
 from tf_reg.penalties.coupled import ChannelMember
@@ -35,9 +35,9 @@ def prox(vectors: Sequence[Sequence[Claim]], values: Sequence[Tensor], sizes: Se
     if factors[0] is not None:
         weighted = first.stand_in.penalty.weighted_prox
         given = [(v, s, ops.cast(f, s.dtype)) for v, s, f in zip(values, sizes, factors, strict=True)]
-        return [_as(new, v.dtype) for new, v in zip(mapped_together(weighted, given), values, strict=True)]
+        return [in_dtype(new, v.dtype) for new, v in zip(mapped_together(weighted, given), values, strict=True)]
     wide = values[0].dtype if keras.backend.standardize_dtype(values[0].dtype) == "float64" else sizes[0].dtype
-    steps = [_as(size, wide) for size in sizes]
+    steps = [in_dtype(size, wide) for size in sizes]
     return mapped_together(lambda value, step: _mapped(first, value, step), list(zip(values, steps, strict=True)))
 
 
@@ -50,8 +50,4 @@ def _mapped(claim: Claim, value: Tensor, step: Tensor) -> Tensor:
             f"A proximal operator returns the new weights, of the shape {wanted} here. Received {received} for "
             f"{claim.stand_in.regularizer!r}: look at the function that was given to tf_reg.register_prox."
         )
-    return _as(mapped, value.dtype)
-
-
-def _as(value: Tensor, dtype: Any) -> Tensor:
-    return value if value.dtype == dtype else ops.cast(value, dtype)
+    return in_dtype(mapped, value.dtype)

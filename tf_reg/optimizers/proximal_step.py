@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 from keras import ops
 
-from tf_reg._backend import Tensor, is_known, on_accelerator, without_gradients
-from tf_reg._vectors import SMALL, assign_all, held, joined, parted
+from tf_reg._backend import Tensor, is_known, without_gradients
+from tf_reg._vectors import SMALL, assign_all, held, in_dtype, joined, parted, stacks
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.dual_averaging import Averages, averaged
 from tf_reg.optimizers.dual_averaging import averages as averages_of
@@ -130,14 +130,13 @@ def together(claims: Sequence[Claim]) -> list[list[int]]:
 def _key(claim: Claim) -> Hashable:
     """What two claims must have in common; None where a claim must be alone."""
     penalty = claim.stand_in.penalty
-    stacks = keras.backend.backend() == "jax" and on_accelerator()
     if isinstance(penalty, ChannelMember):
-        return (penalty.key, str(penalty.rule.get_config())) if stacks else penalty.family
+        return (penalty.key, str(penalty.rule.get_config())) if stacks() else penalty.family
     parameters = penalty.parameters if penalty.is_finite else None
     if parameters is None:
         return None
     shape, value = tuple(claim.variable.shape), claim.variable.value
-    if stacks and penalty.grouping(shape) is not None:
+    if stacks() and penalty.grouping(shape) is not None:
         return type(penalty), parameters, claim.factor is None, value.dtype, shape
     if keras.backend.backend() != "torch" or not penalty.elementwise or math.prod(shape) > SMALL:
         return None
@@ -170,7 +169,7 @@ def _mapped(
     if step.reach is not None and penalty.is_finite:
         starts = [_joined([before[number].value for number in part]) for part in parts]
         moves = zip(values, mapped, starts, strict=True)
-        mapped = [_within_reach(value, new, start, _as(step.reach, value.dtype)) for value, new, start in moves]
+        mapped = [_within_reach(value, new, start, in_dtype(step.reach, value.dtype)) for value, new, start in moves]
     new = [one for part, vector in zip(parts, mapped, strict=True) for one in parted(vector, [old[n] for n in part])]
     constraints = [claim.variable.constraint for claim in claims]
     return [v if limit is None else limit(v) for v, limit in zip(new, constraints, strict=True)], sums
@@ -194,7 +193,7 @@ def _step_size(optimizer: keras.optimizers.Optimizer, claims: Sequence[Claim], a
     factor = preconditioner.factor(optimizer, *(claim.variable for claim in claims))
     if factor is None:
         return amount
-    size = _as(amount, factor.dtype) * factor
+    size = in_dtype(amount, factor.dtype) * factor
     if claims[0].stand_in.penalty.is_finite:
         return size
     return ops.where(preconditioner.had_gradient(optimizer, claims[0].variable), size, ops.zeros_like(size))
@@ -210,8 +209,3 @@ def _within_reach(value: Tensor, mapped: Tensor, before: Tensor | None, reach: T
         reach = ops.maximum(reach, 2 * ops.abs(value - before))
     move = mapped - value
     return ops.where(ops.abs(move) <= reach, mapped, value + ops.sign(move) * reach)
-
-
-def _as(value: Tensor, dtype: Any) -> Tensor:
-    """Return a tensor in a dtype. `ops.cast` takes time on torch even if there is nothing to do."""
-    return value if value.dtype == dtype else ops.cast(value, dtype)

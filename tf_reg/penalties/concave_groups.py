@@ -20,8 +20,8 @@ from tf_reg.penalties.proximal_operators import FLOOR, at_least, mean_bound, one
 
 EQUAL = 1e-6  # heights that differ by less, relatively, are equal up to rounding: the group is zero then
 STEPS = 24  # of Newton's method and halvings at most
-TINY = 1e-37  # replaces a step size of zero
 CHANGE = 1e-6  # they stop after a relative change below it
+TINY = 1e-37  # replaces a step size of zero
 
 
 class Curve(NamedTuple):

@@ -173,7 +173,8 @@ def _root(value: Tensor, threshold: Tensor, total: Callable[[Tensor], Tensor]) -
         new = at_least(new, FLOOR)
         return new, ops.any(ops.abs(new - root) > change * root)
 
-    state, first = (_start(value, threshold, total), ops.convert_to_tensor(True)), UNROLLED if on_accelerator() else 0
+    state = _start(value, threshold, total), ops.convert_to_tensor(True)
+    first = UNROLLED if on_accelerator() else 0
     for _ in range(first):
         state = newton(*state)
     return ops.while_loop(lambda root, moving: moving, newton, state, maximum_iterations=ROOT_STEPS - first)[0]
