@@ -34,6 +34,7 @@ from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso as SparseGroupL
 from tf_reg.rules.regularize_model import regularize as regularize
 from tf_reg.rules.regularize_model import remove_regularizers as remove_regularizers
 from tf_reg.rules.regularizer_table import regularizers_of as regularizers_of
+from tf_reg.selection.lambda_max import lambda_max as lambda_max
 from tf_reg.serving.exporting import export as export
 from tf_reg.serving.exporting import verify_saved_model as verify_saved_model
 from tf_reg.uncertainty.monte_carlo import mc_predict as mc_predict
@@ -61,6 +62,7 @@ __all__ = [
     "channels",
     "compact",
     "export",
+    "lambda_max",
     "mc_predict",
     "plan_compaction",
     "proximal_map",

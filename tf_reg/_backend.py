@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 Tensor = Any  # a tensor of the current backend: a TensorFlow, JAX or torch tensor
 
@@ -70,6 +71,66 @@ def _jitted(function: Callable[..., Any], reads: Sequence[keras.Variable]) -> Ca
             return function(*args)
 
     return lambda *args: stateless([variable.value for variable in reads], *args)
+
+
+def with_gradients(
+    function: Callable[..., Tensor], variables: Sequence[keras.Variable], reads: Sequence[keras.Variable]
+) -> Callable[..., tuple[Tensor, list[Tensor]]]:
+    """Compile a function of tensors for the current backend, together with its gradients.
+
+    Args:
+        function: A function that takes structures of tensors and returns a scalar tensor. What it assigns is lost.
+        variables: The Keras variables whose gradients are wanted.
+        reads: The other Keras variables that the function reads. Each call reads their current values.
+
+    Returns:
+        A function of the same arguments that returns the value, and one gradient of each variable's shape; zeros where
+        the value doesn't depend on the variable.
+    """
+    name = keras.backend.backend()
+    if name == "tensorflow":
+        return _on_tensorflow(function, variables)
+    return _on_jax(function, variables, reads) if name == "jax" else _on_torch(function, variables)
+
+
+def _on_tensorflow(function: Callable[..., Tensor], variables: Sequence[keras.Variable]) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    @tf.function(reduce_retracing=True)
+    def both(*args: Any) -> Any:
+        with tf.GradientTape() as tape:
+            value = function(*args)
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = tape.gradient(value, [variable.value for variable in variables], unconnected_gradients=zero)
+        return value, [tf.convert_to_tensor(gradient) for gradient in gradients]  # embeddings have rows of one
+
+    return both
+
+
+def _on_jax(
+    function: Callable[..., Tensor], variables: Sequence[keras.Variable], reads: Sequence[keras.Variable]
+) -> Callable[..., Any]:
+    import jax
+
+    def value(values: Any, others: Any, *args: Any) -> Any:
+        mapping = [*zip(variables, values, strict=True), *zip(reads, others, strict=True)]
+        with keras.StatelessScope(state_mapping=mapping):
+            return function(*args)
+
+    both = jax.jit(jax.value_and_grad(value))
+    return lambda *args: both([one.value for one in variables], [one.value for one in reads], *args)
+
+
+def _on_torch(function: Callable[..., Tensor], variables: Sequence[keras.Variable]) -> Callable[..., Any]:
+    import torch
+
+    def both(*args: Any) -> Any:
+        value, own = function(*args), [variable.value for variable in variables]
+        gradients = torch.autograd.grad(value, own, allow_unused=True)
+        pairs = zip(gradients, own, strict=True)
+        return value.detach(), [torch.zeros_like(one) if found is None else found for found, one in pairs]
+
+    return both
 
 
 def in_a_graph() -> bool:
@@ -140,6 +201,30 @@ def loop(times: int, body: Callable[[Any, Any], Any], carry: Any) -> Any:
         (0, carry),
         parallel_iterations=1,
     )[1]
+
+
+def passes_over(parts: Any, batch_size: int, passes: int, seed: int) -> Any:
+    """Return a data set of batches, which Keras takes on each backend: a `tf.data.Dataset`, quick in a compiled loop.
+
+    Args:
+        parts: A tuple of arrays, or of structures of them, whose first axis is the example.
+        batch_size: Examples in a batch; those of all examples are in order.
+        passes: How often each example comes. The order is another one each time, the last batch may be smaller.
+        seed: The seed of the orders.
+    """
+    import tensorflow as tf
+
+    tensors = keras.tree.map_structure(tf.convert_to_tensor, keras.tree.lists_to_tuples(parts))
+    count = len(keras.tree.flatten(parts)[0])
+    if batch_size >= count:
+        return tf.data.Dataset.from_tensors(tensors).repeat(passes)
+    random = np.random.default_rng(seed)
+    orders = np.stack([random.permutation(count) for _ in range(passes)])
+    places = tf.data.Dataset.from_tensor_slices(orders)
+    places = places.flat_map(lambda order: tf.data.Dataset.from_tensor_slices(order).batch(batch_size))
+    chosen = places.map(lambda one: keras.tree.map_structure(lambda tensor: tf.gather(tensor, one), tensors))
+    steps = passes * -(-count // batch_size)
+    return chosen.prefetch(2).apply(tf.data.experimental.assert_cardinality(steps))
 
 
 @contextlib.contextmanager
