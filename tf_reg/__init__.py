@@ -35,6 +35,8 @@ from tf_reg.rules.regularize_model import regularize as regularize
 from tf_reg.rules.regularize_model import remove_regularizers as remove_regularizers
 from tf_reg.rules.regularizer_table import regularizers_of as regularizers_of
 from tf_reg.selection.lambda_max import lambda_max as lambda_max
+from tf_reg.selection.path import RegularizationPath as RegularizationPath
+from tf_reg.selection.path import regularization_path as regularization_path
 from tf_reg.serving.exporting import export as export
 from tf_reg.serving.exporting import verify_saved_model as verify_saved_model
 from tf_reg.uncertainty.monte_carlo import mc_predict as mc_predict
@@ -53,6 +55,7 @@ __all__ = [
     "Proximal",
     "Refit",
     "RegularizationLogger",
+    "RegularizationPath",
     "Reweight",
     "SCAD",
     "SparseGroupLasso",
@@ -68,6 +71,7 @@ __all__ = [
     "proximal_map",
     "proximal_of",
     "register_prox",
+    "regularization_path",
     "regularize",
     "regularizers_of",
     "remove_regularizers",

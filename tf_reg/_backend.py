@@ -203,14 +203,14 @@ def loop(times: int, body: Callable[[Any, Any], Any], carry: Any) -> Any:
     )[1]
 
 
-def passes_over(parts: Any, batch_size: int, passes: int, seed: int) -> Any:
+def passes_over(parts: Any, batch_size: int, passes: int, seed: Sequence[int]) -> Any:
     """Return a data set of batches, which Keras takes on each backend: a `tf.data.Dataset`, quick in a compiled loop.
 
     Args:
         parts: A tuple of arrays, or of structures of them, whose first axis is the example.
         batch_size: Examples in a batch; those of all examples are in order.
         passes: How often each example comes. The order is another one each time, the last batch may be smaller.
-        seed: The seed of the orders.
+        seed: Whole numbers, the seed of the orders.
     """
     import tensorflow as tf
 

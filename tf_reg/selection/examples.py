@@ -61,7 +61,9 @@ class Examples:
         digest = hashlib.sha256()
         for array in keras.tree.flatten(self.parts):
             digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes() if array.dtype != object else repr(array).encode())
+            digest.update(
+                np.ascontiguousarray(array).tobytes() if array.dtype != object else array.astype(str).tobytes()
+            )
         return digest.hexdigest()[:16]
 
 
@@ -77,10 +79,7 @@ def examples_of(data: Any, name: str = "data") -> Examples:
     """
     if isinstance(data, Examples):
         return data
-    if isinstance(data, (tuple, list)):
-        parts = _arrays(data, name)
-    else:
-        parts = _read(data, name)
+    parts = _arrays(data, name) if isinstance(data, (tuple, list)) else _read(data, name)
     lengths = [len(array) if array.ndim else 0 for array in keras.tree.flatten(parts)]
     if not lengths or min(lengths) == 0 or len(set(lengths)) > 1:
         raise ValueError(
@@ -94,7 +93,13 @@ def _arrays(data: Sequence[Any], name: str) -> tuple[Any, ...]:
     if len(data) not in (2, 3) or data[0] is None or data[1] is None:
         raise ValueError(f"{name} {_EXPECTED}. Received: {_kind(data)}.")
     given = tuple(data[:2]) if len(data) == 2 or data[2] is None else tuple(data)
-    return keras.tree.map_structure(ops.convert_to_numpy, given)
+    return keras.tree.map_structure(_array, given)
+
+
+def _array(value: Any) -> np.ndarray:
+    """An array; numbers with a fraction in Keras' type of floats, as `fit` takes them."""
+    array = ops.convert_to_numpy(value)
+    return array.astype(keras.config.floatx()) if array.dtype.kind == "f" else array
 
 
 def _read(data: Any, name: str) -> tuple[Any, ...]:

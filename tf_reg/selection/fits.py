@@ -85,6 +85,7 @@ class Fits:
         epochs: int,
         ends: Callable[[], bool] | None = None,
         block: int = 1,
+        stage: int = 0,
     ) -> int:
         """Train at one strength.
 
@@ -94,6 +95,7 @@ class Fits:
             epochs: Passes over the examples, at most.
             ends: Whether to end now. It is asked after each block, and not in a fit of one block.
             block: Passes between two questions.
+            stage: The number of this fit among those of one training: each has another order of the examples.
 
         Returns:
             The passes.
@@ -105,7 +107,7 @@ class Fits:
         done, block = 0, epochs if ends is None else block
         while done < epochs:
             passes = min(block, epochs - done)
-            data = passes_over(examples.parts, self.batch_size, passes, self.seed + done)
+            data = passes_over(examples.parts, self.batch_size, passes, (self.seed, stage, done))
             loss = self.model.fit(data, verbose=0, shuffle=False).history["loss"][-1]
             if not math.isfinite(loss):
                 raise ValueError(
@@ -159,9 +161,7 @@ def count(value: Any, name: str, least: int = 1) -> int:
     Raises:
         ValueError: Something else.
     """
-    require(
-        is_integer(value) and value >= least, f"{name} is a whole number, {least} or above", name, value
-    )
+    require(is_integer(value) and value >= least, f"{name} is a whole number, {least} or above", name, value)
     return int(value)
 
 

@@ -56,9 +56,9 @@ def lambda_max(
     is the lambda of L1. Strengths worth trying lie between a thousandth of it and it.
 
     If one layer alone has penalties, the answer is exact. All of its penalised weights are set to zero, and the other
-    weights are fitted to the data. There the weights stay zero if no gradient overcomes the penalty's slope at zero: for
-    L1 that is `max |gradient| / l1`. For a linear model with the loss `mse` and L1(1.0) this is twice scikit-learn's
-    `alpha_max`.
+    weights are fitted to the data. There the weights stay zero if no gradient overcomes the penalty's slope at zero:
+    for L1 that is `max |gradient| / l1`. For a linear model with the loss `mse` and L1(1.0) this is twice the
+    `alpha_max` of scikit-learn.
 
     If several layers have penalties, that gradient is zero, whatever the strength: each layer hides the others. Then
     it is the smallest strength at which training from the weights that the model has now ends with all of them zero.

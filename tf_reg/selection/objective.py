@@ -81,7 +81,7 @@ class Objective:
         values = [claim.stand_in.penalty.value_in_sum(ops.convert_to_tensor(claim.variable)) for claim in self.claims]
         return float(sum(ops.convert_to_numpy(value) for value in values))
 
-    def violation(self, examples: Examples, strength: float) -> float:
+    def violation(self, examples: Examples, strength: float, relaxed: bool = False) -> float:
         """How far the weights are from a minimum of `loss + strength * penalty`, as a share of the strength.
 
         At a minimum the weights are a fixed point of the proximal gradient step (the Karush-Kuhn-Tucker conditions).
@@ -92,11 +92,12 @@ class Objective:
         Args:
             examples: What the loss is the mean over.
             strength: The multiplier of the penalties, above zero.
+            relaxed: Whether to ask about a minimum of the loss alone, over the weights that aren't zero.
         """
         _, gradients = self.loss_and_gradients(examples)
         slope = {id(one): gradient for one, gradient in zip(self.variables, gradients, strict=True)}
-        left = {}
-        for positions in together(self.claims):
+        left = {id(one.variable): _alive(one, slope) for one in self.claims} if relaxed else {}
+        for positions in [] if relaxed else together(self.claims):
             chosen = [self.claims[position] for position in positions]
             for claim, rest in zip(chosen, _unbalanced(chosen, slope, strength), strict=True):
                 left[id(claim.variable)] = rest
@@ -163,6 +164,11 @@ def _critical(claim: Claim, gradients: dict[int, Any]) -> float:
         norms = np.sqrt(sum(ops.convert_to_numpy(squares(one)) for one in rows))
         found = max(found, float(norms.max()) / (penalty.rule.strength * part.factor * part.unit or np.inf))
     return found
+
+
+def _alive(claim: Claim, slope: dict[int, Any]) -> np.ndarray:
+    """The gradient of a weight, where it isn't zero."""
+    return np.where(ops.convert_to_numpy(claim.variable) != 0, slope[id(claim.variable)], 0)
 
 
 def _unbalanced(claims: Sequence[Claim], slope: dict[int, Any], strength: float) -> list[np.ndarray]:
