@@ -62,14 +62,15 @@ class Options:
             self.verbose in (0, 1) and not isinstance(self.verbose, float), "verbose is 0 or 1", "verbose", self.verbose
         )
 
-    def prepared(self, build_model: BuildModel, examples: Examples) -> tuple[Fits, Plan]:
+    def prepared(self, build_model: BuildModel, examples: Examples, **arguments: Any) -> tuple[Fits, Plan]:
         """Build the model, and decide how to walk.
 
         Args:
             build_model: As in `regularization_path`.
             examples: The training examples.
+            **arguments: What `build_model` is called with.
         """
-        fits = Fits(built(build_model), examples, self.batch_size or 32, self.seed)
+        fits = Fits(built(build_model, **arguments), examples, self.batch_size or 32, self.seed)
         down = is_linear(fits)
         if down and self.batch_size is None:
             fits.batch_size = len(examples)
@@ -118,7 +119,7 @@ def described(fits: Fits, plan: Plan) -> dict[str, Any]:
         "layers": [type(layer).__name__ for layer in model.layers],
         "loss": model.loss if isinstance(model.loss, str) else repr(type(model.loss)),
         "optimizer": {key: shown(value) for key, value in model.optimizer.get_config().items() if key != "name"},
-        "penalties": [shown(keras.saving.serialize_keras_object(one)) for one in penalties],
+        "penalties": [shown(keras.saving.serialize_keras_object(getattr(one, "rule", one))) for one in penalties],
         "batch_size": fits.batch_size,
         "seed": fits.seed,
     }

@@ -19,6 +19,7 @@ from tf_reg.selection.store import Store
 LOWEST = 1e-2  # the first strength of a network, of the one at which the penalty is as much as the weights are worth
 LONGEST = 3  # times `count` strengths are tried until all is zero
 BLOCK = 100  # steps between two looks at the conditions of a minimum
+PATIENCE = 10  # looks without progress after which rounding, or the learning rate, is taken to be in the way
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,17 +123,18 @@ class Walk:
         return self._until(strength, strength, place, relaxed=False)
 
     def _until(self, strength: float, paid: float, place: int, relaxed: bool) -> int:
-        """Fit until the conditions of a minimum hold."""
+        """Fit until the conditions of a minimum hold, or come no nearer."""
         objective, examples = self._fits.objective, self._examples
         steps = math.ceil(len(examples) / self._fits.batch_size)
-        return self._fits.fit(
-            examples,
-            paid,
-            self._plan.epochs,
-            lambda: objective.violation(examples, strength, relaxed) <= self._plan.tolerance,
-            block=math.ceil(BLOCK / steps),
-            stage=place,
-        )
+        seen = [math.inf]
+
+        def ends() -> bool:
+            seen.append(objective.violation(examples, strength, relaxed))
+            stands = len(seen) > PATIENCE and min(seen[-PATIENCE:]) > 0.9 * min(seen[:-PATIENCE])
+            return seen[-1] <= self._plan.tolerance or stands
+
+        block = math.ceil(BLOCK / steps)
+        return self._fits.fit(examples, paid, self._plan.epochs, ends, block=block, stage=place)
 
     def _relaxed(self, place: int, record: PathRecord) -> PathRecord:
         begun = time.perf_counter()

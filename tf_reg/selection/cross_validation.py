@@ -1,0 +1,297 @@
+"""Cross-validation: the strength that does best on examples that the fit hasn't seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from tf_reg._checks import is_integer, require, shown
+from tf_reg._text_table import aligned
+from tf_reg.selection.examples import Examples, examples_of
+from tf_reg.selection.fits import Fits, count
+from tf_reg.selection.options import BuildModel, Options, checked_strengths, described, sign
+from tf_reg.selection.path import RegularizationPath, walked
+from tf_reg.selection.store import Store
+from tf_reg.selection.walk import Plan, Walk
+
+Rule = Literal["min", "1se"]
+Splits = list[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossValidation:
+    """What `tf_reg.cross_validate` found. Print it for a table.
+
+    Args:
+        path: The path on all examples. Its place is that of every array here.
+        values: The metric of each fold's held-out examples, `(folds, strengths)`.
+        sizes: How many examples each fold held out, `(folds,)`. Folds count by it, as in glmnet.
+        metric: The name of the metric.
+        direction: 1 where the smallest value is the best, -1 where the largest is.
+        arguments: What `build_model` was called with: the point of `grid`.
+        others: The other points of `grid`.
+    """
+
+    path: RegularizationPath
+    values: np.ndarray
+    sizes: np.ndarray
+    metric: str
+    direction: int
+    arguments: dict[str, Any]
+    others: tuple[CrossValidation, ...] = ()
+
+    @property
+    def strengths(self) -> np.ndarray:
+        """The strengths, `(strengths,)`."""
+        return self.path.strengths
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean over the folds, `(strengths,)`."""
+        return np.average(self.values, axis=0, weights=self.sizes)
+
+    @property
+    def error(self) -> np.ndarray:
+        """The standard error of the mean, `(strengths,)`: the standard deviation over `sqrt(folds - 1)`."""
+        spread = np.average((self.values - self.mean) ** 2, axis=0, weights=self.sizes)
+        return np.sqrt(spread / (len(self.values) - 1))
+
+    def choose(self, rule: Rule = "1se") -> int:
+        """Return the place of a strength.
+
+        Args:
+            rule: `"min"`: the best mean; of equal ones the largest strength. `"1se"`: the largest strength whose mean
+                is no more than one standard error, that at `"min"`, from the best. Breiman et al. 1984,
+                "Classification and regression trees".
+
+        Raises:
+            ValueError: Another rule.
+        """
+        require(rule in ("min", "1se"), "rule is 'min' or '1se'", "rule", rule)
+        losses, strengths = self.direction * self.mean, self.strengths
+        best = max(np.flatnonzero(losses == losses.min()), key=lambda place: strengths[place])
+        if rule == "min":
+            return int(best)
+        near = np.flatnonzero(losses <= losses[best] + self.error[best])
+        return int(max(near, key=lambda place: strengths[place]))
+
+    def strength(self, rule: Rule = "1se") -> float:
+        """Return the strength that a rule chooses.
+
+        Args:
+            rule: As in `choose`.
+        """
+        return float(self.strengths[self.choose(rule)])
+
+    def model(self, rule: Rule = "1se") -> keras.Model:
+        """Return the model of the path on all examples at the strength that a rule chooses.
+
+        Args:
+            rule: As in `choose`.
+        """
+        return self.path.model(self.choose(rule))
+
+    def __str__(self) -> str:
+        rows = [["strength", "zeros", "parameters", self.metric, "error", ""]]
+        least, simple = self.choose("min"), self.choose("1se")
+        for place, record in enumerate(self.path.records):
+            words = [word for word, chosen in (("min", least), ("1se", simple)) if chosen == place]
+            share = f"{record.zeros / record.weights:.1%}"
+            numbers = f"{self.mean[place]:.4f}", f"{self.error[place]:.4f}"
+            rows.append([f"{record.strength:.3g}", share, f"{record.parameters:,}", *numbers, ", ".join(words)])
+        return "\n".join(aligned(rows, words=0))
+
+
+def cross_validate(
+    build_model: BuildModel,
+    data: Any,
+    strengths: Sequence[float] | Literal["auto"] = "auto",
+    *,
+    splitter: Any = 5,
+    groups: Any = None,
+    metric: str = "loss",
+    mode: Literal["auto", "min", "max"] = "auto",
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    epochs: int | None = None,
+    dense_epochs: int | None = None,
+    batch_size: int | None = None,
+    count: int = 20,
+    smallest: float = 1e-3,
+    tolerance: float = 1e-4,
+    relax: bool = False,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+    verbose: int = 1,
+) -> CrossValidation:
+    """Choose the strength of the penalties by cross-validation.
+
+    A path is made on all examples, and one at the same strengths for each fold without the examples that it holds out:
+    see `tf_reg.regularization_path`. A strength is judged by its mean over the held-out examples. `choose("min")` is
+    the best one. `choose("1se")` is the simplest model that isn't clearly worse. The examples that the result is
+    reported on should be others: the best of many means is too good.
+
+    Stone 1974, "Cross-validatory choice and assessment of statistical predictions"; Friedman, Hastie & Tibshirani 2010,
+    "Regularization paths for generalized linear models via coordinate descent".
+
+    Args:
+        build_model: As in `tf_reg.regularization_path`; with `grid` a function of its keys.
+        data: All examples, as in `tf_reg.regularization_path`.
+        strengths: As in `tf_reg.regularization_path`; automatic ones are those of the path on all examples.
+        splitter: How many folds, 2 or above, whose examples are drawn with `seed`; or a splitter of scikit-learn, such
+            as `StratifiedKFold(5)`, `GroupKFold(5)` or `RepeatedKFold(n_splits=5)`; or pairs of index arrays: which
+            examples are fitted and which are held out.
+        groups: What a splitter of groups needs, `(examples,)`.
+        metric: `"loss"`, the loss without the penalties that give zeros; or the name of a compiled metric.
+        mode: Whether the smallest or the largest metric is the best. `"auto"` knows losses and the usual scores.
+        grid: Values of arguments of `build_model`, by their names, of which each combination is tried: strengths of a
+            second penalty, shares of L1, factors of layers. The result is that of the best one.
+        epochs: As in `tf_reg.regularization_path`.
+        dense_epochs: As in `tf_reg.regularization_path`.
+        batch_size: As in `tf_reg.regularization_path`.
+        count: As in `tf_reg.regularization_path`.
+        smallest: As in `tf_reg.regularization_path`.
+        tolerance: As in `tf_reg.regularization_path`.
+        relax: Whether to judge the relaxed fits.
+        seed: Of the folds and of the order of the examples.
+        folder: As in `tf_reg.regularization_path`; an interrupted call goes on where it stopped.
+        verbose: As in `tf_reg.regularization_path`.
+
+    Raises:
+        ValueError: As in `tf_reg.regularization_path`; fewer than two folds, or folds that hold nothing out.
+
+    Example:
+
+    >>> def build_model():
+    ...     layer = keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L1(1.0))
+    ...     model = keras.Sequential([keras.Input((5,)), layer])
+    ...     model.compile(tf_reg.Proximal(keras.optimizers.SGD(0.1)), "mse")
+    ...     return model
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(60, 5))
+    >>> y = x[:, 0] + 0.1 * rng.normal(size=60)
+    >>> found = tf_reg.cross_validate(build_model, (x, y), [1.0, 0.3, 0.1, 0.03, 0.01], splitter=3, verbose=0)
+    >>> found.strength("min") <= found.strength("1se") < 1.0
+    True
+    """
+    options = Options(epochs, dense_epochs, batch_size, count, smallest, tolerance, relax, seed, verbose)
+    examples = examples_of(data)
+    automatic = isinstance(strengths, str) and strengths == "auto"
+    given = None if automatic else checked_strengths(strengths)
+    direction = sign(metric, mode)
+    splits = _splits(splitter, examples, groups, seed)
+    points = _points(grid)
+    found = []
+    for number, point in enumerate(points):
+        fits, plan = options.prepared(build_model, examples, **point)
+        settings = {**described(fits, plan), "strengths": given or "auto", "data": examples.fingerprint()}
+        settings |= {"splits": Examples(*_flat(splits)).fingerprint(), "grid": shown(points)}
+        store = Store(folder, settings) if len(points) == 1 else Store(_numbered(folder, number), settings)
+        found.append(_Validation(fits, plan, examples, store, metric, direction).run(splits, given, point))
+    best = min(range(len(found)), key=lambda place: float((direction * found[place].mean).min()))
+    return dataclasses.replace(found[best], others=tuple(found[:best] + found[best + 1 :]))
+
+
+class _Validation:
+    """The walks of one model over all folds."""
+
+    def __init__(self, fits: Fits, plan: Plan, examples: Examples, store: Store, metric: str, direction: int):
+        self._fits, self._plan, self._examples, self._store = fits, plan, examples, store
+        self._metric, self._direction = metric, direction
+
+    def run(self, splits: Splits, strengths: Sequence[float] | None, point: dict[str, Any]) -> CrossValidation:
+        start, fits = self._fits.state(), self._fits
+        path = self._path(self._examples, None, strengths, self._store)
+        values = []
+        for number, (fitted, held_out) in enumerate(splits):
+            if self._plan.verbose:
+                print(f"fold {number + 1} of {len(splits)}", flush=True)
+            fits.restore(start)
+            store = self._store.below(f"fold-{number:03d}")
+            taken = self._examples.take(fitted), self._examples.take(held_out)
+            values.append(self._values(self._path(*taken, [*path.strengths], store)))
+        sizes = np.array([len(held_out) for _, held_out in splits])
+        return CrossValidation(path, np.array(values), sizes, self._metric, self._direction, point)
+
+    def _path(
+        self, examples: Examples, validation: Examples | None, strengths: Sequence[float] | None, store: Store
+    ) -> RegularizationPath:
+        walk = Walk(self._fits, examples, validation, self._plan, store)
+        records, dense = walked(walk, self._plan, strengths)
+        return RegularizationPath(records, dense, self._fits, store)
+
+    def _values(self, path: RegularizationPath) -> list[float]:
+        records = [one.relaxed if self._plan.relax and one.relaxed is not None else one for one in path.records]
+        found = [record.value(self._metric) for record in records]
+        if None in found:
+            raise ValueError(
+                f"metric is 'loss', or the name of a metric that the model is compiled with. Received: "
+                f"metric={self._metric!r}"
+            )
+        return [float(value) for value in found if value is not None]
+
+
+def _splits(splitter: Any, examples: Examples, groups: Any, seed: int) -> Splits:
+    """Which examples are fitted and which are held out, in each fold."""
+    from sklearn import model_selection
+
+    if is_integer(splitter):
+        splitter = model_selection.KFold(count(splitter, "splitter", 2), shuffle=True, random_state=seed)
+    places, labels = np.arange(len(examples)), _labels(examples)
+    if hasattr(splitter, "split"):
+        try:
+            pairs = list(splitter.split(places, labels, groups))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"The splitter can't divide these {len(places)} examples: {error}") from error
+    else:
+        listed = isinstance(splitter, (list, tuple, Iterator))
+        require(listed, "splitter is a number of folds, a splitter of scikit-learn, or pairs", "splitter", splitter)
+        pairs = list(splitter)
+    return _checked_pairs(pairs, places)
+
+
+def _checked_pairs(pairs: list[Any], places: np.ndarray) -> Splits:
+    try:
+        splits = [(places[np.asarray(fitted)], places[np.asarray(held_out)]) for fitted, held_out in pairs]
+    except (IndexError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"splitter has pairs of arrays of places, from 0 to {len(places) - 1}. Received: {shown(pairs)}"
+        ) from error
+    if len(splits) < 2 or not all(len(fitted) and len(held_out) for fitted, held_out in splits):
+        raise ValueError(
+            "splitter makes two folds or more, each with examples to fit and to hold out. Received: "
+            f"{[(len(fitted), len(held_out)) for fitted, held_out in splits]}"
+        )
+    return splits
+
+
+def _labels(examples: Examples) -> np.ndarray | None:
+    """The targets as labels, for splitters that keep the shares of the classes; None for several targets."""
+    targets = keras.tree.flatten(examples.targets)
+    if len(targets) != 1:
+        return None
+    one_hot = targets[0].ndim == 2 and targets[0].shape[1] > 1
+    return targets[0].argmax(axis=1) if one_hot else targets[0].reshape(len(examples), -1)[:, 0]
+
+
+def _points(grid: Any) -> list[dict[str, Any]]:
+    if grid is None:
+        return [{}]
+    named = isinstance(grid, Mapping) and bool(grid) and all(isinstance(one, str) for one in grid)
+    require(named, "grid has lists of values, by names of arguments of build_model", "grid", grid)
+    lists = all(isinstance(values, (list, tuple, np.ndarray)) and len(values) for values in grid.values())
+    require(lists, "grid has lists of values, by names of arguments of build_model", "grid", grid)
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def _flat(splits: Splits) -> tuple[Any, Any]:
+    return [fitted for fitted, _ in splits], [held_out for _, held_out in splits]
+
+
+def _numbered(folder: str | os.PathLike[str] | None, number: int) -> str | None:
+    return None if folder is None else os.path.join(folder, f"point-{number:03d}")
