@@ -243,7 +243,7 @@ def _splits(splitter: Any, examples: Examples, groups: Any, seed: int) -> Splits
     if is_integer(splitter):
         splitter = model_selection.KFold(count(splitter, "splitter", 2), shuffle=True, random_state=seed)
     places, labels = np.arange(len(examples)), _labels(examples)
-    if hasattr(splitter, "split"):
+    if hasattr(splitter, "split") and not isinstance(splitter, str):
         try:
             pairs = list(splitter.split(places, labels, groups))
         except (ValueError, TypeError) as error:
@@ -257,7 +257,7 @@ def _splits(splitter: Any, examples: Examples, groups: Any, seed: int) -> Splits
 
 def _checked_pairs(pairs: list[Any], places: np.ndarray) -> Splits:
     try:
-        splits = [(places[np.asarray(fitted)], places[np.asarray(held_out)]) for fitted, held_out in pairs]
+        splits = [(places[_places(fitted)], places[_places(held_out)]) for fitted, held_out in pairs]
     except (IndexError, TypeError, ValueError) as error:
         raise ValueError(
             f"splitter has pairs of arrays of places, from 0 to {len(places) - 1}. Received: {shown(pairs)}"
@@ -268,6 +268,11 @@ def _checked_pairs(pairs: list[Any], places: np.ndarray) -> Splits:
             f"{[(len(fitted), len(held_out)) for fitted, held_out in splits]}"
         )
     return splits
+
+
+def _places(given: Any) -> np.ndarray:
+    array = np.asarray(given)
+    return array if array.size else array.astype(int)
 
 
 def _labels(examples: Examples) -> np.ndarray | None:

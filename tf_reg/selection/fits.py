@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +13,9 @@ from keras import ops
 
 from tf_reg._backend import passes_over
 from tf_reg._checks import is_integer, require
+from tf_reg.callbacks.share import gives_zeros
 from tf_reg.callbacks.strength import proximals_of
+from tf_reg.measure.meter import Meter
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.selection.examples import Examples
 from tf_reg.selection.objective import Objective, numbers
@@ -62,6 +65,11 @@ class Fits:
                 "A strength is chosen for penalties that give zeros. Received a model without one. Give its layers a "
                 "kernel_regularizer such as keras.regularizers.L1(1.0), or call tf_reg.regularize before compile."
             )
+
+    @functools.cached_property
+    def meter(self) -> Meter:
+        """What counts zeros and parameters of the model."""
+        return Meter(self.model, near_zero=0.0, of=gives_zeros, report=True)
 
     def state(self) -> State:
         """All variables as they are now."""

@@ -118,11 +118,18 @@ def described(fits: Fits, plan: Plan) -> dict[str, Any]:
         "model": [[list(one.shape), one.dtype] for one in model.variables],
         "layers": [type(layer).__name__ for layer in model.layers],
         "loss": model.loss if isinstance(model.loss, str) else repr(type(model.loss)),
-        "optimizer": {key: shown(value) for key, value in model.optimizer.get_config().items() if key != "name"},
-        "penalties": [shown(keras.saving.serialize_keras_object(getattr(one, "rule", one))) for one in penalties],
+        "optimizer": _plain(model.optimizer.get_config()),
+        "penalties": [_plain(keras.saving.serialize_keras_object(getattr(one, "rule", one))) for one in penalties],
         "batch_size": fits.batch_size,
         "seed": fits.seed,
     }
+
+
+def _plain(config: Any) -> Any:
+    """A configuration without what differs from one object to the next that was made alike."""
+    if isinstance(config, dict):
+        return {key: _plain(value) for key, value in config.items() if key not in ("name", "shared_object_id")}
+    return [_plain(one) for one in config] if isinstance(config, (list, tuple)) else shown(config)
 
 
 def checked_strengths(strengths: Any) -> list[float]:

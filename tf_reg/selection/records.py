@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from tf_reg._text_table import aligned
-from tf_reg.callbacks.share import gives_zeros
-from tf_reg.measure.meter import Meter
 from tf_reg.selection.examples import Examples
 from tf_reg.selection.fits import Fits
 
@@ -89,7 +87,6 @@ class Recorder:
 
     def __init__(self, fits: Fits, examples: Examples, validation: Examples | None):
         self._fits, self._examples, self._validation = fits, examples, validation
-        self._meter = Meter(fits.model, near_zero=0.0, of=gives_zeros, report=True)
 
     def record(self, strength: float, epochs: int, start: float, relaxed: bool = False) -> PathRecord:
         """Return what the model is now.
@@ -101,7 +98,7 @@ class Recorder:
             relaxed: Whether the weights that aren't zero were fitted without penalty.
         """
         seconds = time.perf_counter() - start
-        objective, measured = self._fits.objective, self._meter.measure()
+        objective, measured = self._fits.objective, self._fits.meter.measure()
         total = measured.total
         return PathRecord(
             strength=strength,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,11 @@ class Store:
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None, settings: Mapping[str, Any]):
-        self._temporary = tempfile.TemporaryDirectory(prefix="tf_reg-") if folder is None else None
-        self.folder = Path(self._temporary.name if folder is None and self._temporary else str(folder))
+        self._parent: Store | None = None  # keeps a temporary folder
+        if folder is None:
+            folder = tempfile.mkdtemp(prefix="tf_reg-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.folder = Path(folder)
         self._settings = json.loads(json.dumps(settings))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +51,7 @@ class Store:
             name: The name of the folder.
         """
         inner = Store(self.folder / name, self._settings)
-        inner._temporary = self._temporary  # which lives as long as one of the two
+        inner._parent = self
         return inner
 
     def load(self, name: str) -> tuple[dict[str, Any], list[np.ndarray]] | None:
