@@ -9,11 +9,8 @@ from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, Stratified
 import tf_reg
 from tests.selection.data_sets import DATA_SETS
 from tests.selection.problems import linear, regression
-from tests.tools import slow_on_tensorflow
 from tf_reg.selection import cross_validation
 from tf_reg.selection.fits import Fits
-
-pytestmark = pytest.mark.contract
 
 
 class Path:
@@ -80,7 +77,7 @@ def test_the_choice_is_scikit_learns_on_real_data(name):
     assert mine.strength("min") == pytest.approx(net.alpha_, rel=1e-4)
 
 
-@slow_on_tensorflow
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_where_it_stopped(tmp_path, monkeypatch):
     x, y = regression()
     options = {"strengths": [0.5, 0.1], "splitter": 3, "grid": {"ratio": [0.5, 1.0]}, "verbose": 0}

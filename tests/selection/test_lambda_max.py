@@ -61,10 +61,9 @@ def test_all_is_zero_above_it_and_not_below(name):
     assert found.exact
     above, below = build(), build()
     for model in (above, below):  # from zeros, with the other weights at their best
-        weights = [v for v in model.trainable_variables if v.regularizer is not None]
-        tf_reg.proximal_of(model).strength = 100 * found.strength
-        model.fit(x, targets, batch_size=120, epochs=300, verbose=0)
-        assert not any(np.any(ops.convert_to_numpy(v)) for v in weights)
+        for variable in [*model.layers[0].trainable_variables, model.layers[-1].bias]:
+            variable.assign(np.zeros(variable.shape))
+        model.layers[-1].bias.assign(targets.mean(0))
     assert is_zero_after(above, (x, targets), 1.02 * found.strength)
     assert not is_zero_after(below, (x, targets), 0.98 * found.strength, epochs=600)
 
@@ -121,7 +120,7 @@ def test_the_model_is_as_it_was():
         np.testing.assert_array_equal(ops.convert_to_numpy(variable), value)
 
 
-@slow_on_tensorflow
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_of_a_network_it_is_where_training_from_the_dense_model_ends_with_zeros(seed):
     x, y = digits()

@@ -13,8 +13,6 @@ from tests.selection.problems import digits, linear, mlp, regression
 from tests.tools import slow_on_tensorflow
 from tf_reg.selection.fits import Fits
 
-pytestmark = pytest.mark.contract
-
 
 def kernels(path):
     return np.array([next(iter(path.coefficients(place).values()))[:, 0] for place in range(len(path))]).T
@@ -25,6 +23,7 @@ def centred(x, y):
     return x - x.mean(0), y - y.mean()
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
 def test_each_point_is_that_of_scikit_learn(ratio):
     x, y = regression()
@@ -45,6 +44,7 @@ def test_given_strengths_in_any_order():
     np.testing.assert_allclose(kernels(path), expected, atol=1e-4)
 
 
+@pytest.mark.contract
 def test_relaxed_fits_are_those_of_the_selected_inputs_alone():
     x, y = regression()
     path = tf_reg.regularization_path(linear, (x, y), [0.8], validation=(x, y), relax=True, verbose=0)
@@ -68,6 +68,7 @@ def network_path(folder=None, build=build, **options):
     return tf_reg.regularization_path(build, data, validation=held_out, folder=folder, **given)
 
 
+@pytest.mark.contract
 @slow_on_tensorflow
 def test_a_network_goes_up_from_a_dense_fit_until_all_is_zero():
     path = network_path(epochs=6)
@@ -87,7 +88,7 @@ def test_a_network_goes_up_from_a_dense_fit_until_all_is_zero():
     assert found["accuracy"] == pytest.approx(path.records[best].metrics["accuracy"], abs=1e-6)
 
 
-@slow_on_tensorflow
+@pytest.mark.slow
 def test_an_interrupted_path_goes_on_where_it_stopped(tmp_path, monkeypatch):
     whole = network_path()
     fits, fit = [], Fits.fit
@@ -154,7 +155,7 @@ def test_the_weights_of_a_penalty_without_zeros_go_with_the_strength():
     assert [len(path.coefficients(place)) for place in (0, 1)] == [1, 1]
 
 
-@slow_on_tensorflow
+@pytest.mark.slow
 def test_the_order_of_the_examples_is_the_seed_alone():
     records = [network_path(strengths=[0.01], seed=seed).records for seed in (0, 0, 1)]
     losses = [one[0].train_loss for one in records]

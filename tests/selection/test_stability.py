@@ -8,8 +8,6 @@ from sklearn.linear_model import Lasso
 import tf_reg
 from tests.selection.problems import linear, regression
 
-pytestmark = pytest.mark.contract
-
 
 def test_the_shares_are_those_of_the_lasso_on_the_same_halves(tmp_path):
     x, y = regression()
@@ -27,6 +25,7 @@ def test_the_shares_are_those_of_the_lasso_on_the_same_halves(tmp_path):
     np.testing.assert_array_equal(next(iter(again.frequencies.values())), shares)
 
 
+@pytest.mark.contract
 def test_inputs_of_a_network():
     """Groups of inputs; the last kernel has no penalty."""
     x, y = regression()
