@@ -34,12 +34,9 @@ from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso as SparseGroupL
 from tf_reg.rules.regularize_model import regularize as regularize
 from tf_reg.rules.regularize_model import remove_regularizers as remove_regularizers
 from tf_reg.rules.regularizer_table import regularizers_of as regularizers_of
-from tf_reg.selection.cross_validation import CrossValidation as CrossValidation
 from tf_reg.selection.cross_validation import cross_validate as cross_validate
 from tf_reg.selection.lambda_max import lambda_max as lambda_max
-from tf_reg.selection.path import RegularizationPath as RegularizationPath
 from tf_reg.selection.path import regularization_path as regularization_path
-from tf_reg.selection.stability import Stability as Stability
 from tf_reg.selection.stability import stability_selection as stability_selection
 from tf_reg.serving.exporting import export as export
 from tf_reg.serving.exporting import verify_saved_model as verify_saved_model
@@ -48,7 +45,6 @@ from tf_reg.uncertainty.monte_carlo import mc_predict as mc_predict
 __all__ = [
     "ChannelLasso",
     "ChannelPenalty",
-    "CrossValidation",
     "DropBlock2D",
     "DropConnect",
     "DropoutSchedule",
@@ -60,11 +56,9 @@ __all__ = [
     "Proximal",
     "Refit",
     "RegularizationLogger",
-    "RegularizationPath",
     "Reweight",
     "SCAD",
     "SparseGroupLasso",
-    "Stability",
     "StochasticDepth",
     "StrengthSchedule",
     "TargetSparsity",

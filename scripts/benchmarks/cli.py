@@ -45,6 +45,7 @@ COMMANDS = {
     "compaction": Command(
         "compaction", "what compaction makes of the networks of keras.applications, and how fast they are then"
     ),
+    "path": Command("path_cost", "a path of 20 strengths beside 20 fits from new weights: digits, an MLP 64-32-10"),
     "sparse": Command("sparse", "how small a network can be at which error"),
     "support": Command("support", "how often a weight becomes zero, or comes back, in a step: digits, an MLP 64-64-10"),
 }

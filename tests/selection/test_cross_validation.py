@@ -20,7 +20,7 @@ class Path:
 
 
 def found(values, sizes, direction=1):
-    return tf_reg.CrossValidation(Path(), np.array(values), np.array(sizes), "loss", direction, {})
+    return cross_validation.CrossValidation(Path(), np.array(values), np.array(sizes), "loss", direction, {})
 
 
 def test_one_standard_error_by_the_rule_of_glmnet():
@@ -122,9 +122,9 @@ def test_splitters_of_scikit_learn():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"splitter": 1}, "2 or above"),
-        ({"splitter": 500}, "can't divide these 120 examples"),
-        ({"splitter": GroupKFold(3)}, "can't divide"),
+        ({"splitter": 1}, "from 2 to"),
+        ({"splitter": 500}, "able to divide these 120 examples"),
+        ({"splitter": GroupKFold(3)}, "able to divide"),
         ({"splitter": [([0], [1])]}, "two folds or more"),
         ({"splitter": [([0], []), ([0], [1])]}, "two folds or more"),
         ({"splitter": [([0], [999]), ([0], [1])]}, "from 0 to 119"),

@@ -7,6 +7,7 @@ from sklearn.linear_model import Lasso
 
 import tf_reg
 from tests.selection.problems import linear, regression
+from tf_reg.selection.stability import Stability
 
 
 def test_the_shares_are_those_of_the_lasso_on_the_same_halves(tmp_path):
@@ -46,7 +47,7 @@ def test_inputs_of_a_network():
 
 def test_selected_and_the_bound_on_false_ones():
     shares = np.array([[1.0, 0.5, 0.0, 0.0], [0.9, 0.9, 0.2, 0.0]])
-    found = tf_reg.Stability(np.array([1.0, 0.5]), {"kernel": shares}, 10)
+    found = Stability(np.array([1.0, 0.5]), {"kernel": shares}, 10)
     np.testing.assert_array_equal(found.selected(), [True, True, False, False])
     np.testing.assert_array_equal(found.selected("kernel", 0.95), [True, False, False, False])
     assert found.expected_false() == pytest.approx(2.1**2 / (0.8 * 4))
@@ -59,7 +60,7 @@ def test_selected_and_the_bound_on_false_ones():
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"samples": 1}, "samples is a whole number, 2"), ({"share": 0.001}, "share leaves"), ({"share": 1}, "above 0")],
+    [({"samples": 1}, "samples is a whole number"), ({"share": 0.001}, "share leaves"), ({"share": 1}, "above 0")],
 )
 def test_wrong_arguments_are_refused(options, words):
     with pytest.raises(ValueError, match=words):

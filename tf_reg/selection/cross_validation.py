@@ -73,7 +73,7 @@ class CrossValidation:
         Raises:
             ValueError: Another rule.
         """
-        require(rule in ("min", "1se"), "rule is 'min' or '1se'", "rule", rule)
+        require(isinstance(rule, str) and rule in ("min", "1se"), "rule is 'min' or '1se'", "rule", rule)
         losses, strengths = self.direction * self.mean, self.strengths
         best = max(np.flatnonzero(losses == losses.min()), key=lambda place: strengths[place])
         if rule == "min":
@@ -247,7 +247,10 @@ def _splits(splitter: Any, examples: Examples, groups: Any, seed: int) -> Splits
         try:
             pairs = list(splitter.split(places, labels, groups))
         except (ValueError, TypeError) as error:
-            raise ValueError(f"The splitter can't divide these {len(places)} examples: {error}") from error
+            raise ValueError(
+                f"splitter must be able to divide these {len(places)} examples. Received: {shown(splitter)} with "
+                f"groups={shown(groups)}, which says: {error}"
+            ) from error
     else:
         listed = isinstance(splitter, (list, tuple, Iterator))
         require(listed, "splitter is a number of folds, a splitter of scikit-learn, or pairs", "splitter", splitter)

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_reg._checks import is_array
+
 _EXPECTED = (
     "is (x, y) or (x, y, sample_weight) of arrays, or a finite data set of batches of these: a tf.data.Dataset, a "
     "keras.utils.PyDataset or a torch DataLoader"
@@ -111,7 +113,7 @@ def _read(data: Any, name: str) -> tuple[Any, ...]:
         batches: Any = (data[place] for place in range(data.num_batches or 0))
     else:
         batches = data
-    if endless or isinstance(data, (str, bytes, dict, np.ndarray)) or not hasattr(batches, "__iter__"):
+    if endless or isinstance(data, (str, bytes, dict)) or is_array(data) or not hasattr(batches, "__iter__"):
         raise ValueError(f"{name} {_EXPECTED}. Received: {'an endless ' if endless else ''}{_kind(data)}.")
     read = []
     for batch in batches:

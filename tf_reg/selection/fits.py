@@ -21,6 +21,7 @@ from tf_reg.selection.examples import Examples
 from tf_reg.selection.objective import Objective, numbers
 
 IN_A_CALL = 64  # steps in one call of TensorFlow's compiled function
+MOST = 2**31 - 1  # of what is counted; a seed of scikit-learn too
 
 
 class State(NamedTuple):
@@ -164,12 +165,13 @@ def count(value: Any, name: str, least: int = 1) -> int:
     Args:
         value: What was given.
         name: The argument.
-        least: The smallest that it may be.
+        least: The smallest that it may be. The largest is `MOST`.
 
     Raises:
         ValueError: Something else.
     """
-    require(is_integer(value) and value >= least, f"{name} is a whole number, {least} or above", name, value)
+    right = is_integer(value) and least <= value <= MOST
+    require(right, f"{name} is a whole number from {least} to {MOST}", name, value)
     return int(value)
 
 

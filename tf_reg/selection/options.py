@@ -158,7 +158,8 @@ def sign(metric: str, mode: str) -> int:
     Raises:
         ValueError: Another mode, or `"auto"` for a metric of which it isn't known.
     """
-    require(mode in ("auto", "min", "max"), "mode is 'auto', 'min' or 'max'", "mode", mode)
+    known = isinstance(mode, str) and mode in ("auto", "min", "max")
+    require(known, "mode is 'auto', 'min' or 'max'", "mode", mode)
     if mode != "auto":
         return 1 if mode == "min" else -1
     require(isinstance(metric, str), "metric is 'loss' or the name of a metric", "metric", metric)

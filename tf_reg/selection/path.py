@@ -54,13 +54,14 @@ class RegularizationPath:
         Raises:
             ValueError: No validation examples, no relaxed fits, or an unknown metric or mode.
         """
+        factor = sign(metric, mode)
         found = [record.relaxed if relaxed else record for record in self.records]
         if None in found:
             raise ValueError("relaxed=True needs relaxed fits. Give regularization_path relax=True.")
         values = [record.value(metric) for record in found if record is not None]
         if None in values:
             raise ValueError("best compares validation examples. Give regularization_path validation=(x, y).")
-        scores = sign(metric, mode) * np.asarray(values, "float64")
+        scores = factor * np.asarray(values, "float64")
         return int(max(np.flatnonzero(scores == scores.min()), key=lambda place: self.records[place].strength))
 
     def model(self, place: int) -> keras.Model:

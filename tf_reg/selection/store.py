@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_reg._checks import require, shown
+
 _SETTINGS = "settings.json"
 _RECORD = "record"
 
@@ -30,6 +32,8 @@ class Store:
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None, settings: Mapping[str, Any]):
+        named = folder is None or isinstance(folder, (str, os.PathLike))
+        require(named, "folder is a path, or None", "folder", folder)
         self._parent: Store | None = None  # keeps a temporary folder
         if folder is None:
             folder = tempfile.mkdtemp(prefix="tf_reg-")
@@ -41,7 +45,7 @@ class Store:
             self._check()
         except OSError as error:
             raise ValueError(
-                f"folder is one that can be made and written. Received: folder={str(folder)!r}, {error.strerror}."
+                f"folder is one that can be made and written. Received: folder={shown(folder)}, {error.strerror}."
             ) from error
 
     def below(self, name: str) -> Store:
