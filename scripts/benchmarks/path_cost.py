@@ -33,8 +33,8 @@ def run(flags: argparse.Namespace) -> Iterator[str]:
     passes = EPOCHS + WARM * len(STRENGTHS), EPOCHS * len(STRENGTHS)
     yield (
         f"MLP 64-{UNITS}-10 with L1 on both kernels, Adam at {RATE}, batch {BATCH}, {TRAINED} images of digits, the "
-        f"others for validation. Path: {EPOCHS} epochs without penalty, then {WARM} at each of {len(STRENGTHS)} strengths, "
-        f"{passes[0]} in all. Cold: {EPOCHS} epochs from new weights at each, {passes[1]} in all."
+        f"others for validation. Path: {EPOCHS} epochs without penalty, then {WARM} at each of {len(STRENGTHS)} "
+        f"strengths, {passes[0]} in all. Cold: {EPOCHS} epochs from new weights at each, {passes[1]} in all."
     )
     yield ""
     heads = "path (s)", "cold (s)", "path / cold", "mean loss, path", "cold", "lowest loss, path", "cold"
