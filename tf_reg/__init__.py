@@ -34,6 +34,7 @@ from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso as SparseGroupL
 from tf_reg.rules.regularize_model import regularize as regularize
 from tf_reg.rules.regularize_model import remove_regularizers as remove_regularizers
 from tf_reg.rules.regularizer_table import regularizers_of as regularizers_of
+from tf_reg.selection.shrink import shrink as shrink
 from tf_reg.serving.exporting import export as export
 from tf_reg.serving.exporting import verify_saved_model as verify_saved_model
 from tf_reg.uncertainty.monte_carlo import mc_predict as mc_predict
@@ -71,6 +72,7 @@ __all__ = [
     "remove_regularizers",
     "self_check",
     "set_penalty_factors",
+    "shrink",
     "sparsity",
     "threshold",
     "verify_saved_model",
