@@ -24,9 +24,8 @@ from tf_reg.selection.refitting import fit_once
 from tf_reg.selection.zeroing import make_zero
 
 FIRST = 0.02  # the first strength, in natural units
-LOOKS = 4  # at the size, while the strength doubles
+DOUBLINGS, LOOKS = 4, 4  # of the strength, at most, and looks at the size for each
 STEPS = 40  # in which the strength doubles, at least
-DOUBLINGS = 4  # of the strength, at most
 SAMPLE = 2000  # examples on which the natural unit is measured
 
 
@@ -61,7 +60,7 @@ def press(
         rules: The penalty, as `tf_reg.regularize` takes it; its strength counts as one.
         optimizer: The optimizer; one like it trains.
         goal: The multiply-adds (or parameters) that compaction shall leave at most.
-        epoch: Returns the examples of an epoch in their order, by its number.
+        epoch: Returns the examples in which the strength doubles, in their order, by the number of the doubling.
         batch: Examples a batch.
     """
     model = copied(start)
@@ -93,12 +92,12 @@ class _Looking(keras.callbacks.Callback):
 
     Args:
         goal: When to end.
-        batches: The batches of an epoch.
+        batches: In which the strength doubles.
     """
 
     def __init__(self, goal: float, batches: int) -> None:
         super().__init__()
-        self._goal, self._every = goal, math.ceil(max(STEPS, batches) / LOOKS)
+        self._goal, self._every = goal, math.ceil(batches / LOOKS)
         self._batches = self._looks = 0
         self.done = self.reached = False
         self.strength = math.nan

@@ -17,7 +17,7 @@ from tf_reg.selection.examples import Examples
 from tf_reg.selection.frontier import Candidate, size_of
 from tf_reg.selection.kept import Kept
 from tf_reg.selection.noninferiority import Comparison, compare_scores
-from tf_reg.selection.press import press
+from tf_reg.selection.press import STEPS, press
 from tf_reg.selection.refitting import refitted
 from tf_reg.selection.scores import Score, scores_of
 from tf_reg.selection.teacher import Teacher
@@ -104,8 +104,9 @@ class Search:
         before = size_of(self._best)
 
         def epoch(which: int) -> Examples:
-            random = np.random.default_rng([task.seed, number, which])
-            return task.train.take(random.permutation(len(task.train)))
+            random, size = np.random.default_rng([task.seed, number, which]), len(task.train)
+            rounds = math.ceil(STEPS * task.batch_size / size)
+            return task.train.take(np.concatenate([random.permutation(size) for _ in range(rounds)]))
 
         goal = self._share * before.cost
         small, strength = press(self._best, task.rules, task.optimizer, goal, epoch, task.batch_size)

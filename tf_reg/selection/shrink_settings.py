@@ -51,4 +51,5 @@ def _described(thing: Any) -> Any:
         return thing
     if isinstance(thing, Mapping):
         return {str(key): _described(value) for key, value in thing.items()}
-    return "None" if thing is None else f"{type(thing).__name__}({config_of(thing)})"
+    config = {key: value for key, value in config_of(thing).items() if key != "name"}  # Keras counts names up
+    return f"{type(thing).__name__}({config})"
