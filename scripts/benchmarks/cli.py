@@ -46,6 +46,7 @@ COMMANDS = {
         "compaction", "what compaction makes of the networks of keras.applications, and how fast they are then"
     ),
     "sparse": Command("sparse", "how small a network can be at which error"),
+    "shrink": Command("shrinking", "how small tf_reg.shrink makes trained networks, and what that costs"),
     "support": Command("support", "how often a weight becomes zero, or comes back, in a step: digits, an MLP 64-64-10"),
 }
 

@@ -12,7 +12,7 @@ from tf_reg_cli import main as main_module
 from tf_reg_cli.commands import compare, train
 from tf_reg_cli.config import Config
 
-COMMANDS = ("train", "compare", "export", "verify", "predict", "serving-config")
+COMMANDS = ("train", "shrink", "compare", "export", "verify", "predict", "serving-config")
 
 
 def test_help_lists_the_commands(command):

@@ -70,7 +70,8 @@ def _folders(source: Source, name: str | None, runs_dir: Path | None, saved_mode
     """The folder of the new run, which is made or goes on, and that of its SavedModel, which isn't there yet."""
     assert source.run is not None
     name = name or f"{source.name}-shrunk"
-    folder = (source.run.resolve().parent if runs_dir is None else runs_dir) / name
+    beside = source.run.parent if source.run.name else source.run.resolve().parent  # of the current folder
+    folder = (beside if runs_dir is None else runs_dir) / name
     exports = saved_models_dir / name
     taken = [str(path) for path in (folder / "metrics.json", exports) if path.exists()]
     if taken or (folder.exists() and not (folder / "shrink").is_dir()):

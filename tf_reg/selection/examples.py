@@ -11,6 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_reg._checks import is_array
+
 _EXPECTED = (
     "is (x, y) or (x, y, sample_weight) of arrays, or a finite data set of batches of these: a tf.data.Dataset, a "
     "keras.utils.PyDataset or a torch DataLoader"
@@ -77,10 +79,7 @@ def examples_of(data: Any, name: str = "data") -> Examples:
     """
     if isinstance(data, Examples):
         return data
-    if isinstance(data, (tuple, list)):
-        parts = _arrays(data, name)
-    else:
-        parts = _read(data, name)
+    parts = _arrays(data, name) if isinstance(data, (tuple, list)) else _read(data, name)
     lengths = [len(array) if array.ndim else 0 for array in keras.tree.flatten(parts)]
     if not lengths or min(lengths) == 0 or len(set(lengths)) > 1:
         raise ValueError(
@@ -106,7 +105,8 @@ def _read(data: Any, name: str) -> tuple[Any, ...]:
         batches: Any = (data[place] for place in range(data.num_batches or 0))
     else:
         batches = data
-    if endless or isinstance(data, (str, bytes, dict, np.ndarray)) or not hasattr(batches, "__iter__"):
+    none = isinstance(data, (str, bytes, dict)) or is_array(data) or not hasattr(batches, "__iter__")
+    if endless or none:
         raise ValueError(f"{name} {_EXPECTED}. Received: {'an endless ' if endless else ''}{_kind(data)}.")
     read = []
     for batch in batches:

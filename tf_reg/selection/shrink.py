@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import keras
-import numpy as np
 
 from tf_reg import _keras
 from tf_reg._checks import is_integer, number, require
@@ -182,7 +181,8 @@ def _check_numbers(
     for name, (value, most) in {**counts, "batch_size": (batch_size, MOST)}.items():
         require(is_integer(value) and 1 <= value <= most, f"{name} is a whole number from 1 to {most}", name, value)
     require(is_integer(seed) and 0 <= seed <= MOST, f"seed is a whole number from 0 to {MOST}", "seed", seed)
-    require(verbose in (0, 1) and np.ndim(verbose) == 0, "verbose is 0 or 1", "verbose", verbose)
+    said = isinstance(verbose, bool) or (is_integer(verbose) and verbose in (0, 1))
+    require(said, "verbose is 0 or 1", "verbose", verbose)
 
 
 def _optimizer(given: Any) -> keras.optimizers.Optimizer:
