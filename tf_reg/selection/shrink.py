@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from collections.abc import Callable
@@ -11,22 +10,16 @@ from typing import Any, Literal
 
 import keras
 
-from tf_reg import _keras
-from tf_reg._checks import is_integer, number, require
-from tf_reg.optimizers import preconditioner
-from tf_reg.selection.examples import Examples, examples_of
+from tf_reg._checks import require
+from tf_reg.selection import shrink_arguments as checked
+from tf_reg.selection.examples import examples_of
 from tf_reg.selection.frontier import Shrunk, line, size_of
 from tf_reg.selection.kept import Kept
 from tf_reg.selection.provable import check_provable
-from tf_reg.selection.scores import Score, classes_of
-from tf_reg.selection.search import PREDICT, Search, Task
+from tf_reg.selection.scores import Score
+from tf_reg.selection.search import Search, Task
 from tf_reg.selection.shrink_penalties import rules_of
 from tf_reg.selection.shrink_settings import settings_of
-from tf_reg.selection.teacher import Teacher, can_mix
-
-MOST = 2**31 - 1
-CANDIDATES = 100  # at most
-TEACHERS = ("auto", "mixed", "plain", "none")
 
 
 def shrink(
@@ -110,43 +103,34 @@ def shrink(
     >>> found.found, found.model.layers[0].units <= 32
     (True, True)
     """
-    require(isinstance(model, keras.Model) and model.compiled, "model is a compiled Keras model", "model", model)
-    _check_numbers(max_drop, level, candidates, refit_epochs, batch_size, seed, verbose)
-    known = isinstance(teacher, str) and teacher in TEACHERS
-    require(known, f"teacher is one of {', '.join(map(repr, TEACHERS))}", "teacher", teacher)
-    require(score is None or callable(score), "score is a function of (y_true, y_pred), or None", "score", score)
-    require(folder is None or isinstance(folder, (str, os.PathLike)), "folder is a path, or None", "folder", folder)
-    optimizer = _optimizer(optimizer)
-    rules = rules_of(model, penalty)
+    checked.check_numbers(max_drop, level, candidates, refit_epochs, batch_size, seed, verbose)
+    checked.check_others(model, score, teacher, folder)
+    optimizer, rules = checked.optimizer_of(optimizer), rules_of(model, penalty)
     examples, decisive = examples_of(train, "train"), examples_of(validation, "validation")
     require(decisive.weights is None, "validation has no weights: (x, y)", "validation", "(x, y, sample_weight)")
     task = Task(
         model=model,
         train=examples,
         validation=decisive,
-        score=_score(model, score),
+        score=checked.score_of(model, score),
         max_drop=max_drop,
         level=level / candidates,
         rules=rules,
         optimizer=optimizer,
-        teacher=_teacher(model, examples, teacher, seed),
+        teacher=checked.teacher_of(model, examples, teacher, seed),
         candidates=candidates,
         refit_epochs=refit_epochs,
         batch_size=batch_size,
         seed=seed,
     )
-    plain = {name: getattr(task, name) for name in ("max_drop", "level", "candidates", "refit_epochs", "batch_size")}
-    given = settings_of(model, examples, decisive, penalty, optimizer, score, teacher=teacher, seed=seed, **plain)
-    return _shrunk(task, None if folder is None else Path(folder), given, level, print if verbose else _nothing)
+    kept = Kept(None if folder is None else Path(folder), settings_of(task, penalty, score, teacher))
+    return _shrunk(task, kept, level, print if verbose else _nothing)
 
 
-def _shrunk(
-    task: Task, folder: Path | None, settings: dict[str, Any], level: float, say: Callable[[str], object]
-) -> Shrunk:
+def _shrunk(task: Task, kept: Kept, level: float, say: Callable[[str], object]) -> Shrunk:
     """Check that there are enough examples, search, and say what was found."""
     scores, original = task.scores(task.model), size_of(task.model)
     check_provable(scores, task.max_drop, task.level)
-    kept = Kept(folder, settings)
     say(f"original: {original.cost:,} {original.unit}, score {scores.mean():.4f} of {len(scores):,} examples")
     search = Search(task, scores, kept, lambda candidate: say(line(candidate, original)))
     try:
@@ -170,58 +154,3 @@ def _shrunk(
 
 def _nothing(text: str) -> None:
     """Say nothing."""
-
-
-def _check_numbers(
-    max_drop: Any, level: Any, candidates: Any, refit_epochs: Any, batch_size: Any, seed: Any, verbose: Any
-) -> None:
-    require(0 < number(max_drop) < math.inf, "max_drop is a number above zero", "max_drop", max_drop)
-    require(0 < number(level) < 0.5, "level is a probability between 0 and 0.5", "level", level)
-    counts = {"candidates": (candidates, CANDIDATES), "refit_epochs": (refit_epochs, MOST)}
-    for name, (value, most) in {**counts, "batch_size": (batch_size, MOST)}.items():
-        require(is_integer(value) and 1 <= value <= most, f"{name} is a whole number from 1 to {most}", name, value)
-    require(is_integer(seed) and 0 <= seed <= MOST, f"seed is a whole number from 0 to {MOST}", "seed", seed)
-    said = isinstance(verbose, bool) or (is_integer(verbose) and verbose in (0, 1))
-    require(said, "verbose is 0 or 1", "verbose", verbose)
-
-
-def _optimizer(given: Any) -> keras.optimizers.Optimizer:
-    """The optimizer, which must have a rate of its own that is a number."""
-    try:
-        optimizer = keras.optimizers.get(given)
-    except (TypeError, ValueError):
-        optimizer = None
-    expected = "optimizer is a Keras optimizer or the name of one"
-    require(isinstance(optimizer, keras.optimizers.Optimizer), expected, "optimizer", given)
-    preconditioner.check(optimizer)
-    scheduled = isinstance(optimizer.get_config()["learning_rate"], dict)
-    require(not scheduled, "optimizer has a rate that is a number, which shrink lowers itself", "optimizer", given)
-    return optimizer
-
-
-def _score(model: keras.Model, score: Score | None) -> Score:
-    if score is not None:
-        return score
-    classes = classes_of(model, _keras.compile_arguments(model).get("loss"))
-    require(
-        classes is not None,
-        "Without score=, model has one output of class probabilities or logits, (examples, classes), and a "
-        "cross-entropy as its loss. Give score=, a function of (y_true, y_pred) that returns a number for each "
-        "example, larger where the answer is better",
-        "loss",
-        model.loss,
-    )
-    assert classes is not None
-    return classes.right
-
-
-def _teacher(model: keras.Model, train: Examples, wanted: str, seed: int) -> Callable[[keras.Model], Teacher] | None:
-    """What makes the teacher out of a model without regularizers; None for no teacher."""
-    classes = classes_of(model, _keras.compile_arguments(model).get("loss"))
-    if wanted == "none" or (wanted == "auto" and classes is None):
-        return None
-    expected = "teacher='mixed' and 'plain' take a classifier with one output and a cross-entropy as its loss"
-    require(classes is not None, expected, "loss", model.loss)
-    assert classes is not None
-    mixed = wanted == "mixed" or (wanted == "auto" and can_mix(model))
-    return lambda plain: Teacher(plain, classes, train, mixed, seed, PREDICT)

@@ -6,35 +6,32 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import numpy as np
 
 from tf_reg.compaction.objects import config_of
-from tf_reg.selection.examples import Examples
+from tf_reg.selection.search import Task
+
+NUMBERS = ("max_drop", "level", "candidates", "refit_epochs", "batch_size", "seed")
 
 
-def settings_of(
-    model: keras.Model, train: Examples, validation: Examples, penalty: Any, optimizer: Any, score: Any, **plain: Any
-) -> dict[str, Any]:
+def settings_of(task: Task, penalty: Any, score: Any, teacher: str) -> dict[str, Any]:
     """Return the settings of a call.
 
     Args:
-        model: The original.
-        train: The training examples.
-        validation: The validation examples.
+        task: What is to be done.
         penalty: As it was given.
-        optimizer: The optimizer.
         score: As it was given.
-        **plain: Numbers and words.
+        teacher: As it was given.
     """
     return {
-        "model": _digest(model.get_weights()),
-        "train": train.fingerprint(),
-        "validation": validation.fingerprint(),
+        "model": _digest(task.model.get_weights()),
+        "train": task.train.fingerprint(),
+        "validation": task.validation.fingerprint(),
         "penalty": _described(penalty),
-        "optimizer": _described(optimizer),
+        "optimizer": _described(task.optimizer),
         "score": getattr(score, "__qualname__", type(score).__name__),
-        **plain,
+        "teacher": teacher,
+        **{name: getattr(task, name) for name in NUMBERS},
     }
 
 
