@@ -64,7 +64,7 @@ def test_a_smaller_model_and_the_first_one_untouched(model, capsys):
     [candidate] = found.frontier
     assert found.found
     assert found.chosen is candidate
-    assert size_of(found.model).cost <= size_of(model).cost / 2
+    assert size_of(found.model).cost <= size_of(model).cost / 4
     accuracy = found.model.evaluate(*VALIDATION, verbose=0)[1]
     assert accuracy == pytest.approx(candidate.score, abs=1e-6)
     assert found.score - candidate.score == pytest.approx(candidate.drop)
@@ -74,7 +74,7 @@ def test_a_smaller_model_and_the_first_one_untouched(model, capsys):
     found.model.fit(*TRAIN, epochs=1, verbose=0)
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"original: {size_of(model).cost:,} multiply-adds, score {found.score:.4f} of 400")
-    assert re.match(r"candidate 1: \d\d\.\d% of the multiply-adds, .*: passed, \d+ s$", second)
+    assert re.match(r"candidate 1: \d+\.\d% of the multiply-adds, .*: passed, \d+ s$", second)
     assert repr(found).splitlines()[-1].startswith("Candidate 1 has ")
 
 
@@ -90,7 +90,7 @@ def answers(passed):
 
 @pytest.fixture
 def decided(monkeypatch):
-    """Decide which candidates pass, and make them without training: each by halving the units at random."""
+    """Decide which candidates pass, and make them without training: each with fewer units."""
     made = []
 
     def press(start, rules, optimizer, goal, epoch, batch):
@@ -113,14 +113,14 @@ def decided(monkeypatch):
     return decide
 
 
-def test_the_search_halves_and_then_becomes_gentle(model, decided):
-    made = decided(True, True, False, True, False, False, True)
+def test_the_search_is_bold_and_then_becomes_gentle(model, decided):
+    made = decided(True, True, False, True, False, False, False, True)
     found = shrink(model, candidates=8)
-    assert [one.made_from for one in found.frontier] == [0, 1, 2, 2, 4, 4]
+    assert [one.made_from for one in found.frontier] == [0, 1, 2, 2, 4, 4, 4]
     assert found.chosen.number == 4
     assert size_of(found.model).cost == found.chosen.multiply_adds
     shares = [goal / before for before, goal in made]
-    assert shares == pytest.approx([0.5, 0.5, 0.5, 0.5**0.5, 0.5**0.5, 0.5**0.25])
+    assert shares == pytest.approx([0.25, 0.25, 0.25, 0.5, 0.5, 0.5**0.5, 0.25**0.125])
 
 
 def test_no_more_candidates_than_planned(model, decided):
@@ -129,14 +129,15 @@ def test_no_more_candidates_than_planned(model, decided):
 
 
 def test_nothing_passes(model, decided):
-    decided(False, False, False)
+    decided(False, False, False, False)
     with pytest.warns(UserWarning, match="No smaller model passed"):
         found = shrink(model, candidates=8)
-    assert (found.found, found.chosen, len(found.frontier)) == (False, None, 3)
+    assert (found.found, found.chosen, len(found.frontier)) == (False, None, 4)
     assert found.model is model
     assert "the model is the original" in repr(found)
 
 
+@slow_on_tensorflow
 def test_a_folder_goes_on_where_a_call_stopped(model, decided, tmp_path, monkeypatch, capsys):
     whole = {"candidates": 3, "folder": tmp_path / "whole", "verbose": 1}
     decided(True, False, True)

@@ -22,7 +22,7 @@ from tf_reg.selection.refitting import refitted
 from tf_reg.selection.scores import Score, scores_of
 from tf_reg.selection.teacher import Teacher
 
-SHARE = 0.5  # of the multiply-adds that the next candidate shall have at most
+SHARE = 0.25  # of the multiply-adds that the next candidate shall have at most
 GENTLEST = 0.9  # share beyond which the search ends
 SMALLER = 0.99  # share that a candidate must have at most
 PREDICT = 1000  # examples a call in inference
@@ -43,7 +43,7 @@ class Task:
         optimizer: The optimizer.
         teacher: Returns the teacher for a model without regularizers; None for no teacher.
         candidates: How many candidates at most.
-        refit_epochs: How many epochs each one is refitted.
+        refit_epochs: How many epochs a candidate as large as the original would be refitted.
         batch_size: Examples a batch.
         seed: Of the order of the examples.
     """
@@ -71,8 +71,8 @@ class Task:
 class Search:
     """Makes candidates and keeps the smallest one that passed.
 
-    A candidate has half of the multiply-adds of the one that it is made from, or fewer. Where one fails, the next one
-    is made from the same model again with the square root of that share.
+    A candidate has a quarter of the multiply-adds of the one that it is made from, or fewer. Where one fails, the next
+    one is made from the same model again with the square root of that share.
 
     Args:
         task: What is to be done.
@@ -112,14 +112,18 @@ class Search:
         small, strength = press(self._best, task.rules, task.optimizer, goal, epoch, task.batch_size)
         if size_of(small).cost > SMALLER * before.cost:
             return False
-        seed = (task.seed, number)
-        how: Any = (self._teacher, task.optimizer, task.refit_epochs, task.batch_size, seed)
+        how: Any = (self._teacher, task.optimizer, self._epochs(small), task.batch_size, (task.seed, number))
         model = refitted(small, task.model, task.train, *how)
         scores = task.scores(model)
         found = compare_scores(self._scores, scores, task.max_drop, task.level)
         candidate = self._described(model, strength, float(scores.mean()), found, time.perf_counter() - start)
         self._take(self._kept.add(candidate, model), model)
         return True
+
+    def _epochs(self, small: keras.Model) -> int:
+        """The epochs of a refit: more for a smaller model, which is faster and learns more slowly."""
+        share = size_of(small).cost / size_of(self._plain).cost
+        return math.ceil(self._task.refit_epochs / math.sqrt(share))
 
     def _described(
         self, model: keras.Model, strength: float, score: float, found: Comparison, seconds: float

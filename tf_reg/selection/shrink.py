@@ -34,7 +34,7 @@ def shrink(
     teacher: Literal["auto", "mixed", "plain", "none"] = "auto",
     refit_epochs: int = 30,
     batch_size: int = 128,
-    candidates: int = 8,
+    candidates: int = 6,
     level: float = 0.05,
     folder: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -42,10 +42,11 @@ def shrink(
 ) -> Shrunk:
     """Return the smallest model found whose score provably falls by less than `max_drop`. The model stays as it is.
 
-    A candidate is made in three steps. A copy of the model trains under the penalty, whose strength rises until half
-    of the multiply-adds can go. `tf_reg.compact` cuts them out. Then the smaller model is refitted without a penalty.
-    If it passes a test on the validation examples, the next candidate is made from it; if it doesn't, a gentler one is
-    made from the same model as before. The search ends after `candidates`, or when the gentlest one has failed.
+    A candidate is made in three steps. A copy of the model trains under the penalty, whose strength rises until three
+    quarters of the multiply-adds can go. `tf_reg.compact` cuts them out. Then the smaller model is refitted without a
+    penalty. If it passes a test on the validation examples, the next candidate is made from it; if it doesn't, a
+    gentler one is made from the same model as before. The search ends after `candidates`, or when the gentlest one has
+    failed.
 
     The test is one-sided and paired. It refuses the hypothesis that the true drop is `max_drop` or more: Tango's score
     test where an answer is right or wrong, the t-test for other scores. Each candidate is tested at `level` divided by
@@ -70,7 +71,8 @@ def shrink(
             rate is a number; in the refit it falls to zero. The model's own one isn't used: its rate may have fallen.
         teacher: `"mixed"`, `"plain"` (the examples as they are) or `"none"`. `"auto"` is mixed for classifiers whose
             inputs are numbers, plain for those with inputs that are codes, as of an `Embedding`, none for others.
-        refit_epochs: How many epochs each candidate is refitted.
+        refit_epochs: How many epochs each candidate is refitted, divided by the square root of its share of the
+            multiply-adds: a smaller model is faster and learns more slowly.
         batch_size: Examples a batch.
         candidates: How many candidates at most. More of them need more examples.
         level: The probability of returning a model whose true drop is `max_drop` or more, at most.
