@@ -41,6 +41,32 @@ def factored():
     return made
 
 
+@functools.cache
+def classifier():
+    made = keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dense(2, "softmax")])
+    made.compile("sgd", "sparse_categorical_crossentropy")
+    return made
+
+
+DATA = np.random.default_rng(0).normal(size=(12, 4)), np.arange(12.0)
+
+
+@functools.cache
+def linear():
+    made = keras.Sequential([keras.Input((4,)), layers.Dense(1, kernel_regularizer="l1")])
+    made.compile(tf_reg.Proximal("sgd"), "mse")
+    return made
+
+
+CHOSEN = {
+    "build_model": lambda: linear,
+    "data": lambda: DATA,
+    "strengths": lambda: [1.0],
+    "epochs": lambda: 2,
+    "verbose": lambda: 0,
+}
+
+
 def plan(epoch):
     return 0.5
 
@@ -80,6 +106,18 @@ CALLS = {
     "remove_regularizers": {"model": model},
     "self_check": {"model": model},
     "set_penalty_factors": {"model": factored, "pilot": factored},
+    "lambda_max": {"model": linear, "data": lambda: DATA},
+    "regularization_path": CHOSEN,
+    "cross_validate": CHOSEN,
+    "stability_selection": CHOSEN | {"samples": lambda: 2},
+    "shrink": {
+        "model": classifier,
+        "train": lambda: (np.ones((8, 4)), np.ones(8, "int32")),
+        "validation": lambda: (np.ones((64, 4)), np.ones(64, "int32")),
+        "max_drop": lambda: 0.5,
+        "candidates": lambda: 1,
+        "refit_epochs": lambda: 1,
+    },
     "sparsity": {"model": model},
     "threshold": {"model": model, "value": lambda: 0.1},
     "tf1.l1_regularizer": {"scale": lambda: 0.1},
@@ -91,6 +129,7 @@ CALLS = {
     "tf1.ProximalGradientDescentOptimizer": {"learning_rate": lambda: 0.1, **VARIABLES},
     "tf1.ProximalAdagradOptimizer": {"learning_rate": lambda: 0.1, **VARIABLES},
 }
+PATHS = ("regularization_path", "cross_validate", "stability_selection")
 ANYTHING = {"proximal_map.regularizer", "proximal_of.optimizer"}  # they answer None
 # What is right although it looks wrong, and counts that only training can tell to be too high.
 RIGHT = {
@@ -101,8 +140,11 @@ RIGHT = {
         "mc_predict.layers",
         "compact.examples", "compact.round_to", "plan_compaction.round_to", "self_check.examples",
         "LogSum.groups", "MCP.groups", "SCAD.groups", "Reweight.scale", "Reweight.end", "set_penalty_factors.scale",
+        "shrink.score", "shrink.folder",
+        *(f"{name}.{one}" for name in PATHS for one in ("epochs", "dense_epochs", "batch_size", "folder")),
+        "regularization_path.validation", "cross_validate.groups", "cross_validate.grid",
     },
-    "a word": {"DropoutSchedule.layers", "GapController.metric", "Proximal.name"},
+    "a word": {"DropoutSchedule.layers", "GapController.metric", "Proximal.name", "shrink.folder", *(f"{name}.folder" for name in PATHS)},
     "an empty list": {"tf1.sum_regularizer.regularizer_list", "tf1.SumRegularizer.terms"},
     "minus one": {"DropBlock2D.seed", "DropConnect.seed", "StochasticDepth.seed"},
     "huge": {
@@ -114,7 +156,8 @@ RIGHT = {
         "ChannelLasso.size_weights", "ChannelPenalty.size_weights",
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",
         "TargetSparsity.keep_zeros", "TargetSparsity.exact", "LogSum.size_weights", "MCP.size_weights",
-        "SCAD.size_weights", "Proximal.penalty_factors", "Proximal.dual_averaging",
+        "SCAD.size_weights", "Proximal.penalty_factors", "Proximal.dual_averaging", "shrink.verbose",
+        "regularization_path.relax", "cross_validate.relax",
     },
 }  # fmt: skip
 if keras.backend.backend() == "jax":  # its seeds have no sign
@@ -135,13 +178,23 @@ def test_every_public_name_is_here():
     assert {name for name in CALLS if "." not in name} | SERVING == set(tf_reg.__all__)
 
 
-BUILDING = ("mc_predict", "regularize", "remove_regularizers", "tf1", "Proximal")
+BUILDING = (
+    "mc_predict",
+    "shrink.verbose",
+    "shrink.score",
+    "shrink.folder",
+    "regularize",
+    "remove_regularizers",
+    "tf1",
+    "Proximal",
+)
 
 
 @pytest.mark.parametrize(
     "path", [pytest.param(p, marks=[slow_on_tensorflow] if p.startswith(BUILDING) else []) for p in arguments()]
 )
-def test_a_mistake_is_one_sentence(path):
+def test_a_mistake_is_one_sentence(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     name, argument = path.rsplit(".", 1)
     for label, value in VALUES.items():
         given = {**{key: make() for key, make in CALLS[name].items()}, argument: value}

@@ -12,7 +12,14 @@ import tf_reg
 from tf_reg import tf1
 
 TF1 = [name for name, value in vars(tf1).items() if inspect.isroutine(value) and not name.startswith("_")]
-TRAINS = {"GapController", "Proximal", "RegularizationLogger", "TargetSparsity", "mc_predict"}  # examples of seconds
+TRAINS = {
+    "GapController",
+    "Proximal",
+    "RegularizationLogger",
+    "TargetSparsity",
+    "mc_predict",
+    "shrink",
+}  # examples of seconds
 NAMES = sorted(tf_reg.__all__) + [f"tf1.{name}" for name in TF1]
 
 

@@ -37,6 +37,7 @@ from tf_reg.rules.regularizer_table import regularizers_of as regularizers_of
 from tf_reg.selection.cross_validation import cross_validate as cross_validate
 from tf_reg.selection.lambda_max import lambda_max as lambda_max
 from tf_reg.selection.path import regularization_path as regularization_path
+from tf_reg.selection.shrink import shrink as shrink
 from tf_reg.selection.stability import stability_selection as stability_selection
 from tf_reg.serving.exporting import export as export
 from tf_reg.serving.exporting import verify_saved_model as verify_saved_model
@@ -78,6 +79,7 @@ __all__ = [
     "remove_regularizers",
     "self_check",
     "set_penalty_factors",
+    "shrink",
     "sparsity",
     "stability_selection",
     "threshold",

@@ -47,6 +47,7 @@ COMMANDS = {
     ),
     "path": Command("path_cost", "a path of 20 strengths beside 20 fits from new weights: digits, an MLP 64-32-10"),
     "sparse": Command("sparse", "how small a network can be at which error"),
+    "shrink": Command("shrinking", "how small tf_reg.shrink makes trained networks, and what that costs"),
     "support": Command("support", "how often a weight becomes zero, or comes back, in a step: digits, an MLP 64-64-10"),
 }
 

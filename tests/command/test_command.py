@@ -12,7 +12,7 @@ from tf_reg_cli import main as main_module
 from tf_reg_cli.commands import compare, train
 from tf_reg_cli.config import Config
 
-COMMANDS = ("train", "compare", "export", "verify", "predict", "serving-config")
+COMMANDS = ("train", "shrink", "compare", "export", "verify", "predict", "serving-config")
 
 
 def test_help_lists_the_commands(command):
@@ -50,7 +50,7 @@ def test_help_names_every_flag_and_its_default(command):
     ("words", "message"),
     [
         (["tarin"], "tf-reg: There is no command tarin. Did you mean train?"),
-        (["--nope"], "tf-reg: There is no command --nope. The commands are train, compare, export, "),
+        (["--nope"], "tf-reg: There is no command --nope. The commands are train, shrink, compare, export, "),
         (["train", "--epoch", "3"], "tf-reg train: There is no flag --epoch. Did you mean --epochs"),
         (["train", "--weights", "nowhere.keras"], "tf-reg train: --weights nowhere.keras is no file."),
         (["compare", "--seeds", "0"], "tf-reg compare: --seeds must be 1 or more. Received: 0."),

@@ -37,19 +37,19 @@ class Compacted:
     Args:
         model: The dense model.
         small: The compacted one.
-        plan: What was cut out.
+        plan: What was cut out; None where the small model was trained after that.
         metrics: Numbers of both, as for `metrics.json`. Those of the compacted model are called `compact_...`.
     """
 
     model: keras.Model
     small: keras.Model
-    plan: CompactionPlan
+    plan: CompactionPlan | None
     metrics: dict[str, Any]
 
     @property
     def saves(self) -> bool:
         """Whether anything was cut out."""
-        return self.plan.parameters[0] > self.plan.parameters[1]
+        return self.metrics["parameters"] > self.metrics["compact_parameters"]
 
     def compare(self, images: ImageData) -> None:
         """Count the test images that the two models give different classes."""
@@ -126,7 +126,7 @@ class Compacted:
         if not self.saves:
             return f"{self.plan}\n\nNothing can be removed. The SavedModel has the whole model."
         rows = [["", "dense", "compact", "dense / compact", "control"], *_rows(metrics)]
-        lines = [str(self.plan), "", *aligned(rows)]
+        lines = [*([] if self.plan is None else [str(self.plan), ""]), *aligned(rows)]
         if "latency" in metrics:
             lines += [
                 f"Times are medians of up to {latency.MOST} calls, in turn: dense, compact, and dense again,",

@@ -1,0 +1,118 @@
+"""The folder of a call of `tf_reg.shrink`: every candidate as a file, and what is known of them all."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tf_reg._checks import shown
+from tf_reg.compaction.training import compile_alike
+from tf_reg.selection.frontier import Candidate
+
+FRONTIER = "frontier.json"
+
+
+class Kept:
+    """Keeps candidates in a folder, or nowhere.
+
+    Args:
+        folder: The folder, which is made; None keeps nothing.
+        settings: What the candidates depend on, as JSON has it.
+
+    Raises:
+        ValueError: A folder with other things in it, or with the candidates of other settings.
+    """
+
+    def __init__(self, folder: Path | None, settings: Mapping[str, Any]) -> None:
+        self._folder, self._settings = folder, dict(settings)
+        self.candidates: list[Candidate] = []
+        if folder is None:
+            return
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"folder is a folder, which may exist. Received: folder={str(folder)!r}, a file.")
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / FRONTIER).is_file():
+            self._read(folder)
+        elif any(path.suffix == ".keras" for path in folder.iterdir()):
+            raise ValueError(
+                f"folder is new, empty, or that of an earlier call. Received: folder={str(folder)!r}, with .keras "
+                f"files and without {FRONTIER}."
+            )
+        else:
+            self._write()
+
+    def _read(self, folder: Path) -> None:
+        try:
+            kept = json.loads((folder / FRONTIER).read_text())
+            settings, rows = kept["settings"], kept["candidates"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder / FRONTIER} isn't what tf_reg.shrink writes. Received: {shown(error)}") from None
+        wanted = json.loads(json.dumps(self._settings))
+        other = sorted(name for name in wanted.keys() | settings.keys() if wanted.get(name) != settings.get(name))
+        if other:
+            raise ValueError(
+                f"folder goes on with a call of the same settings. Received: folder={str(folder)!r}, whose candidates "
+                f"were made with another {', '.join(other)}. Choose another folder."
+            )
+        self.candidates = [Candidate(**{**row, "path": folder / row["path"]}) for row in rows]
+
+    def add(self, candidate: Candidate, model: keras.Model) -> Candidate:
+        """Keep a candidate, and return it with its path.
+
+        Args:
+            candidate: What is known of it.
+            model: It.
+        """
+        if self._folder is not None:
+            path = self._folder / f"candidate-{candidate.number}.keras"
+            with _whole(path) as unfinished:
+                model.save(unfinished)
+            candidate = dataclasses.replace(candidate, path=path)
+        self.candidates.append(candidate)
+        if self._folder is not None:
+            self._write()
+        return candidate
+
+    def model(self, candidate: Candidate, original: keras.Model) -> keras.Model:
+        """Load a candidate that was kept, compiled as the original is.
+
+        Args:
+            candidate: What is known of it.
+            original: The original.
+        """
+        model = keras.saving.load_model(candidate.path, compile=False)
+        compile_alike(original, model)
+        return model
+
+    @property
+    def place(self) -> str:
+        """Where candidates lie, for a sentence."""
+        if self._folder is None:
+            return "Nothing was kept: folder=... keeps candidates, and lets the same call go on."
+        return f"{len(self.candidates)} candidates lie in {self._folder}; the same call goes on from there."
+
+    def _write(self) -> None:
+        assert self._folder is not None
+        rows = [{**dataclasses.asdict(one), "path": one.path.name if one.path else None} for one in self.candidates]
+        with _whole(self._folder / FRONTIER) as unfinished:
+            unfinished.write_text(json.dumps({"settings": self._settings, "candidates": rows}, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Give a hidden path beside `path` to write to, which gets that name when the block has ended well."""
+    unfinished = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        yield unfinished
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,121 @@
+"""The arguments of `tf_reg.shrink`, checked."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from tf_reg import _keras
+from tf_reg._checks import is_integer, number, require
+from tf_reg.optimizers import preconditioner
+from tf_reg.selection.examples import Examples
+from tf_reg.selection.scores import Score, classes_of
+from tf_reg.selection.search import PREDICT
+from tf_reg.selection.teacher import Teacher, can_mix
+
+MOST = 2**31 - 1
+CANDIDATES = 100  # at most
+TEACHERS = ("auto", "mixed", "plain", "none")
+
+
+def check_others(model: Any, score: Any, teacher: Any, folder: Any) -> None:
+    """Check the arguments of `tf_reg.shrink` that are no numbers.
+
+    Raises:
+        ValueError: One that it doesn't take.
+    """
+    require(isinstance(model, keras.Model) and model.compiled, "model is a compiled Keras model", "model", model)
+    known = isinstance(teacher, str) and teacher in TEACHERS
+    require(known, f"teacher is one of {', '.join(map(repr, TEACHERS))}", "teacher", teacher)
+    require(score is None or callable(score), "score is a function of (y_true, y_pred), or None", "score", score)
+    require(folder is None or isinstance(folder, (str, os.PathLike)), "folder is a path, or None", "folder", folder)
+
+
+def check_numbers(
+    max_drop: Any, level: Any, candidates: Any, refit_epochs: Any, batch_size: Any, seed: Any, verbose: Any
+) -> None:
+    """Check the numbers of `tf_reg.shrink`.
+
+    Raises:
+        ValueError: One that it doesn't take.
+    """
+    require(0 < number(max_drop) < math.inf, "max_drop is a number above zero", "max_drop", max_drop)
+    require(0 < number(level) < 0.5, "level is a probability between 0 and 0.5", "level", level)
+    counts = {"candidates": (candidates, CANDIDATES), "refit_epochs": (refit_epochs, MOST)}
+    for name, (value, most) in {**counts, "batch_size": (batch_size, MOST)}.items():
+        require(is_integer(value) and 1 <= value <= most, f"{name} is a whole number from 1 to {most}", name, value)
+    require(is_integer(seed) and 0 <= seed <= MOST, f"seed is a whole number from 0 to {MOST}", "seed", seed)
+    said = isinstance(verbose, bool) or (is_integer(verbose) and verbose in (0, 1))
+    require(said, "verbose is 0 or 1", "verbose", verbose)
+
+
+def optimizer_of(given: Any) -> keras.optimizers.Optimizer:
+    """Return the optimizer, which must have a rate of its own that is a number.
+
+    Args:
+        given: An optimizer or its name.
+
+    Raises:
+        ValueError: Something else.
+    """
+    try:
+        optimizer = keras.optimizers.get(given)
+    except (TypeError, ValueError):
+        optimizer = None
+    expected = "optimizer is a Keras optimizer or the name of one"
+    require(isinstance(optimizer, keras.optimizers.Optimizer), expected, "optimizer", given)
+    preconditioner.check(optimizer)
+    scheduled = isinstance(optimizer.get_config()["learning_rate"], dict)
+    require(not scheduled, "optimizer has a rate that is a number, which shrink lowers itself", "optimizer", given)
+    return optimizer
+
+
+def score_of(model: keras.Model, score: Score | None) -> Score:
+    """Return the score of an example: the caller's, or whether a classifier is right.
+
+    Args:
+        model: The model.
+        score: As it was given.
+
+    Raises:
+        ValueError: No score for a model that is no classifier.
+    """
+    if score is not None:
+        return score
+    classes = classes_of(model, _keras.compile_arguments(model).get("loss"))
+    require(
+        classes is not None,
+        "Without score=, model has one output of class probabilities or logits, (examples, classes), and a "
+        "cross-entropy as its loss. Give score=, a function of (y_true, y_pred) that returns a number for each "
+        "example, larger where the answer is better",
+        "loss",
+        model.loss,
+    )
+    assert classes is not None
+    return classes.right
+
+
+def teacher_of(model: keras.Model, train: Examples, wanted: str, seed: int) -> Callable[[keras.Model], Teacher] | None:
+    """Return what makes the teacher out of a model without regularizers; None for no teacher.
+
+    Args:
+        model: The model.
+        train: The training examples.
+        wanted: A word of `TEACHERS`.
+        seed: Of the mixtures.
+
+    Raises:
+        ValueError: A teacher that is no classifier.
+    """
+    classes = classes_of(model, _keras.compile_arguments(model).get("loss"))
+    if wanted == "none" or (wanted == "auto" and classes is None):
+        return None
+    expected = "teacher='mixed' and 'plain' take a classifier with one output and a cross-entropy as its loss"
+    require(classes is not None, expected, "loss", model.loss)
+    assert classes is not None
+    mixed = wanted == "mixed" or (wanted == "auto" and can_mix(model))
+    return lambda plain: Teacher(plain, classes, train, mixed, seed, PREDICT)
