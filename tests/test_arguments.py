@@ -61,7 +61,7 @@ def linear():
 CHOSEN = {
     "build_model": lambda: linear,
     "data": lambda: DATA,
-    "strengths": lambda: [1.0],
+    "strengths": lambda: [1e3],
     "epochs": lambda: 2,
     "verbose": lambda: 0,
 }
@@ -144,7 +144,10 @@ RIGHT = {
         *(f"{name}.{one}" for name in PATHS for one in ("epochs", "dense_epochs", "batch_size", "folder")),
         "regularization_path.validation", "cross_validate.groups", "cross_validate.grid",
     },
-    "a word": {"DropoutSchedule.layers", "GapController.metric", "Proximal.name", "shrink.folder", *(f"{name}.folder" for name in PATHS)},
+    "a word": {
+        "DropoutSchedule.layers", "GapController.metric", "Proximal.name", "shrink.folder",
+        *(f"{name}.folder" for name in PATHS),
+    },
     "an empty list": {"tf1.sum_regularizer.regularizer_list", "tf1.SumRegularizer.terms"},
     "minus one": {"DropBlock2D.seed", "DropConnect.seed", "StochasticDepth.seed"},
     "huge": {

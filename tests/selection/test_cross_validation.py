@@ -9,7 +9,8 @@ from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, Stratified
 import tf_reg
 from tests.selection.data_sets import DATA_SETS
 from tests.selection.problems import linear, regression
-from tf_reg.selection import cross_validation
+from tf_reg.selection import cross_validation, folds
+from tf_reg.selection.examples import examples_of
 from tf_reg.selection.fits import Fits
 
 
@@ -106,15 +107,15 @@ def test_an_interrupted_search_goes_on_where_it_stopped(tmp_path, monkeypatch):
 def test_splitters_of_scikit_learn():
     x, y = regression()
     labels, groups = (y > 2.2).astype(int), np.arange(len(y)) // 10
-    examples = cross_validation.examples_of((x, labels))
-    one_hot = cross_validation.examples_of((x, np.eye(2)[labels]))
+    examples = examples_of((x, labels))
+    one_hot = examples_of((x, np.eye(2)[labels]))
     for given in (examples, one_hot):
-        for _, held_out in cross_validation._splits(StratifiedKFold(4), given, None, 0):
+        for _, held_out in folds.splits_of(StratifiedKFold(4), given, None, 0):
             assert abs(labels[held_out].mean() - labels.mean()) < 0.02
-    for fitted, held_out in cross_validation._splits(GroupKFold(4), examples, groups, 0):
+    for fitted, held_out in folds.splits_of(GroupKFold(4), examples, groups, 0):
         assert not set(groups[fitted]) & set(groups[held_out])
-    assert len(cross_validation._splits(RepeatedKFold(n_splits=2, n_repeats=3), examples, None, 0)) == 6
-    splits = [cross_validation._splits(3, examples, None, seed) for seed in (0, 0, 1)]
+    assert len(folds.splits_of(RepeatedKFold(n_splits=2, n_repeats=3), examples, None, 0)) == 6
+    splits = [folds.splits_of(3, examples, None, seed) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(splits[0][0][1], splits[1][0][1])
     assert not np.array_equal(splits[0][0][1], splits[2][0][1])
 
@@ -128,6 +129,7 @@ def test_splitters_of_scikit_learn():
         ({"splitter": [([0], [1])]}, "two folds or more"),
         ({"splitter": [([0], []), ([0], [1])]}, "two folds or more"),
         ({"splitter": [([0], [999]), ([0], [1])]}, "from 0 to 119"),
+        ({"groups": np.arange(120)}, "groups is for a splitter of groups"),
         ({"splitter": "kfold"}, "a number of folds"),
         ({"metric": "accuracy"}, "the name of a metric that the model is compiled with"),
         ({"metric": "mine"}, "mode is 'min' or 'max' for a metric of your own"),

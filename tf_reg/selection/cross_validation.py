@@ -5,23 +5,23 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import keras
 import numpy as np
 
-from tf_reg._checks import is_integer, require, shown
+from tf_reg._checks import require, shown
 from tf_reg._text_table import aligned
 from tf_reg.selection.examples import Examples, examples_of
-from tf_reg.selection.fits import Fits, count
+from tf_reg.selection.fits import Fits
+from tf_reg.selection.folds import Splits, splits_of
 from tf_reg.selection.options import BuildModel, Options, checked_strengths, described, sign
 from tf_reg.selection.path import RegularizationPath, walked
 from tf_reg.selection.store import Store
 from tf_reg.selection.walk import Plan, Walk
 
 Rule = Literal["min", "1se"]
-Splits = list[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +184,7 @@ def cross_validate(
     automatic = isinstance(strengths, str) and strengths == "auto"
     given = None if automatic else checked_strengths(strengths)
     direction = sign(metric, mode)
-    splits = _splits(splitter, examples, groups, seed)
+    splits = splits_of(splitter, examples, groups, seed)
     points = _points(grid)
     found = []
     for number, point in enumerate(points):
@@ -234,57 +234,6 @@ class _Validation:
                 f"metric={self._metric!r}"
             )
         return [float(value) for value in found if value is not None]
-
-
-def _splits(splitter: Any, examples: Examples, groups: Any, seed: int) -> Splits:
-    """Which examples are fitted and which are held out, in each fold."""
-    from sklearn import model_selection
-
-    if is_integer(splitter):
-        splitter = model_selection.KFold(count(splitter, "splitter", 2), shuffle=True, random_state=seed)
-    places, labels = np.arange(len(examples)), _labels(examples)
-    if hasattr(splitter, "split") and not isinstance(splitter, str):
-        try:
-            pairs = list(splitter.split(places, labels, groups))
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                f"splitter must be able to divide these {len(places)} examples. Received: {shown(splitter)} with "
-                f"groups={shown(groups)}, which says: {error}"
-            ) from error
-    else:
-        listed = isinstance(splitter, (list, tuple, Iterator))
-        require(listed, "splitter is a number of folds, a splitter of scikit-learn, or pairs", "splitter", splitter)
-        pairs = list(splitter)
-    return _checked_pairs(pairs, places)
-
-
-def _checked_pairs(pairs: list[Any], places: np.ndarray) -> Splits:
-    try:
-        splits = [(places[_places(fitted)], places[_places(held_out)]) for fitted, held_out in pairs]
-    except (IndexError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"splitter has pairs of arrays of places, from 0 to {len(places) - 1}. Received: {shown(pairs)}"
-        ) from error
-    if len(splits) < 2 or not all(len(fitted) and len(held_out) for fitted, held_out in splits):
-        raise ValueError(
-            "splitter makes two folds or more, each with examples to fit and to hold out. Received: "
-            f"{[(len(fitted), len(held_out)) for fitted, held_out in splits]}"
-        )
-    return splits
-
-
-def _places(given: Any) -> np.ndarray:
-    array = np.asarray(given)
-    return array if array.size else array.astype(int)
-
-
-def _labels(examples: Examples) -> np.ndarray | None:
-    """The targets as labels, for splitters that keep the shares of the classes; None for several targets."""
-    targets = keras.tree.flatten(examples.targets)
-    if len(targets) != 1:
-        return None
-    one_hot = targets[0].ndim == 2 and targets[0].shape[1] > 1
-    return targets[0].argmax(axis=1) if one_hot else targets[0].reshape(len(examples), -1)[:, 0]
 
 
 def _points(grid: Any) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_reg._checks import number, require, shown
+from tf_reg._checks import is_integer, number, require, shown
 from tf_reg.selection.examples import Examples
 from tf_reg.selection.fits import Fits, count
 from tf_reg.selection.walk import Plan, is_linear
@@ -58,9 +58,8 @@ class Options:
         above = 0 < number(self.tolerance) < math.inf
         require(above, "tolerance is a number above 0", "tolerance", self.tolerance)
         require(isinstance(self.relax, bool), "relax is True or False", "relax", self.relax)
-        require(
-            self.verbose in (0, 1) and not isinstance(self.verbose, float), "verbose is 0 or 1", "verbose", self.verbose
-        )
+        known = is_integer(self.verbose) and self.verbose in (0, 1)
+        require(known, "verbose is 0 or 1", "verbose", self.verbose)
 
     def prepared(self, build_model: BuildModel, examples: Examples, **arguments: Any) -> tuple[Fits, Plan]:
         """Build the model, and decide how to walk.

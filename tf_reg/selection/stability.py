@@ -15,11 +15,11 @@ from tf_reg import _walk
 from tf_reg._checks import number, require
 from tf_reg._text_table import aligned
 from tf_reg.penalties.groups import grouping
-from tf_reg.selection.examples import examples_of
+from tf_reg.selection.examples import Examples, examples_of
 from tf_reg.selection.fits import Fits, count
 from tf_reg.selection.options import BuildModel, Options, checked_strengths, described
 from tf_reg.selection.store import Store
-from tf_reg.selection.walk import Walk
+from tf_reg.selection.walk import Plan, Walk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,34 +143,46 @@ def stability_selection(
     fits, plan = options.prepared(build_model, examples)
     kernels = _kernels(fits)
     settings = {**described(fits, plan), "strengths": given, "data": examples.fingerprint(), "share": number(share)}
-    store, start, kept = Store(folder, settings), fits.state(), []
-    order = sorted(given, reverse=plan.down)
-    for place in range(samples):
-        found = store.load(f"{place:05d}")
-        if found is None:
-            fits.restore(start)
-            half = examples.take(np.random.default_rng((seed, place)).permutation(len(examples))[:size])
-            walk = Walk(fits, half, None, dataclasses.replace(plan, verbose=False), Store(None, settings))
-            arrays = _kept(fits, kernels, walk, order)
-            store.save(f"{place:05d}", {}, arrays)
-        else:
-            arrays = found[1]
-        kept.append(arrays)
-        if verbose:
-            print(f"sample {place + 1} of {samples}", flush=True)
+    sampling = _Sampling(fits, plan, kernels, given, Store(folder, settings))
+    kept = [sampling.kept(examples, (seed, place), size) for place in range(samples)]
     shares = {path: np.mean([one[place] for one in kept], axis=0) for place, path in enumerate(kernels)}
-    down = np.argsort(order)[::-1]
-    return Stability(np.array(order)[down], {path: one[down] for path, one in shares.items()}, samples)
+    return Stability(np.array(sorted(given, reverse=True)), shares, samples)
 
 
-def _kept(fits: Fits, kernels: dict[str, _walk.Weight], walk: Walk, order: Sequence[float]) -> list[np.ndarray]:
-    """For each kernel which inputs are kept at each strength, `(strengths, inputs)`."""
-    found = []
-    walk.start()
-    for place, strength in enumerate(order):
-        walk.visit(place, strength)
-        found.append(_alive(fits, kernels))
-    return [np.array([one[path] for one in found]) for path in kernels]
+class _Sampling:
+    """Fits of one model to many samples, each kept."""
+
+    def __init__(
+        self, fits: Fits, plan: Plan, kernels: dict[str, _walk.Weight], strengths: Sequence[float], store: Store
+    ):
+        self._fits, self._plan, self._kernels, self._store = fits, plan, kernels, store
+        self._order = sorted(strengths, reverse=plan.down)
+        self._start = fits.state()
+
+    def kept(self, examples: Examples, number: tuple[int, int], size: int) -> list[np.ndarray]:
+        """For each kernel which inputs a sample keeps at each strength, the largest first, `(strengths, inputs)`."""
+        name = f"{number[1]:05d}"
+        found = self._store.load(name)
+        arrays = self._fitted(examples.take(_drawn(number, len(examples), size))) if found is None else found[1]
+        if found is None:
+            self._store.save(name, {}, arrays)
+        if self._plan.verbose:
+            print(f"sample {number[1] + 1}", flush=True)
+        return arrays
+
+    def _fitted(self, half: Examples) -> list[np.ndarray]:
+        self._fits.restore(self._start)
+        walk = Walk(self._fits, half, None, dataclasses.replace(self._plan, verbose=False), Store(None, {}))
+        walk.start()
+        alive = {}
+        for place, strength in enumerate(self._order):
+            walk.visit(place, strength)
+            alive[strength] = _alive(self._fits, self._kernels)
+        return [np.array([alive[one][path] for one in sorted(alive, reverse=True)]) for path in self._kernels]
+
+
+def _drawn(number: tuple[int, int], count: int, size: int) -> np.ndarray:
+    return np.random.default_rng(number).permutation(count)[:size]
 
 
 def _kernels(fits: Fits) -> dict[str, _walk.Weight]:
