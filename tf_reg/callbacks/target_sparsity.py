@@ -235,7 +235,7 @@ class TargetSparsity(StrengthCallback):
             logs.update(strength=self._strength, zero_share=self._share, refit=float(self._refit))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Warn where the target isn't reached."""
+        """Warn where the target isn't reached, and of outputs that are the same for all inputs."""
         measured = self._measure()
         if self.exact:
             self._end_of_budget(measured)
@@ -247,6 +247,7 @@ class TargetSparsity(StrengthCallback):
                 "layers can give."
             )
         self._meter = self._budget = None
+        super().on_train_end(logs)
 
     def _end_of_budget(self, measured: Share) -> None:
         if not self._refit:
