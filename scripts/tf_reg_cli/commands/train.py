@@ -44,4 +44,6 @@ def command(
         raise KeyboardInterrupt(str(interrupt) or "Interrupted before anything was written.") from None
     compaction = f"\n{result.compaction}\n" if result.compaction else ""
     print(f"\n{result.table()}\n{compaction}\nrun         {result.folder}\nSavedModel  {result.saved_model}")
+    if result.gain:
+        print(f"\n{result.gain}")
     return 0
