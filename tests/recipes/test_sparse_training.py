@@ -44,16 +44,18 @@ def test_a_target_of_groups_is_reached_and_refitted(sparse_run):
 
 
 def test_the_strength_rises_in_half_the_epochs():
-    (rise,) = training._strength(Config(reg="l1", strength_schedule="rise", epochs=4))
+    rise, refit = training._strength(Config(reg="l1", strength_schedule="rise", epochs=4))
+    assert refit.epochs == 1
     assert isinstance(rise, StrengthSchedule)
     assert [rise.schedule(epoch) for epoch in range(4)] == [0.5, 1.0, 1.0, 1.0]
 
 
 def test_what_moves_the_strength():
     def kinds(**options):
-        return [type(move).__name__ for move in training._strength(Config(reg="l1", **options))]
+        return [type(move).__name__ for move in training._strength(Config(reg="l1", epochs=9, **options))]
 
-    assert kinds() == []
+    assert kinds() == ["Refit"]
+    assert kinds(refit_epochs=0) == kinds(proximal=False) == kinds(early_stopping=3) == []
     assert kinds(strength_schedule="gap") == [GapController.__name__]
     assert kinds(target_sparsity=0.5) == ["TargetSparsity"]
     assert kinds(target_sparsity=0.5, refit_epochs=2) == ["TargetSparsity"]

@@ -1,4 +1,4 @@
-"""The weights of a trained network as a figure: the first kernel as images, and the units of each layer that are left."""
+"""The weights of a trained network as a figure: the first kernel as images, and which units of each layer are left."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from tf_reg.recipes.applications import IMAGENET_MEAN, IMAGENET_VARIANCE
 from tf_reg.recipes.models import pretrained
 from tf_reg.rules.regularize_model import regularize
 from tf_reg_cli.config import Config
+from tf_reg_cli.defaults import OF_PENALTY
 from tf_reg_cli.errors import UserError
 from tf_reg_cli.field_types import NETWORKS
 
@@ -88,7 +89,9 @@ def regularizer(config: Config, last: bool = False) -> keras.Regularizer | None:
         config: Which penalty, and its strengths.
         last: Whether it is for the last layer. Its outputs are the classes, so its groups are always inputs.
     """
-    given: Any = config  # with numbers for all strengths, as `defaults.filled` returns it
+    given: Any = config
+    if lacking := [name for name in OF_PENALTY.get(config.reg, ()) if getattr(config, name) is None]:
+        raise ValueError(f"a penalty needs numbers, as defaults.filled sets them. Received: None for {lacking}.")
     wanted: Any = config.groups
     maybe = "inputs" if last and wanted else wanted  # of a penalty that is of single weights without groups
     groups = "inputs" if last else wanted or "outputs"
