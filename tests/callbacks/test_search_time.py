@@ -53,8 +53,8 @@ def test_the_epochs_that_it_names_are_enough(refit_epochs):
     inner = optimizers.SGD(1e-3)
     said = first_warning(model_with(inner), target, epochs=1 if refit_epochs is None else 3)
     assert "(0.5, of='weights') has " in said
-    assert "steps to search for the strength and needs about 30: it will hardly reach its target" in said
+    assert "steps to search for the strength and needs about 40: it will hardly reach its target" in said
     epochs = int(re.search(r"Train for (\d+) epochs or more", said)[1])
-    assert epochs == (3 if refit_epochs is None else 4)
+    assert epochs == (4 if refit_epochs is None else 5)
     said = first_warning(model_with(optimizers.SGD(1e-3)), target, epochs=epochs)
     assert "to search" not in said

@@ -40,6 +40,7 @@ FOUND = {
         ),
         ({"reg": "l1"}, {"weights_left": 9_472}, "100 % of the weights left, 97.2 % test accuracy"),
         ({"reg": "l1"}, {"weights_left": 0}, "0 % of the weights left, 97.2 % test accuracy"),
+        ({"reg": "l1"}, {"weights_left": 9_444}, "99.7 % of the weights left, 97.2 % test accuracy"),
         ({"reg": "l1"}, {"weights_left": 40}, "0.42 % of the weights left, 97.2 % test accuracy"),
         ({"reg": "l2"}, {}, ""),
         ({}, {}, ""),

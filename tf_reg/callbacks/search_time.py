@@ -13,12 +13,17 @@ from tf_reg.callbacks.share import can_be_zero
 from tf_reg.optimizers import preconditioner
 from tf_reg.optimizers.proximal import Proximal
 
-LEAST = 30  # steps in which the strength can follow its plan, whatever the optimizer
+LEAST = 40  # steps in which the strength can follow its plan, whatever the optimizer
 SPARE = 1.5  # times the steps in which the weights could get to zero if each step went straight there
 
 
 def too_short(
-    model: keras.Model, optimizer: Proximal, target: float, has: float, refit_epochs: int | None, in_epoch: int
+    model: keras.Model,
+    optimizer: Proximal,
+    target: float,
+    has: float,
+    refit_epochs: int | None,
+    in_epoch: int,
 ) -> str:
     """Return that a search has too few steps and how many epochs would do, as sentences; "" if it has enough.
 

@@ -74,4 +74,7 @@ def words(metrics: Mapping[str, Any], config: Config) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.2g} %"
+    """A share in whole percent; with more digits where that would say all or nothing of a part."""
+    if 0 < share < 0.1:
+        return f"{100 * share:.2g} %"
+    return f"{100 * share:.1f} %" if 0.99 < share < 1 else f"{100 * share:.0f} %"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_IMAGES = 128
 MOST_PIXELS = 64  # along a side of an image; larger ones are left out
 MOST_LAYERS = 40
-ALIVE, DEAD = "#1f77b4", "#d0d0d0"
+ALIVE, DEAD, NOTHING = "#1f77b4", "#d0d0d0", "#a0a0a0"
 
 
 def weights(model: keras.Model, plan: CompactionPlan, path: Path, title: str) -> None:
@@ -88,6 +88,10 @@ def draw_kernels(axes: Axes, images: np.ndarray, name: str) -> None:
     axes.set_yticks(np.arange(0, whole.shape[0] + 2, height) - 1, labels=[])
     axes.grid(color="#a0a0a0", linewidth=0.6)
     axes.tick_params(length=0)
+    unused = -len(shown) * width % (whole.shape[1] + 1)  # places of the last row without an image
+    axes.axvspan(whole.shape[1] - unused, whole.shape[1], 0, height / (whole.shape[0] + 1), color=NOTHING)
+    axes.set_xlim(-1, whole.shape[1])
+    axes.set_ylim(whole.shape[0], -1)
     more = f", the first {len(shown)} of {len(images)}" if len(shown) < len(images) else ""
     axes.set_title(f"weights of {name}{more}; white is zero", fontsize=9)
     bar = axes.figure.colorbar(picture, ax=axes, shrink=0.8)
