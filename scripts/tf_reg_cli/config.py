@@ -150,7 +150,7 @@ class Config:
         f"{LARGE.epochs})",
         group="Training",
     )
-    batch_size: Count = option(128, "examples a step")
+    batch_size: Count = option(128, "examples a step at most; the steps of an epoch have about as many each")
     optimizer: Literal["adam", "sgd", "rmsprop", "adagrad"] = option("adam", "the optimizer")
     learning_rate: Positive | None = option(
         None,

@@ -164,7 +164,7 @@ def test_the_network_of_the_readme_becomes_sparse_on_fashion_mnist(train, fashio
     fast = ("--batch-size", 64, "--learning-rate", 0.002, "--schedule", "cosine", "--epochs", 5)
     assert train(*flags, "--reg", "l2", "--l2", 1e-4, *fast, "--name", "dense")[0] == 0
     start = ("--weights", "runs/dense/model.keras", "--epochs", 3)
-    assert train(*flags, *start, "--reg", "l1", "--target-sparsity", 0.8, "--name", "sparse")[0] == 0
+    assert train(*flags, *start, "--reg", "l1", "--l1", 1e-5, "--target-sparsity", 0.8, "--name", "sparse")[0] == 0
     dense, sparse = metrics_of("runs/dense"), metrics_of("runs/sparse")
     assert dense["test_accuracy"] > 0.908
     assert sparse["test_accuracy"] > dense["test_accuracy"] - 0.01
