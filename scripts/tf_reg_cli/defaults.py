@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tf_reg_cli.checks import flag
@@ -22,10 +23,10 @@ class Course(NamedTuple):
 
 FEW = 10_000
 SMALL, LARGE = Course(60, 0.01), Course(20, 0.001)  # with fewer training images than that, and with more
-# A strength times the number of training images: the penalty beside the sum of the losses of all of them. Chosen on
-# validation images of digits: docs/results.md says how.
+# Strengths, times the root of the number of training images. Chosen on validation images of digits: docs/results.md.
 STRENGTHS = {
-    "l1": 0.5, "l2": 0.4, "group_lasso": 1.0, "channel_lasso": 1.5, "mcp": 1.0, "scad": 1.0, "log_sum": 0.4, "lq": 0.12,
+    "l1": 0.014, "l2": 0.011, "group_lasso": 0.0277, "channel_lasso": 0.042, "mcp": 0.0277, "scad": 0.0277,
+    "log_sum": 0.011, "lq": 0.00335,
 }  # fmt: skip
 FLAT_FROM = 0.1  # the weight from which on mcp and scad are flat
 OF_PENALTY = {
@@ -37,7 +38,7 @@ OF_PENALTY = {
 
 def strength(name: str, text: str) -> Any:
     """Declare a strength whose default falls with the number of training images."""
-    return option(None, f"{text} (default: {STRENGTHS[name]:g} / training images)")
+    return option(None, f"{text} (default: {STRENGTHS[name]:g} / root of training images)")
 
 
 def missing(config: Config, train_size: int) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def missing(config: Config, train_size: int) -> dict[str, Any]:
     rate = course.learning_rate if config.model in NETWORKS else LARGE.learning_rate
     values: dict[str, Any] = {"epochs": course.epochs, "learning_rate": rate}
     names = OF_PENALTY.get(config.reg, ())
-    values |= {name: _rounded(STRENGTHS[name] / train_size) for name in names if name in STRENGTHS}
+    values |= {name: _rounded(STRENGTHS[name] / math.sqrt(train_size)) for name in names if name in STRENGTHS}
     for size, slope in (("mcp_gamma", "mcp"), ("scad_a", "scad")):
         if size in names:
             given = getattr(config, slope)

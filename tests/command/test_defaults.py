@@ -1,6 +1,7 @@
 """Settings that no flag gives: they depend on the number of training images, and are numbers before training begins."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -23,8 +24,8 @@ def test_strengths_fall_with_the_number_of_images(reg):
     strengths = [name for name in defaults.OF_PENALTY[reg] if name in defaults.STRENGTHS]
     for name in strengths:
         some, more = (getattr(config, name) for config in found)
-        assert some == pytest.approx(defaults.STRENGTHS[name] / 1_000, rel=0.05)
-        assert more == pytest.approx(some / 10)
+        assert some == pytest.approx(defaults.STRENGTHS[name] / math.sqrt(1_000), rel=0.05)
+        assert more == pytest.approx(some / math.sqrt(10), rel=0.05)
     others = set(defaults.STRENGTHS) - set(strengths)
     assert strengths
     assert {getattr(found[0], name) for name in others} == {None}
