@@ -50,8 +50,7 @@ def check(config: Config) -> None:
         raise UserError("--color-mode is for --dataset folder:PATH. Other data sets have their own.")
     if config.mc_samples is not None and not config.dropout:
         raise UserError("--mc-samples does nothing without --dropout.")
-    if config.decay_epochs is not None and config.decay_epochs > config.epochs:
-        raise UserError(f"--decay-epochs {config.decay_epochs} is more than all {config.epochs} --epochs.")
+    _check_epochs(config)
     _check_penalty(config)
     _check_strength(config)
     _check_target(config)
@@ -97,8 +96,18 @@ def _check_penalty(config: Config) -> None:
                 f"{name} needs a penalty that gives zeros and that Proximal pays: --reg {one_of(takes)}, and no "
                 "--no-proximal."
             )
+
+
+def _check_epochs(config: Config) -> None:
+    """What needs a number of epochs, as soon as it is known."""
+    if config.epochs is None:
+        return
+    if config.decay_epochs is not None and config.decay_epochs > config.epochs:
+        raise UserError(f"--decay-epochs {config.decay_epochs} is more than all {config.epochs} --epochs.")
     if config.reweight and config.epochs < 2:
         raise UserError("--reweight renews the factors from the second epoch on. Give it 2 --epochs or more.")
+    if config.refit_epochs is not None and config.refit_epochs >= config.epochs:
+        raise UserError(f"--refit-epochs must leave some of the {config.epochs} --epochs before it.")
 
 
 def _check_strength(config: Config) -> None:
@@ -116,8 +125,6 @@ def _check_strength(config: Config) -> None:
             raise UserError(f"--reg {config.reg} makes no zeros. {name} needs --reg {one_of(SPARSE)}.")
         if config.early_stopping is not None:
             raise UserError(f"--early-stopping would bring back weights from before {name} took effect.")
-    if refit is not None and refit >= config.epochs:
-        raise UserError(f"--refit-epochs must leave some of the {config.epochs} --epochs before it.")
 
 
 def _check_target(config: Config) -> None:

@@ -12,6 +12,7 @@ import pydantic
 
 from tf_reg_cli import agreement
 from tf_reg_cli.checks import validated
+from tf_reg_cli.defaults import FEW, FLAT_FROM, LARGE, SMALL, strength
 from tf_reg_cli.field_types import (
     GROUPED,
     MAYBE_GROUPED,
@@ -20,6 +21,7 @@ from tf_reg_cli.field_types import (
     Between,
     Count,
     CountOrAuto,
+    CountOrNone,
     Counts,
     Dataset,
     Name,
@@ -30,6 +32,7 @@ from tf_reg_cli.field_types import (
     Positive,
     Seed,
     Share,
+    Strength,
     Target,
 )
 from tf_reg_cli.fields import flags_of, option
@@ -67,23 +70,27 @@ class Config:
     hidden: Counts = option((128,), "units of each hidden layer of the mlp")
     normalization: Literal["dataset", "imagenet"] = option("dataset", "constants of the model's input layer")
     reg: Penalty = option("none", "penalty on every kernel", group="Regularisation")
-    l1: NotNegative = option(1e-5, "strength of L1: l1 * sum|w|")
-    l2: NotNegative = option(1e-4, "strength of L2: l2 * sum w^2")
-    group_lasso: NotNegative = option(1e-4, "strength of the group lasso: group_lasso * sum_g sqrt(|g|) ||w_g||")
-    channel_lasso: NotNegative = option(
-        1e-4, "strength of the group lasso of channels, a unit or filter with all that goes with it"
+    l1: Strength = strength("l1", "strength of L1: l1 * sum|w|")
+    l2: Strength = strength("l2", "strength of L2: l2 * sum w^2")
+    group_lasso: Strength = strength("group_lasso", "strength of the group lasso: group_lasso*sum_g sqrt(|g|) ||w_g||")
+    channel_lasso: Strength = strength(
+        "channel_lasso", "strength of the group lasso of channels, a unit or filter with all that goes with it"
     )
     size_weights: Literal["sizes", "flops", "none"] = option(
         "sizes",
         "what a channel's norm is multiplied by: the root of its size, a share of the multiply-adds, or nothing",
     )
-    mcp: NotNegative = option(1e-4, "strength of the minimax concave penalty: its slope at zero, which falls to 0")
-    mcp_gamma: Positive = option(1000.0, "mcp is flat for weights from mcp_gamma * mcp on")
-    scad: NotNegative = option(1e-4, "strength of SCAD: its slope up to a weight of scad, which then falls to 0")
-    scad_a: AboveOne = option(1000.0, "scad is flat for weights from scad_a * scad on")
-    log_sum: NotNegative = option(1e-4, "strength of the log-sum penalty: its slope at zero")
+    mcp: Strength = strength("mcp", "strength of the minimax concave penalty: its slope at zero, which falls to 0")
+    mcp_gamma: Positive | None = option(
+        None, f"mcp is flat for weights from mcp_gamma * mcp on (default: where that is {FLAT_FROM})"
+    )
+    scad: Strength = strength("scad", "strength of SCAD: its slope up to a weight of scad, which then falls to 0")
+    scad_a: AboveOne | None = option(
+        None, f"scad is flat for weights from scad_a * scad on (default: where that is {FLAT_FROM})"
+    )
+    log_sum: Strength = strength("log_sum", "strength of the log-sum penalty: its slope at zero")
     log_sum_epsilon: Positive = option(0.1, "the weight at which the slope of the log-sum penalty is halved")
-    lq: NotNegative = option(1e-5, "strength of the power penalty: lq * sum|w|^lq_power")
+    lq: Strength = strength("lq", "strength of the power penalty: lq * sum|w|^lq_power")
     lq_power: Literal["0", "1/2", "2/3"] = option("1/2", "the power of lq; 0 counts the weights that aren't zero")
     groups: Literal["inputs", "outputs"] | None = option(
         None,
@@ -117,10 +124,10 @@ class Config:
         None,
         "what stays of each layer's groups or channels is a multiple of that, or all of them (with --exact-target)",
     )
-    refit_epochs: Count | None = option(
+    refit_epochs: CountOrNone | None = option(
         None,
-        "last epochs, in which zeros stay and the rest is fitted without penalty (default with --target-sparsity: a "
-        "third)",
+        "last epochs, in which zeros stay and the rest is fitted without penalty (default: a third with a penalty that "
+        "makes zeros by Proximal; none with --early-stopping or --strength-schedule gap)",
     )
     dropout: Share = option(0.0, "dropout rate after each hidden dense layer (linear: of the pixels)")
     mc_samples: Count | None = option(
@@ -137,10 +144,19 @@ class Config:
         alone=5,
     )
     label_smoothing: Share = option(0.0, "share of the label spread over all classes")
-    epochs: Count = option(20, "passes over the training examples", group="Training")
-    batch_size: Count = option(128, "examples a step")
+    epochs: Count | None = option(
+        None,
+        f"passes over the training examples (default: {SMALL.epochs} with fewer than {FEW:,} training images, else "
+        f"{LARGE.epochs})",
+        group="Training",
+    )
+    batch_size: Count = option(128, "examples a step at most; the steps of an epoch have about as many each")
     optimizer: Literal["adam", "sgd", "rmsprop", "adagrad"] = option("adam", "the optimizer")
-    learning_rate: Positive = option(1e-3, "learning rate, at the start of a schedule")
+    learning_rate: Positive | None = option(
+        None,
+        f"learning rate, at the start of a schedule (default: {SMALL.learning_rate:g} with fewer than {FEW:,} training "
+        f"images, else {LARGE.learning_rate:g}; of keras.applications always {LARGE.learning_rate:g})",
+    )
     momentum: Share = option(0.0, "momentum of sgd and rmsprop")
     schedule: Literal["constant", "cosine"] = option("constant", "course of the learning rate")
     decay_epochs: Count | None = option(
@@ -158,6 +174,11 @@ class Config:
         False,
         "cut out what has no effect after training, export the small model, and print what that saves",
         group="Output",
+    )
+    baseline: bool | None = option(
+        None,
+        "train the same network without the penalty too, for the last line, which says what the penalty has gained and "
+        "cost (default: with a penalty that makes zeros, where that takes some seconds)",
     )
     name: Name | None = option(None, "name of the run (default: made of dataset, model and methods)")
     runs_dir: Place = option("runs", "where the run's folder goes")

@@ -57,9 +57,11 @@ Counts = Annotated[
     pydantic.BeforeValidator(lambda sizes: tuple(sizes) if isinstance(sizes, list) else sizes),  # as JSON has them
     Must(lambda sizes: bool(sizes) and all(1 <= n <= MOST for n in sizes), f"from 1 to {MOST} each").in_config,
 ]
+CountOrNone = Annotated[int, Must(lambda n: 0 <= n <= MOST, f"from 0 to {MOST}").in_config]
 Seed = Annotated[int, Must(lambda n: 0 <= n <= MOST, f"from 0 to {MOST}").in_config]
 Positive = Annotated[float, Must(lambda x: 0 < x < float("inf"), "above 0").in_config]
 NotNegative = Annotated[float, NOT_NEGATIVE.in_config]
+Strength = Annotated[float, NOT_NEGATIVE.in_config] | None
 Share = Annotated[float, Must(lambda x: 0 <= x < 1, "at least 0 and below 1").in_config]
 AboveOne = Annotated[float, Must(lambda x: 1 < x < float("inf"), "above 1").in_config]
 Between = Annotated[float, Must(lambda x: 0 < x < 1, "between 0 and 1").in_config]

@@ -32,7 +32,7 @@ OTHERS = [  # every field is away from its default in one of them
     ),
     Config(
         model="cnn", reg="sparse-group", l1=0.1, group_lasso=0.3, groups="inputs", target_sparsity=0.5,
-        target_of="groups", refit_epochs=3, proximal=True, compact=True,
+        target_of="groups", refit_epochs=3, proximal=True, compact=True, baseline=True,
     ),
     Config(reg="l1", strength_schedule="rise", weights="model.keras", reweight=True, dual_averaging=True),
     Config(reg="mcp", mcp=0.1, mcp_gamma=2.5),
@@ -156,7 +156,7 @@ CHANNELS = ["--reg", "channels", "--target-sparsity", "0.5", "--target-of", "cha
         (["--reg", "l1", "--target-sparsity", "0.9", "--early-stopping"], "--early-stopping would bring back"),
         (["--reg", "l1", "--target-sparsity", "0.9", "--target-of", "groups"], "--target-of groups needs --reg group"),
         (
-            ["--reg", "l1", "--target-sparsity", "0.9", "--refit-epochs", "20"],
+            ["--reg", "l1", "--target-sparsity", "0.9", "--refit-epochs", "20", "--epochs", "20"],
             "leave some of the 20 --epochs",
         ),
         (["--mcp-gamma", "3"], "--mcp-gamma does nothing without --reg mcp."),
@@ -190,7 +190,10 @@ CHANNELS = ["--reg", "channels", "--target-sparsity", "0.5", "--target-of", "cha
         ([*CHANNELS[:4], "--target-of", "flops", "--exact-target"], "takes --target-of weights, groups or channels"),
         ([*CHANNELS[:4], "--exact-target", "--round-to", "8"], "--round-to takes --target-of groups or channels"),
         (["--decay-epochs", "2"], "--decay-epochs does nothing without --schedule cosine"),
-        (["--decay-epochs", "21", "--schedule", "cosine"], "--decay-epochs 21 is more than all 20 --epochs"),
+        (
+            ["--decay-epochs", "21", "--schedule", "cosine", "--epochs", "20"],
+            "--decay-epochs 21 is more than all 20 --epochs",
+        ),
         (["--name", "a/b"], "--name must be 1 to 100 letters, digits"),
         (["--name", ".."], "--name must be 1 to 100 letters, digits"),
         (["--name", "$x^$"], "--name must be 1 to 100 letters, digits"),

@@ -100,9 +100,8 @@ def test_no_other_callback_acts_within_an_epoch(options, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.Model, "fit", lambda self, *args, callbacks, **kwargs: found.extend(callbacks))
     config = Config(**options)
     with run.writers(tmp_path) as readers:
-        training.fit(
-            keras.Sequential(), config, dataclasses.make_dataclass("Images", ["train", "validation"])(0, 0), readers
-        )
+        images = dataclasses.make_dataclass("Images", ["train", "validation", "train_size"])(0, 0, 100)
+        training.fit(keras.Sequential(), config, images, readers)
     hooks = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
     base = keras.callbacks.Callback
     acting = {

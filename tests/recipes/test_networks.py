@@ -7,6 +7,7 @@ import tf_reg
 from tests.tools import mostly_slow
 from tf_reg.recipes.models import networks
 from tf_reg_cli.config import Config
+from tf_reg_cli.defaults import filled
 from tf_reg_cli.errors import UserError
 
 SHAPE = (12, 12, 1)
@@ -15,7 +16,7 @@ SHAPE = (12, 12, 1)
 def build(shape=SHAPE, flippable=True, **options):
     channels = shape[-1]
     return networks.build(
-        Config(**options),
+        filled(Config(**options), 1000),
         image_shape=shape,
         classes=4,
         mean=[100.0] * channels,

@@ -44,7 +44,7 @@ def test_weights_that_are_all_zero(tmp_path):
 
 
 def test_more_layers_than_colours_are_cut_to_the_largest():
-    axes = plots._figure(1, "")[1][0]
+    axes = plots.panels(1, "")[1][0]
     many = {f"penalty/layer_{number}": [float(number)] * 3 for number in range(20)}
     plots._lines(axes, many, "penalty/", 1)
     assert [line.get_label() for line in axes.get_lines()] == [f"layer_{number}" for number in range(12, 20)]
@@ -55,3 +55,24 @@ def test_shares_of_zeros_that_are_far_apart_stay_on_a_linear_axis(tmp_path):
     apart = history(3, 2) | {"sparsity/layer_0": [0.9] * 3, "sparsity/layer_1": [1e-4] * 3}
     weights = {"layer_0": np.ones(3), "layer_1": np.ones(3)}
     plots.regularization(apart, weights, weights, tmp_path / "r.png", "a run")  # a log axis would warn
+
+
+def refit_marks(refit):
+    axes = plots.panels(1, "")[1][0]
+    plots._mark_refit(axes, {"refit": refit} if refit else {})
+    return [line.get_xdata()[0] for line in axes.get_lines()]
+
+
+def test_the_refit_is_marked_between_the_epochs_where_it_began():
+    assert refit_marks([0.0, 0.0, 1.0, 1.0]) == [2.5]  # between the epochs 2 and 3
+    assert refit_marks([0.0, 0.0]) == refit_marks([]) == []
+
+
+def test_both_figures_mark_the_refit(tmp_path):
+    weights = {"layer_0": np.linspace(-1, 1, 9), "layer_1": np.linspace(-1, 1, 9)}
+    for name, refit in (("with", [0.0, 0.0, 1.0]), ("without", [0.0] * 3)):
+        records = history(3) | {"refit": refit}
+        plots.curves(records, tmp_path / f"curves-{name}.png", "a run")
+        plots.regularization(records, weights, weights, tmp_path / f"r-{name}.png", "a run")
+    for figure in ("curves", "r"):
+        assert shown(tmp_path / f"{figure}-with.png")[1] > shown(tmp_path / f"{figure}-without.png")[1]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.recipes.conftest import metrics_of
-from tf_reg.recipes import run
+from tests.recipes.conftest import SPARSE, metrics_of
+from tf_reg.recipes import gain, run
 from tf_reg.recipes.data import image_data
 from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.serving.write import warmup
@@ -23,19 +23,21 @@ from tf_reg_cli.config_file import configured
 
 def table(out):
     """The table and the paths at the end of what a run prints, as `{label: value}`."""
-    lines = [line.rsplit("  ", 1) for line in out.rstrip().splitlines()[-14:] if "  " in line]
+    lines = [line.rsplit("  ", 1) for line in out.rstrip().splitlines()[-18:] if "  " in line]
     return {label.strip(): value.strip() for label, value in lines}
 
 
 def test_the_files(finished):
     assert (finished.code, finished.err) == (0, "")
     assert {path.name for path in finished.run.iterdir()} == {
-        "config.json", "history.csv", "metrics.json", "tensorboard", "curves.png", "regularization.png", "model.keras",
+        "config.json", "history.csv", "metrics.json", "tensorboard", "curves.png", "regularization.png", "weights.png",
+        "model.keras",
     }  # fmt: skip
 
 
 def test_what_is_printed(finished):
-    progress = finished.out.splitlines()[:13]
+    first, *progress = finished.out.splitlines()[:14]
+    assert first == "600 training images: --refit-epochs 4"
     assert progress[0].split()[:3] == ["epoch", "loss", "accuracy"]
     assert [line.split()[0] for line in progress[1:]] == [f"{epoch}/12" for epoch in range(1, 13)]
     assert "\x1b" not in finished.out
@@ -45,6 +47,16 @@ def test_what_is_printed(finished):
     assert (shown["run"], shown["SavedModel"]) == ("runs/digits-mlp-group", "saved_models/digits-mlp-group/1")
     assert shown["test accuracy"] == f"{finished.metrics['test_accuracy']:.4f}"
     assert shown["exact zeros"] == f"{finished.metrics['sparsity']:.2%}"
+    assert shown["test accuracy, no penalty"] == f"{finished.metrics['baseline_test_accuracy']:.4f}"
+    assert finished.out.splitlines()[-1] == gain.words(finished.metrics, Config(reg="group"))
+
+
+@pytest.mark.slow
+def test_the_baseline_is_the_same_training_without_the_penalty(finished, train):
+    settings = (*SPARSE, "--epochs", 12, "--name", "a")
+    assert train(*settings)[0] == 0
+    assert metrics_of("runs/a")["test_accuracy"] == finished.metrics["baseline_test_accuracy"]
+    assert "baseline_test_accuracy" not in metrics_of("runs/a")
 
 
 def test_the_history(finished):

@@ -44,16 +44,18 @@ def test_a_target_of_groups_is_reached_and_refitted(sparse_run):
 
 
 def test_the_strength_rises_in_half_the_epochs():
-    (rise,) = training._strength(Config(reg="l1", strength_schedule="rise", epochs=4))
+    rise, refit = training._strength(Config(reg="l1", strength_schedule="rise", epochs=4))
+    assert refit.epochs == 1
     assert isinstance(rise, StrengthSchedule)
     assert [rise.schedule(epoch) for epoch in range(4)] == [0.5, 1.0, 1.0, 1.0]
 
 
 def test_what_moves_the_strength():
     def kinds(**options):
-        return [type(move).__name__ for move in training._strength(Config(reg="l1", **options))]
+        return [type(move).__name__ for move in training._strength(Config(reg="l1", epochs=9, **options))]
 
-    assert kinds() == []
+    assert kinds() == ["Refit"]
+    assert kinds(refit_epochs=0) == kinds(proximal=False) == kinds(early_stopping=3) == []
     assert kinds(strength_schedule="gap") == [GapController.__name__]
     assert kinds(target_sparsity=0.5) == ["TargetSparsity"]
     assert kinds(target_sparsity=0.5, refit_epochs=2) == ["TargetSparsity"]
@@ -162,7 +164,7 @@ def test_the_network_of_the_readme_becomes_sparse_on_fashion_mnist(train, fashio
     fast = ("--batch-size", 64, "--learning-rate", 0.002, "--schedule", "cosine", "--epochs", 5)
     assert train(*flags, "--reg", "l2", "--l2", 1e-4, *fast, "--name", "dense")[0] == 0
     start = ("--weights", "runs/dense/model.keras", "--epochs", 3)
-    assert train(*flags, *start, "--reg", "l1", "--target-sparsity", 0.8, "--name", "sparse")[0] == 0
+    assert train(*flags, *start, "--reg", "l1", "--l1", 1e-5, "--target-sparsity", 0.8, "--name", "sparse")[0] == 0
     dense, sparse = metrics_of("runs/dense"), metrics_of("runs/sparse")
     assert dense["test_accuracy"] > 0.908
     assert sparse["test_accuracy"] > dense["test_accuracy"] - 0.01

@@ -25,7 +25,7 @@ def test_weight_decay_shrinks_kernels_alone():
 
 @pytest.mark.parametrize("decay_epochs", [None, 1])
 def test_the_cosine_schedule_falls_in_the_last_epochs_and_ends_at_zero(decay_epochs):
-    config = Config(schedule="cosine", epochs=3, decay_epochs=decay_epochs, batch_size=50)
+    config = Config(schedule="cosine", epochs=3, decay_epochs=decay_epochs, batch_size=50, learning_rate=1e-3)
     model, steps = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]), 26
     training.compile_model(model, config, train_size=50 * steps - 7)
     schedule = model.optimizer._learning_rate

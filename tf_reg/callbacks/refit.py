@@ -28,7 +28,8 @@ class Refit(StrengthCallback):
             isn't a `tf_reg.Proximal`, or one whose strength is a schedule, or 0 as an earlier refit leaves it.
 
     Warns:
-        UserWarning: At the end of training, where it ended before the refit.
+        UserWarning: At the end of training, where it ended before the refit, and where an output doesn't depend on the
+            input any more.
 
     Example:
         >>> model = keras.Sequential([keras.layers.Dense(1, kernel_regularizer="l1")])
@@ -70,7 +71,8 @@ class Refit(StrengthCallback):
             logs.update(refit=float(self._refits(epoch)), strength=strength_of(self.optimizer()))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Warn where the training ended before the refit."""
+        """Warn where the training ended before the refit, and of outputs that are the same for all inputs."""
+        super().on_train_end(logs)
         if not self._began:
             warnings.warn(
                 f"Refit({self.epochs}) never refitted: the training ended before the last {self.epochs} of the "

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import keras
 
-from tf_reg._callers import callers
 from tf_reg._checks import is_integer, number, require, shown
 from tf_reg.callbacks.batches import batches_done, steps_at_once
+from tf_reg.callbacks.output_watcher import OutputWatcher, listed_with
 from tf_reg.callbacks.strength import proximal_of, strength_of
 from tf_reg.measure.dead_channels import DeadChannels, free_channels
 from tf_reg.measure.meter import Measurement, Meter
@@ -33,7 +33,7 @@ _READERS = tuple(
 )
 
 
-class RegularizationLogger(keras.callbacks.Callback):
+class RegularizationLogger(OutputWatcher):
     """Log the penalty and the sparsity of a model, and the validation loss without the penalty.
 
     At the end of each epoch these keys join Keras' own in `logs`, where `History`, `CSVLogger`, `TensorBoard` and
@@ -69,6 +69,10 @@ class RegularizationLogger(keras.callbacks.Callback):
         near_zero: The threshold of `near_sparsity`, a float above 0, in units of the weights.
         update_freq: `"epoch"`, or an integer n: then every n batches as well, for callbacks that read the `logs`
             of a batch. (Each of those costs a pass over the weights and a transfer from the device.)
+
+    Warns:
+        UserWarning: At the start of training, where it stands behind a callback that reads `logs`; at the end, where an
+            output doesn't depend on the input any more because of weights that are zero.
 
     Raises:
         ValueError: If `near_zero` isn't above 0, or `update_freq` isn't `"epoch"` or a positive integer.
@@ -124,7 +128,8 @@ class RegularizationLogger(keras.callbacks.Callback):
             )
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Let go of the model's variables."""
+        """Warn of outputs that are the same for all inputs, and let go of the model's variables."""
+        super().on_train_end(logs)
         self._reset()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -209,11 +214,6 @@ class RegularizationLogger(keras.callbacks.Callback):
 
 
 def _preceding(callback: keras.callbacks.Callback) -> list[keras.callbacks.Callback]:
-    """Return the callbacks that Keras calls before this one.
-
-    Call it within `on_train_begin` alone: Keras gives a callback no way to see the others, so this finds the list that
-    is calling. A caller that isn't Keras' `CallbackList` has no order to check.
-    """
-    lists = (caller for caller in callers({"on_train_begin"}) if isinstance(caller, keras.callbacks.CallbackList))
-    calling = next((one for one in lists if callback in one.callbacks), None)
-    return [] if calling is None else calling.callbacks[: calling.callbacks.index(callback)]
+    """Return the callbacks that Keras calls before this one."""
+    listed = listed_with(callback, "on_train_begin")
+    return listed[: listed.index(callback)]

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from tf_reg._trainer import optimizers_of, parts_of
+from tf_reg.callbacks.output_watcher import OutputWatcher
 from tf_reg.optimizers.proximal import Proximal
 
 
@@ -47,8 +48,8 @@ def strength_of(optimizer: Proximal) -> float:
     return float(ops.convert_to_numpy(optimizer.strength))
 
 
-class StrengthCallback(keras.callbacks.Callback):
-    """What the callbacks have in common: the optimizer whose strength they move."""
+class StrengthCallback(OutputWatcher):
+    """What the callbacks have in common: the optimizer whose strength they move, and a look at what came out."""
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check that the model's optimizer has a strength that can be set."""

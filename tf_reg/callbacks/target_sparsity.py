@@ -9,6 +9,7 @@ from typing import Any, Literal
 from tf_reg._checks import is_integer, number, require
 from tf_reg.callbacks.batches import batches_done, steps_at_once
 from tf_reg.callbacks.hard_budget import HardBudget
+from tf_reg.callbacks.search_time import too_short
 from tf_reg.callbacks.share import NEEDS, Share, ShareMeter
 from tf_reg.callbacks.strength import StrengthCallback, strength_of
 from tf_reg.callbacks.strength_search import StrengthSearch
@@ -82,8 +83,9 @@ class TargetSparsity(StrengthCallback):
             target with which nothing would stay.
 
     Warns:
-        UserWarning: At the end of training, where the share isn't at the target; with `exact` also where the search
-            ended far from it, and where a layer becomes zero.
+        UserWarning: At the start of training, where its steps are too few for the search, with how many epochs do; at
+            the end, where the share isn't at the target and where an output doesn't depend on the input any more;
+            with `exact` also where the search ended far from the target, and where a layer becomes zero.
 
     Example:
         >>> layer = keras.layers.Dense(50, kernel_regularizer=keras.regularizers.L1(1e-3))
@@ -172,6 +174,10 @@ class TargetSparsity(StrengthCallback):
             search = epochs - (epochs / 3 if self.refit_epochs is None else self.refit_epochs)
             require(search > 0, f"refit_epochs must be below the {epochs} of fit", "refit_epochs", self.refit_epochs)
             self._search = StrengthSearch(self.target, search * steps, self._strength)
+            self._measure()  # a model without what is counted is refused first
+            short = too_short(self.model, self.optimizer(), self.target, search * steps, self.refit_epochs, steps)
+            if short:
+                self._warn(short)
         self._in_epoch = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -235,7 +241,7 @@ class TargetSparsity(StrengthCallback):
             logs.update(strength=self._strength, zero_share=self._share, refit=float(self._refit))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Warn where the target isn't reached."""
+        """Warn where the target isn't reached, and of outputs that are the same for all inputs."""
         measured = self._measure()
         if self.exact:
             self._end_of_budget(measured)
@@ -247,6 +253,7 @@ class TargetSparsity(StrengthCallback):
                 "layers can give."
             )
         self._meter = self._budget = None
+        super().on_train_end(logs)
 
     def _end_of_budget(self, measured: Share) -> None:
         if not self._refit:

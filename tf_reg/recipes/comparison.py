@@ -44,14 +44,16 @@ METHODS: dict[str, list[Overrides]] = {
     ],
 }
 
+PENALISED: Overrides = {"refit_epochs": 0}  # to the end
+
 ZEROS: dict[str, list[Overrides]] = {
     "none": [{}],
     "L1 in the loss, as in Keras": [{"reg": "l1", "l1": 1e-4, **IN_LOSS}],
-    "L1 by Proximal": [{"reg": "l1", "l1": 1e-4}],
-    "group lasso by Proximal": [{"reg": "group", "group_lasso": 3e-5}],
+    "L1 by Proximal": [{"reg": "l1", "l1": 1e-4, **PENALISED}],
+    "group lasso by Proximal": [{"reg": "group", "group_lasso": 3e-5, **PENALISED}],
     "L1 to 90 % zeros, refit": [{"reg": "l1", "l1": 1e-4, "target_sparsity": 0.9}],
     "L1 to 95 % zeros, refit": [{"reg": "l1", "l1": 1e-4, "target_sparsity": 0.955}],
-    "group lasso by Proximal, stronger": [{"reg": "group", "group_lasso": 5.5e-5}],
+    "group lasso by Proximal, stronger": [{"reg": "group", "group_lasso": 5.5e-5, **PENALISED}],
 }
 
 
@@ -176,7 +178,11 @@ def markdown(rows: Iterable[Row], study: Study) -> Iterable[str]:
 
 
 def _shown(chosen: Overrides) -> list[tuple[str, Any]]:
-    return [(name.replace("_", " "), value) for name, value in chosen.items() if name not in ("reg", "proximal")]
+    return [
+        (name.replace("_", " "), value)
+        for name, value in chosen.items()
+        if name not in ("reg", "proximal", "refit_epochs")
+    ]
 
 
 def _words(name: str, value: Any) -> str:
@@ -215,7 +221,7 @@ def _key(settings: dict[str, Any]) -> str:
     A setting that is newer than a file of results has its default there. The steps that `"auto"` chooses give the
     weights that single steps do.
     """
-    silent = ("quiet", "name", "runs_dir", "saved_models_dir", "data_dir", "compact")
+    silent = ("quiet", "name", "runs_dir", "saved_models_dir", "data_dir", "compact", "baseline")
     settings = dataclasses.asdict(Config()) | settings
     if settings["steps_per_execution"] == "auto":
         settings["steps_per_execution"] = 1

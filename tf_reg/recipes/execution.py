@@ -47,12 +47,12 @@ def steps_per_execution(model: keras.Model, config: Config, train_size: int) -> 
     if on_torch or config.target_sparsity is not None:
         return 1
     batch_size = min(config.batch_size, train_size)
-    steps = int(SECONDS / _seconds(model, batch_size, config.precision))
+    steps = int(SECONDS / seconds_of_step(model, batch_size, config.precision))
     return max(1, min(steps, MOST, math.ceil(train_size / batch_size)))
 
 
-def _seconds(model: keras.Model, batch_size: int, precision: str) -> float:
-    """About how long a training step takes; for ever, if nobody knows."""
+def seconds_of_step(model: keras.Model, batch_size: int, precision: str) -> float:
+    """Return about how many seconds a training step takes on two cores; infinity, if nobody knows."""
     found = total(multiply_adds(analysed(model), lambda one: one.shape).values())
     if found is None:
         return math.inf

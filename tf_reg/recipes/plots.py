@@ -25,7 +25,7 @@ def curves(history: History, path: Path, title: str) -> None:
         path: The PNG to write.
         title: Stands above the figure.
     """
-    figure, (left, right) = _figure(2, title)
+    figure, (left, right) = panels(2, title)
     for axes, key, label in (
         (left, "data_loss", "loss without penalty (nats)"),
         (right, "accuracy", "accuracy (%)"),
@@ -34,9 +34,10 @@ def curves(history: History, path: Path, title: str) -> None:
         for prefix, name, style in (("", "training", "--"), ("val_", "validation", "-")):
             values = scale * np.asarray(history[prefix + key])
             axes.plot(_epochs(values), values, style, label=name, marker=_marker(values))
+        _mark_refit(axes, history)
         _label(axes, label)
     left.set_ylim(bottom=0)
-    _save(figure, path)
+    save(figure, path)
 
 
 def regularization(
@@ -51,17 +52,19 @@ def regularization(
         path: The PNG to write.
         title: Stands above the figure.
     """
-    figure, (left, middle, right) = _figure(3, title)
+    figure, (left, middle, right) = panels(3, title)
     series = _lines(left, history, "penalty/", 1)
     final = [values[-1] for values in series]
     if min(final) > 0 and max(final) > 50 * min(final):
         left.set_yscale("log")
-    _label(left, "penalty (units of the loss)")
     _lines(middle, history, "sparsity/", 100)
+    for axes in (left, middle):
+        _mark_refit(axes, history)
+    _label(left, "penalty (units of the loss)")
     middle.set_ylim(-4, 104)
     _label(middle, "exact zeros (% of the layer)")
     _histogram(right, before, after)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _lines(axes: Axes, history: History, prefix: str, scale: float) -> list[np.ndarray]:
@@ -78,6 +81,13 @@ def _lines(axes: Axes, history: History, prefix: str, scale: float) -> list[np.n
     if len(series) > len(shown):
         axes.set_title(f"the {len(shown)} largest of {len(series)} layers", fontsize=9)
     return [series[name] for name in shown]
+
+
+def _mark_refit(axes: Axes, history: History) -> None:
+    """Draw a line where zeros began to be kept and the rest to be fitted without penalty, if they did."""
+    refits = np.flatnonzero(history.get("refit", []))
+    if refits.size:
+        axes.axvline(refits[0] + 0.5, color="black", linestyle=":", linewidth=1, label="refit begins")
 
 
 def _histogram(axes: Axes, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> None:
@@ -103,14 +113,21 @@ def _histogram(axes: Axes, before: Mapping[str, np.ndarray], after: Mapping[str,
     _legend(axes)
 
 
-def _figure(panels: int, title: str) -> tuple[Figure, list[Axes]]:
+def panels(number: int, title: str, height: float = 3.9) -> tuple[Figure, list[Axes]]:
+    """Return a figure with some axes in a row.
+
+    Args:
+        number: How many axes.
+        title: Stands above the figure.
+        height: That of the figure, in inches.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6 * panels, 3.9), layout="constrained")
+    figure = Figure(figsize=(4.6 * number, height), layout="constrained")
     FigureCanvasAgg(figure)  # no window and no global state, whatever the user's matplotlib is set to
     figure.suptitle(title, fontsize=11, parse_math=False)
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+    return figure, list(figure.subplots(1, number, squeeze=False)[0])
 
 
 def _epochs(values: np.ndarray) -> np.ndarray:
@@ -136,5 +153,6 @@ def _legend(axes: Axes) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=8, frameon=False)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG."""
     figure.savefig(path, dpi=110)

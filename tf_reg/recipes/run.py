@@ -24,12 +24,14 @@ from keras import ops
 
 import tf_reg
 from tf_reg import _walk
-from tf_reg.recipes import compacted, plots, training, usefulness
+from tf_reg.compaction.plan import CompactionPlan, plan_compaction
+from tf_reg.recipes import compacted, gain, plots, training, usefulness, weight_plots
 from tf_reg.recipes.data.image_data import ImageData
 from tf_reg.serving.exporting import export
 from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.serving.write.options import Options
 from tf_reg.uncertainty import calibration
+from tf_reg_cli import defaults
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import FailedError, UserError
 from tf_reg_cli.files import whole, write_whole
@@ -45,6 +47,7 @@ class Result:
     folder: Path
     saved_model: Path
     compaction: str = ""  # what --compact has cut out and what that saves, as text
+    gain: str = ""  # what the penalty has gained and cost, in one line
 
     def table(self) -> str:
         """Return the run's results as a table of a few lines."""
@@ -66,6 +69,7 @@ _ROWS = (
     ("near_sparsity", f"|weight| < {training.NEAR_ZERO:g}", "{:.2%}"),
     ("parameters", "parameters", "{:,}"),
     ("live_parameters", "live parameters", "{:,}"),
+    ("baseline_test_accuracy", "test accuracy, no penalty", "{:.4f}"),
     ("epochs", "epochs", "{}"),
     ("seconds", "training time (s)", "{:.1f}"),
 )
@@ -80,6 +84,8 @@ def run(config: Config) -> Result:
         KeyboardInterrupt: On Ctrl-C, after what there is has been written; the message names the folder.
     """
     model, images = training.prepare(config)
+    config, chosen = defaults.filled(config, images.train_size), defaults.words(config, images.train_size)
+    print(chosen)
     for note in (*images.notes, *_bigger_batches(config, images)):
         print(f"Note: {note}", file=sys.stderr)
     folder = _make_folder(config)
@@ -148,22 +154,31 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
     history = _keep(model, before, folder)
     if not np.all(np.isfinite(history["loss"])):
         raise _of_no_use("Training diverged: the loss is no finite number.", config, folder)
-    metrics = _metrics(model, config, images, folder, len(history["loss"]), seconds)
+    plan = plan_compaction(model)
+    metrics = _metrics(model, config, images, folder, len(history["loss"]), seconds, plan)
     if not all(math.isfinite(value) for value in metrics.values() if isinstance(value, float)):
         raise _of_no_use("Training diverged: what it measures is no finite number.", config, folder)
     _write(metrics, folder)
+    with whole(folder / "weights.png") as unfinished:
+        weight_plots.weights(model, plan, unfinished, folder.name)
     shares = usefulness.class_shares(images)
     problem = usefulness.useless(metrics, shares, config.label_smoothing)
     if problem is not None:
         raise _of_no_use(problem, config, folder)
     for note in usefulness.notes(metrics, history, shares, config):
         print(f"Note: {note}", file=sys.stderr)
+    if gain.wants_baseline(model, config, images.train_size):
+        print("\nThe same training without the penalty, to compare with ...", flush=True)
+        metrics |= gain.baseline(config)
+        _write(metrics, folder)
     details = {"classes": images.class_names, "config": dataclasses.asdict(config)}
     saved_models = Path(config.saved_models_dir) / folder.name
+    said = gain.words(metrics, config)
     if config.compact:
-        return _compact(model, images, saved_models, Result(metrics, folder, saved_models), details)
+        return _compact(model, images, saved_models, Result(metrics, folder, saved_models, gain=said), details)
     details["metrics"] = metrics
-    return Result(metrics, folder, export(model, saved_models, examples=test_images(images), details=details))
+    version = export(model, saved_models, examples=test_images(images), details=details)
+    return Result(metrics, folder, version, gain=said)
 
 
 def _compact(
@@ -189,7 +204,7 @@ def _compact(
         look=lambda: _write(metrics | made.metrics, folder),
     )
     metrics = metrics | made.metrics
-    return Result(metrics, folder, found.path, made.table(metrics))
+    return Result(metrics, folder, found.path, made.table(metrics), result.gain)
 
 
 def _write(metrics: dict[str, Any], folder: Path) -> None:
@@ -197,11 +212,17 @@ def _write(metrics: dict[str, Any], folder: Path) -> None:
 
 
 def _metrics(
-    model: keras.Model, config: Config, images: ImageData, folder: Path, epochs: int, seconds: float
+    model: keras.Model,
+    config: Config,
+    images: ImageData,
+    folder: Path,
+    epochs: int,
+    seconds: float,
+    plan: CompactionPlan,
 ) -> dict[str, Any]:
     return {
         "name": folder.name,
-        **training.measure(model, images),
+        **training.measure(model, images, plan),
         **(calibration.measure(model, images.test, config.mc_samples, config.seed) if config.mc_samples else {}),
         "epochs": epochs,
         "steps_per_execution": model.steps_per_execution,

@@ -17,7 +17,7 @@ from tf_reg.callbacks.reweight import Reweight
 from tf_reg.callbacks.share import ShareMeter
 from tf_reg.callbacks.strength_schedule import StrengthSchedule
 from tf_reg.callbacks.target_sparsity import TargetSparsity
-from tf_reg.compaction.plan import plan_compaction
+from tf_reg.compaction.plan import CompactionPlan, plan_compaction
 from tf_reg.measure.meter import Meter
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.recipes.data import image_data
@@ -27,6 +27,7 @@ from tf_reg.recipes.interrupt import StopAfterBatch
 from tf_reg.recipes.models import networks
 from tf_reg.recipes.progress import Progress
 from tf_reg_cli.config import Config
+from tf_reg_cli.defaults import filled, refit_epochs
 from tf_reg_cli.errors import UserError
 
 NEAR_ZERO = 1e-3
@@ -70,7 +71,7 @@ def load_data(config: Config) -> ImageData:
 def build_model(config: Config, images: ImageData) -> keras.Model:
     """Build the model that `config` asks for, for these images."""
     return networks.build(
-        config,
+        filled(config, images.train_size),
         image_shape=images.image_shape,
         classes=len(images.class_names),
         mean=images.mean,
@@ -95,6 +96,7 @@ def _check_target(model: keras.Model, config: Config) -> None:
 
 def compile_model(model: keras.Model, config: Config, train_size: int) -> None:
     """Compile a classifier of one-hot labels, with the loss without penalty as the metric `data_loss`."""
+    config = filled(config, train_size)
     model.compile(
         optimizer=_optimizer(model, config, epoch=math.ceil(train_size / config.batch_size)),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
@@ -109,9 +111,10 @@ def compile_model(model: keras.Model, config: Config, train_size: int) -> None:
 
 def _optimizer(model: keras.Model, config: Config, epoch: int) -> keras.Optimizer:
     rate: Any = config.learning_rate
+    epochs: Any = config.epochs  # numbers, in a configuration that is filled in
     if config.schedule == "cosine":
-        falling = config.decay_epochs or config.epochs
-        before = (config.epochs - falling) * epoch
+        falling = config.decay_epochs or epochs
+        before = (epochs - falling) * epoch
         rate = keras.optimizers.schedules.CosineDecay(  # a warm-up from the rate to itself is a constant rate
             rate, falling * epoch, warmup_target=rate if before else None, warmup_steps=before
         )
@@ -146,6 +149,7 @@ def fit(
         readers: Callbacks that see every key of `RegularizationLogger` in their `logs`.
         silent: Whether to print nothing.
     """
+    config = filled(config, images.train_size)
     logger = regularization_logger.RegularizationLogger(per_layer=True, near_zero=NEAR_ZERO)
     stopping = []
     if config.early_stopping is not None:
@@ -179,19 +183,26 @@ def _strength(config: Config) -> list[keras.callbacks.Callback]:
     if config.strength_schedule == "gap":
         moves.append(GapController())
     if config.strength_schedule == "rise":
-        moves.append(StrengthSchedule(lambda epoch: min(1.0, (epoch + 1) / max(1, config.epochs // 2))))
+        half = max(1, (config.epochs or 0) // 2)
+        moves.append(StrengthSchedule(lambda epoch: min(1.0, (epoch + 1) / half)))
     if config.target_sparsity is not None:
         refit, exact, blocks = config.refit_epochs, config.exact_target, config.round_to
         moves.append(
             TargetSparsity(config.target_sparsity, config.target_of, refit_epochs=refit, exact=exact, round_to=blocks)
         )
-    elif config.refit_epochs is not None:
-        moves.append(Refit(config.refit_epochs))
+    elif refit_epochs(config):
+        moves.append(Refit(refit_epochs(config)))
     return moves
 
 
-def measure(model: keras.Model, images: ImageData) -> dict[str, Any]:
-    """Evaluate a trained model on all three splits, in inference mode, and measure its weights."""
+def measure(model: keras.Model, images: ImageData, plan: CompactionPlan | None = None) -> dict[str, Any]:
+    """Evaluate a trained model on all three splits, in inference mode, and measure its weights.
+
+    Args:
+        model: The model.
+        images: The data.
+        plan: What compaction would remove from it, if that is known.
+    """
     metrics: dict[str, Any] = {}
     for name, dataset in (("train", images.train_eval), ("validation", images.validation), ("test", images.test)):
         losses = model.evaluate(dataset, verbose=0, return_dict=True)
@@ -200,5 +211,6 @@ def measure(model: keras.Model, images: ImageData) -> dict[str, Any]:
     measured = Meter(model, NEAR_ZERO, whole=True).measure()
     if measured.layers:
         metrics |= {"sparsity": measured.model.zero_share, "near_sparsity": measured.model.near_zero_share}
-    parameters, live = plan_compaction(model).parameters
+        metrics |= {"weights": measured.model.count, "weights_left": measured.model.count - measured.model.zeros}
+    parameters, live = (plan or plan_compaction(model)).parameters
     return metrics | {"penalty": measured.total.penalty, "parameters": parameters, "live_parameters": live}

@@ -14,7 +14,7 @@ from tf_reg_cli.errors import UserError
 from tf_reg_cli.fields import to_path, whole
 from tf_reg_cli.start import quiet_start
 
-OF_A_RUN = ("mc_samples", "compact", "name", "runs_dir", "saved_models_dir", "quiet")
+OF_A_RUN = ("mc_samples", "compact", "baseline", "name", "runs_dir", "saved_models_dir", "quiet")
 GROUP = Group("Comparison", sort_key=0)
 Results = Annotated[
     Path, Parameter(help="(default: runs/compare.jsonl)", metavar="FILE", group=GROUP, converter=to_path)

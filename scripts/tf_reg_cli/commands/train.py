@@ -28,11 +28,14 @@ def command(
     cuts it out: the SavedModel computes the same with fewer units and filters. model.keras stays as it was trained,
     compact.keras lies beside it, and a second table compares both.
 
+    The first line has the settings that no flag gives: they depend on the number of training images. The last line says
+    what a penalty has gained and what it has cost, beside the same training without it (--baseline).
+
     For example:
 
       tf-reg train --reg l1l2
       tf-reg train --dataset fashion_mnist --model cnn --dropout 0.5
-      tf-reg train --reg group --group-lasso 0.01 --compact
+      tf-reg train --reg group --compact
     """
     wanted = configured(flags or {}, config)
     require(wanted.weights and weights(wanted.weights), "--weights")
@@ -44,4 +47,6 @@ def command(
         raise KeyboardInterrupt(str(interrupt) or "Interrupted before anything was written.") from None
     compaction = f"\n{result.compaction}\n" if result.compaction else ""
     print(f"\n{result.table()}\n{compaction}\nrun         {result.folder}\nSavedModel  {result.saved_model}")
+    if result.gain:
+        print(f"\n{result.gain}")
     return 0

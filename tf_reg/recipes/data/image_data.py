@@ -22,7 +22,8 @@ class ImageData:
     """A data set, cut into training, validation and test examples.
 
     Every pipeline yields batches of images, uint8 `(batch, height, width, channels)`, and of one-hot labels,
-    float32 `(batch, classes)`. No example is dropped: the last batch may be smaller.
+    float32 `(batch, classes)`. No example is dropped: the last batch may be smaller. Those of training are as even as
+    they can be, without a small one at the end.
 
     Args:
         name: The name it was loaded by.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -24,7 +25,7 @@ def in_memory(splits: Splits, classes: int, batch_size: int, seed: int) -> tuple
     Args:
         splits: The training, the validation and the test split.
         classes: How many classes there are.
-        batch_size: Examples a batch.
+        batch_size: Examples a batch at most. Those of the shuffled pipeline are even.
         seed: The order of training.
 
     Returns:
@@ -33,7 +34,7 @@ def in_memory(splits: Splits, classes: int, batch_size: int, seed: int) -> tuple
     """
     train, validation, test = (_hold(split, classes) for split in splits)
     pipelines = (
-        _gather(*train, classes, batch_size, seed),
+        _gather(*train, classes, even(len(train[1]), batch_size), seed),
         *(_gather(*held, classes, batch_size) for held in (train, validation, test)),
     )
     images = train[0]
@@ -42,10 +43,22 @@ def in_memory(splits: Splits, classes: int, batch_size: int, seed: int) -> tuple
     return pipelines, counts
 
 
+def even(size: int, batch_size: int) -> int:
+    """Return how many examples a batch has if as few batches as possible are about equally large.
+
+    A last step with a few examples, whose gradient is mostly noise, would bring zero weights back.
+
+    Args:
+        size: How many examples there are.
+        batch_size: How many a batch may have.
+    """
+    return math.ceil(size / math.ceil(size / batch_size))
+
+
 def streamed(splits: Splits, classes: int, batch_size: int, seed: int) -> tuple[Pipelines, np.ndarray]:
     """Pipelines that decode their images every time; arguments and results are those of `in_memory`."""
     pipelines = (
-        _stream(splits[0], classes, batch_size, seed),
+        _stream(splits[0], classes, even(splits[0].size, batch_size), seed),
         *(_stream(split, classes, batch_size) for split in splits),
     )
     return pipelines, _count(images.numpy() for images, _ in _chunks(splits[0], classes))

@@ -21,6 +21,7 @@ from tf_reg.recipes.applications import IMAGENET_MEAN, IMAGENET_VARIANCE
 from tf_reg.recipes.models import pretrained
 from tf_reg.rules.regularize_model import regularize
 from tf_reg_cli.config import Config
+from tf_reg_cli.defaults import OF_PENALTY
 from tf_reg_cli.errors import UserError
 from tf_reg_cli.field_types import NETWORKS
 
@@ -44,7 +45,7 @@ def build(
     the weights of `config.weights`, if that names a file.
 
     Args:
-        config: Which network, and its regularisation.
+        config: Which network, and its regularisation, with numbers for the strengths that have an effect.
         image_shape: `(height, width, channels)` of one image.
         classes: How many classes there are.
         mean: The training images' mean per channel, on the scale of raw pixels.
@@ -88,22 +89,25 @@ def regularizer(config: Config, last: bool = False) -> keras.Regularizer | None:
         config: Which penalty, and its strengths.
         last: Whether it is for the last layer. Its outputs are the classes, so its groups are always inputs.
     """
+    given: Any = config
+    if lacking := [name for name in OF_PENALTY.get(config.reg, ()) if getattr(config, name) is None]:
+        raise ValueError(f"a penalty needs numbers, as defaults.filled sets them. Received: None for {lacking}.")
     wanted: Any = config.groups
     maybe = "inputs" if last and wanted else wanted  # of a penalty that is of single weights without groups
     groups = "inputs" if last else wanted or "outputs"
     sizes: dict[str, bool | str] = {"sizes": True, "flops": "flops", "none": False}
     return {
         "none": lambda: None,
-        "l1": lambda: regularizers.L1(config.l1),
-        "l2": lambda: regularizers.L2(config.l2),
-        "l1l2": lambda: regularizers.L1L2(config.l1, config.l2),
-        "group": lambda: GroupLasso(config.group_lasso, groups),
-        "sparse-group": lambda: SparseGroupLasso(config.l1, config.group_lasso, groups),
-        "channels": lambda: ChannelLasso(config.channel_lasso, sizes[config.size_weights]),
-        "mcp": lambda: MCP(config.mcp, config.mcp_gamma, maybe),
-        "scad": lambda: SCAD(config.scad, config.scad_a, maybe),
-        "log-sum": lambda: LogSum(config.log_sum, config.log_sum_epsilon, maybe),
-        "lq": lambda: Lq(config.lq, float(Fraction(config.lq_power))),
+        "l1": lambda: regularizers.L1(given.l1),
+        "l2": lambda: regularizers.L2(given.l2),
+        "l1l2": lambda: regularizers.L1L2(given.l1, given.l2),
+        "group": lambda: GroupLasso(given.group_lasso, groups),
+        "sparse-group": lambda: SparseGroupLasso(given.l1, given.group_lasso, groups),
+        "channels": lambda: ChannelLasso(given.channel_lasso, sizes[config.size_weights]),
+        "mcp": lambda: MCP(given.mcp, given.mcp_gamma, maybe),
+        "scad": lambda: SCAD(given.scad, given.scad_a, maybe),
+        "log-sum": lambda: LogSum(given.log_sum, given.log_sum_epsilon, maybe),
+        "lq": lambda: Lq(given.lq, float(Fraction(config.lq_power))),
     }[config.reg]()
 
 
