@@ -119,6 +119,10 @@ def test_the_model_is_as_it_was():
     assert found.trials >= 2
     for variable, value in zip(variables, before, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(variable), value)
+    assert model.steps_per_execution == 1
+    fresh = linear()
+    tf_reg.lambda_max(fresh, regression())
+    assert fresh.steps_per_execution == 1
 
 
 @pytest.mark.slow

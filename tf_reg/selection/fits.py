@@ -47,18 +47,20 @@ class Fits:
         examples: Some examples, to build it with.
         batch_size: Examples a step.
         seed: The seed of the order of the examples.
+        owned: Whether nobody else trains the model, so that a call of TensorFlow's function may make many steps.
 
     Raises:
         ValueError: Another model, or one without a penalty that gives zeros.
     """
 
-    def __init__(self, model: Any, examples: Examples, batch_size: int, seed: int):
+    def __init__(self, model: Any, examples: Examples, batch_size: int, seed: int, owned: bool = True):
         self.model, self.batch_size, self.seed = _checked(model), batch_size, seed
         self.optimizer = _proximal(model)
         model(keras.tree.map_structure(ops.convert_to_tensor, examples.take(slice(0, 1)).inputs), training=False)
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        if keras.backend.backend() == "tensorflow" and model.train_function is None and model.steps_per_execution == 1:
+        new = owned and model.steps_per_execution == 1
+        if new and keras.backend.backend() == "tensorflow" and model.train_function is None:
             model.steps_per_execution = IN_A_CALL
         self.objective = Objective(model, self.optimizer)
         if not self.objective.selected:

@@ -19,6 +19,7 @@ from tf_reg.selection.objective import critical_strength
 
 _WIDER = 4.0  # the ratio of two strengths that are tried until they are on both sides
 _TRIALS = 40
+_LBFGS = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 500}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,7 @@ def lambda_max(
     above = number(ratio)
     require(1 < above < math.inf, "ratio is a number above 1", "ratio", ratio)
     examples = examples_of(data)
-    fits = Fits(model, examples, batch_size, seed)
+    fits = Fits(model, examples, batch_size, seed, owned=False)
     start = fits.state()
     try:
         found = exact_lambda_max(fits, examples) if has_exact_one(fits) else 0.0
@@ -174,7 +175,7 @@ def fit_others(fits: Fits, examples: Examples) -> None:
         return value, np.concatenate([gradients[place].ravel() for place in places])
 
     start = np.concatenate([ops.convert_to_numpy(one).ravel() for one in free]).astype("float64")
-    assign(minimize(loss, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9}).x)
+    assign(minimize(loss, start, jac=True, method="L-BFGS-B", options=_LBFGS).x)
 
 
 def natural_strength(fits: Fits, examples: Examples) -> float:
