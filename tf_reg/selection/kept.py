@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import keras
 
 from tf_reg._checks import shown
 from tf_reg.compaction.training import compile_alike
+from tf_reg.selection.files import whole
 from tf_reg.selection.frontier import Candidate
 
 FRONTIER = "frontier.json"
@@ -72,7 +71,7 @@ class Kept:
         """
         if self._folder is not None:
             path = self._folder / f"candidate-{candidate.number}.keras"
-            with _whole(path) as unfinished:
+            with whole(path) as unfinished:
                 model.save(unfinished)
             candidate = dataclasses.replace(candidate, path=path)
         self.candidates.append(candidate)
@@ -101,18 +100,5 @@ class Kept:
     def _write(self) -> None:
         assert self._folder is not None
         rows = [{**dataclasses.asdict(one), "path": one.path.name if one.path else None} for one in self.candidates]
-        with _whole(self._folder / FRONTIER) as unfinished:
+        with whole(self._folder / FRONTIER) as unfinished:
             unfinished.write_text(json.dumps({"settings": self._settings, "candidates": rows}, indent=2) + "\n")
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Give a hidden path beside `path` to write to, which gets that name when the block has ended well."""
-    unfinished = path.with_name(f".writing-{os.getpid()}-{path.name}")
-    try:
-        yield unfinished
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tf_reg._checks import require, shown
+from tf_reg.selection.files import whole
 
 _SETTINGS = "settings.json"
 _RECORD = "record"
@@ -80,7 +80,7 @@ class Store:
             arrays: Arrays.
         """
         named = {f"array_{place}": array for place, array in enumerate(arrays)}
-        with self._whole(self._path(name)) as unfinished, open(unfinished, "wb") as file:
+        with whole(self._path(name)) as unfinished, open(unfinished, "wb") as file:
             np.savez(file, **{_RECORD: np.array(json.dumps(record))}, **named)  # type: ignore[arg-type]
 
     def _path(self, name: str) -> Path:
@@ -97,7 +97,7 @@ class Store:
                 f"folder is a new or empty one, or one of an earlier call. Received: {str(self.folder)!r}, with "
                 f"{others[0]} in it. Choose another."
             )
-        with self._whole(path) as unfinished:
+        with whole(path) as unfinished:
             unfinished.write_text(json.dumps(self._settings, indent=2) + "\n")
 
     def _compare(self, before: dict[str, Any]) -> None:
@@ -107,13 +107,3 @@ class Store:
                 f"The folder {str(self.folder)!r} has results of another {' and '.join(sorted(other))}. Go on with the "
                 "same, or choose another folder."
             )
-
-    @contextlib.contextmanager
-    def _whole(self, path: Path) -> Any:
-        """A hidden file that gets the name at the end."""
-        unfinished = path.with_name(f".writing-{os.getpid()}-{path.name}")
-        try:
-            yield unfinished
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
