@@ -11,12 +11,13 @@ import tf_reg
 from tf_reg.recipes import applications
 from tf_reg.recipes.models import networks
 from tf_reg_cli.config import Config
+from tf_reg_cli.defaults import filled
 from tf_reg_cli.errors import UserError
 
 
 def build(shape=(32, 32, 1), classes=4, **options):
     return networks.build(
-        Config(**options),
+        filled(Config(**options), 1000),
         image_shape=shape,
         classes=classes,
         mean=[100.0] * shape[-1],

@@ -266,6 +266,7 @@ def _warnings_as_notes() -> Iterator[None]:
     """Show what the library warns of as a line of its own, without the place in its code."""
     with warnings.catch_warnings():
         as_before = warnings.showwarning
+        warnings.simplefilter("always", UserWarning)
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if category is UserWarning:
