@@ -116,7 +116,7 @@ RIGHT = {
         "mc_predict.layers",
         "compact.examples", "compact.round_to", "plan_compaction.round_to", "self_check.examples",
         "LogSum.groups", "MCP.groups", "SCAD.groups", "Reweight.scale", "Reweight.end", "set_penalty_factors.scale",
-        "shrink.score", "shrink.folder",
+        "shrink.score", "shrink.folder", "shrink.distill",
     },
     "a word": {"DropoutSchedule.layers", "GapController.metric", "Proximal.name", "shrink.folder"},
     "an empty list": {"tf1.sum_regularizer.regularizer_list", "tf1.SumRegularizer.terms"},
@@ -130,7 +130,7 @@ RIGHT = {
         "ChannelLasso.size_weights", "ChannelPenalty.size_weights",
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",
         "TargetSparsity.keep_zeros", "TargetSparsity.exact", "LogSum.size_weights", "MCP.size_weights",
-        "SCAD.size_weights", "Proximal.penalty_factors", "Proximal.dual_averaging", "shrink.verbose",
+        "SCAD.size_weights", "Proximal.penalty_factors", "Proximal.dual_averaging", "shrink.verbose", "shrink.distill",
     },
 }  # fmt: skip
 if keras.backend.backend() == "jax":  # its seeds have no sign
@@ -154,6 +154,7 @@ def test_every_public_name_is_here():
 BUILDING = (
     "mc_predict",
     "shrink.verbose",
+    "shrink.distill",
     "shrink.score",
     "shrink.folder",
     "regularize",

@@ -76,5 +76,5 @@ def test_mistakes(command, tmp_path, words, sentence):
 def test_help_names_every_flag(command):
     code, printed, said = command("shrink", "--help")
     assert (code, said) == (0, "")
-    for flag in ("--max-drop", "--level", "--penalty", "--teacher", "--candidates", "--refit-epochs", "--name"):
+    for flag in ("--max-drop", "--level", "--penalty", "--no-distill", "--candidates", "--refit-epochs", "--name"):
         assert f"  {flag} " in printed
