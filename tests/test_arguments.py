@@ -140,7 +140,7 @@ RIGHT = {
         "mc_predict.layers",
         "compact.examples", "compact.round_to", "plan_compaction.round_to", "self_check.examples",
         "LogSum.groups", "MCP.groups", "SCAD.groups", "Reweight.scale", "Reweight.end", "set_penalty_factors.scale",
-        "shrink.score", "shrink.folder",
+        "shrink.score", "shrink.folder", "shrink.distill",
         *(f"{name}.{one}" for name in PATHS for one in ("epochs", "dense_epochs", "batch_size", "folder")),
         "regularization_path.validation", "cross_validate.groups", "cross_validate.grid",
     },
@@ -159,7 +159,7 @@ RIGHT = {
         "ChannelLasso.size_weights", "ChannelPenalty.size_weights",
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",
         "TargetSparsity.keep_zeros", "TargetSparsity.exact", "LogSum.size_weights", "MCP.size_weights",
-        "SCAD.size_weights", "Proximal.penalty_factors", "Proximal.dual_averaging", "shrink.verbose",
+        "SCAD.size_weights", "Proximal.penalty_factors", "Proximal.dual_averaging", "shrink.verbose", "shrink.distill",
         "regularization_path.relax", "cross_validate.relax",
     },
 }  # fmt: skip
@@ -184,6 +184,7 @@ def test_every_public_name_is_here():
 BUILDING = (
     "mc_predict",
     "shrink.verbose",
+    "shrink.distill",
     "shrink.score",
     "shrink.folder",
     "regularize",

@@ -65,7 +65,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of this command."""
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="(default: 0 1 2)")
-    parser.add_argument("--teacher", choices=["auto", "mixed", "plain", "none"], default="auto", help="(default: auto)")
+    parser.add_argument("--candidates", type=int, default=1, metavar="N", help="smaller models to try (default: 1)")
+    parser.add_argument("--no-distill", action="store_true", help="refit with the labels alone")
     parser.add_argument("--data-dir", metavar="TEXT", help="where TensorFlow Datasets keeps its sets")
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/shrink"), metavar="DIR", help="keeps the starting models"
@@ -85,10 +86,11 @@ def run(flags: argparse.Namespace) -> Iterator[str]:
         "network, seed", "multiply-adds", "after", "share", "validation (%)", "after", "at most, points of drop",
         "test (%)", "after", "drop (points)", "candidates", "time (s)", "CPU time (s)",
     )  # fmt: skip
+    more = {"candidates": flags.candidates, "distill": not flags.no_distill}
     for network in flags.networks:
         for seed in flags.seeds:
             model = start(network, seed, data.train, flags.folder)
-            yield line(f"{network}, {seed}", shrunk(network, model, data, seed, teacher=flags.teacher))
+            yield line(f"{network}, {seed}", shrunk(network, model, data, seed, **more))
 
 
 def line(name: str, row: Row) -> str:
@@ -197,4 +199,7 @@ def _convolved(x: keras.KerasTensor, filters: int, stride: int = 1, size: int = 
 
 
 NETWORKS = {"cnn": _cnn, "resnet8": _resnet8}
-SETTINGS: dict[str, dict[str, Any]] = {"cnn": {"refit_epochs": 20}, "resnet8": {"refit_epochs": 40}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "cnn": {"refit_epochs": 20},
+    "resnet8": {"refit_epochs": 40},
+}

@@ -10,7 +10,7 @@ from benchmarks import shrinking
 def test_the_report(network, fashion_mnist_dir, script, tmp_path, monkeypatch, capsys):
     for name, value in (("TRAIN", 300), ("VALIDATION", 1500), ("EPOCHS", 1)):
         monkeypatch.setattr(shrinking, name, value)
-    monkeypatch.setitem(shrinking.SETTINGS, network, {"refit_epochs": 1, "candidates": 1})
+    monkeypatch.setitem(shrinking.SETTINGS, network, {"refit_epochs": 1})
     words = ("--networks", network, "--seeds", "3", "--data-dir", fashion_mnist_dir, "--folder", str(tmp_path))
     for _ in range(2):  # the second time with the file of the starting model
         assert script("benchmark").main(["shrink", *words]) == 0
@@ -27,7 +27,7 @@ def test_the_report(network, fashion_mnist_dir, script, tmp_path, monkeypatch, c
 @pytest.mark.parametrize("network", shrinking.NETWORKS)
 def test_a_quarter_of_the_multiply_adds_at_nearly_the_same_accuracy(network, seed, fashion_mnist_dir, tmp_path):
     data = shrinking.images(fashion_mnist_dir)
-    row = shrinking.shrunk(network, shrinking.start(network, seed, data.train, tmp_path), data, seed)
+    row = shrinking.shrunk(network, shrinking.start(network, seed, data.train, tmp_path), data, seed, candidates=1)
     before, after = row.test
     assert row.found.found
     assert row.share <= 0.25

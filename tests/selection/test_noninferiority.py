@@ -105,3 +105,8 @@ def test_the_needed_examples_are_just_enough(level, disagreement):
 
 def test_the_needed_examples_where_nothing_changes():
     assert examples_needed(0.005, 0.05) == math.ceil(stats.norm.ppf(0.95) ** 2 * 0.995 / 0.005)
+
+
+def test_the_table_of_the_page():
+    drops = (0.05, 0.02, 0.01, 0.005, 0.002)
+    assert [examples_needed(drop, 0.05 / 6) for drop in drops] == [109, 281, 568, 1141, 2860]

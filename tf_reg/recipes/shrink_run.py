@@ -16,6 +16,7 @@ import keras
 from tf_reg.recipes import run, training
 from tf_reg.recipes.compacted import Compacted
 from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes.retracing import expected_retracing
 from tf_reg.selection.examples import examples_of
 from tf_reg.selection.frontier import Shrunk, size_of
 from tf_reg.selection.shrink import shrink
@@ -50,24 +51,25 @@ def shrink_run(
     folder, exports = _folders(source, name, runs_dir, saved_models_dir)
     model = _load(source.file)
     keras.utils.set_random_seed(config.seed)
-    config.save(folder / "config.json")
     try:
-        with _warnings_as_notes():
+        with _warnings_as_notes(), expected_retracing():
             optimizer: Any = keras.optimizers.Adam(rate)
             data = examples_of(images.train_eval, "train"), examples_of(images.validation, "validation")
             more = {"batch_size": config.batch_size, "seed": config.seed, **wanted}
             found = shrink(model, *data, optimizer=optimizer, folder=folder / "shrink", **more)
     except ValueError as error:
         raise UserError(_in_flags(str(error))) from error
+    except OSError as error:
+        raise UserError(f"{folder} can't be written: {error.strerror}. Choose another --runs-dir.") from error
     if not found.found:
-        raise FailedError(
-            f"{found.verdict} Nothing was exported. The candidates lie in {folder / 'shrink'}.\n\n{found}"
-        )
+        print(f"\n{found}")
+        raise FailedError(f"{found.verdict} Nothing was exported. The candidates lie in {folder / 'shrink'}.")
+    config.save(folder / "config.json")
     return _written(model, found, config, images, folder, exports)
 
 
 def _folders(source: Source, name: str | None, runs_dir: Path | None, saved_models_dir: Path) -> tuple[Path, Path]:
-    """The folder of the new run, which is made or goes on, and that of its SavedModel, which isn't there yet."""
+    """The folder of the new run, which may have candidates already, and that of its SavedModel."""
     assert source.run is not None
     name = name or f"{source.name}-shrunk"
     beside = source.run.parent if source.run.name else source.run.resolve().parent  # of the current folder
@@ -78,11 +80,6 @@ def _folders(source: Source, name: str | None, runs_dir: Path | None, saved_mode
         raise UserError(
             f"{taken[0] if taken else folder} exists and is never overwritten. Choose another --name, or remove it."
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "shrink").mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} can't be made: {error.strerror}. Choose another --runs-dir.") from error
     return folder, exports
 
 
@@ -140,11 +137,12 @@ def _tested(model: keras.Model, images: ImageData) -> dict[str, float]:
 @contextmanager
 def _warnings_as_notes() -> Iterator[None]:
     """Show what `shrink` warns of as a line of its own."""
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *where, **more: print(
+            f"Note: {_in_flags(str(message))}", file=sys.stderr
+        )
         yield
-    for warning in caught:
-        print(f"Note: {_in_flags(str(warning.message))}", file=sys.stderr)
 
 
 def _in_flags(text: str) -> str:

@@ -22,7 +22,7 @@ class Kept:
     """Keeps candidates in a folder, or nowhere.
 
     Args:
-        folder: The folder, which is made; None keeps nothing.
+        folder: The folder, which is made for the first candidate; None keeps nothing.
         settings: What the candidates depend on, as JSON has it.
 
     Raises:
@@ -36,16 +36,13 @@ class Kept:
             return
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"folder is a folder, which may exist. Received: folder={str(folder)!r}, a file.")
-        folder.mkdir(parents=True, exist_ok=True)
         if (folder / FRONTIER).is_file():
             self._read(folder)
-        elif any(path.suffix == ".keras" for path in folder.iterdir()):
+        elif folder.exists() and any(path.suffix == ".keras" for path in folder.iterdir()):
             raise ValueError(
                 f"folder is new, empty, or that of an earlier call. Received: folder={str(folder)!r}, with .keras "
                 f"files and without {FRONTIER}."
             )
-        else:
-            self._write()
 
     def _read(self, folder: Path) -> None:
         try:
@@ -70,6 +67,7 @@ class Kept:
             model: It.
         """
         if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / f"candidate-{candidate.number}.keras"
             with whole(path) as unfinished:
                 model.save(unfinished)

@@ -15,14 +15,15 @@ from tf_reg.compaction.objects import remade
 from tf_reg.compaction.training import compile_alike
 from tf_reg.rules.regularize_model import remove_regularizers
 from tf_reg.selection.examples import Examples
-from tf_reg.selection.teacher import Teacher
+from tf_reg.selection.scores import Classes
+from tf_reg.selection.teacher import loss_of
 
 
 def refitted(
     small: keras.Model,
     original: keras.Model,
     train: Examples,
-    teacher: Teacher | None,
+    student: Classes | None,
     optimizer: keras.Optimizer,
     epochs: int,
     batch: int,
@@ -35,8 +36,8 @@ def refitted(
     Args:
         small: The model.
         original: The model whose settings of `compile` it gets.
-        train: The training examples.
-        teacher: Whose answers it learns; None for the targets alone, and the loss of the original.
+        train: The training examples; those of `taught` for a student.
+        student: How it says its classes, where it learns the answers of a teacher; None for the loss of the original.
         optimizer: The optimizer; one like it trains.
         epochs: How many epochs.
         batch: Examples a batch.
@@ -48,14 +49,13 @@ def refitted(
     steps = epochs * math.ceil(len(train) / batch)
     model.compile(
         _falling(optimizer, steps),
-        settings["loss"] if teacher is None else teacher.loss(),
-        settings.get("loss_weights") if teacher is None else None,
+        settings["loss"] if student is None else loss_of(student),
+        settings.get("loss_weights") if student is None else None,
         jit_compile=settings.get("jit_compile", "auto"),
         run_eagerly=settings.get("run_eagerly", False),
     )
     for epoch in range(epochs):
-        examples = train if teacher is None else teacher.examples(epoch)
-        fit_once(model, examples.take(np.random.default_rng([*seed, epoch]).permutation(len(train))), batch)
+        fit_once(model, train.take(np.random.default_rng([*seed, epoch]).permutation(len(train))), batch)
     compile_alike(original, model)
     return model
 

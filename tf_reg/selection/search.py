@@ -19,8 +19,8 @@ from tf_reg.selection.kept import Kept
 from tf_reg.selection.noninferiority import Comparison, compare_scores
 from tf_reg.selection.press import STEPS, press
 from tf_reg.selection.refitting import refitted
-from tf_reg.selection.scores import Score, scores_of
-from tf_reg.selection.teacher import Teacher
+from tf_reg.selection.scores import Classes, Score, scores_of
+from tf_reg.selection.teacher import taught
 
 SHARE = 0.25  # of the multiply-adds that the next candidate shall have at most
 GENTLEST = 0.9  # share beyond which the search ends
@@ -41,7 +41,7 @@ class Task:
         level: The probability of an error that is allowed for each candidate.
         rules: The penalty, as `tf_reg.regularize` takes it; its strength counts as one.
         optimizer: The optimizer.
-        teacher: Returns the teacher for a model without regularizers; None for no teacher.
+        student: How a candidate says its classes, where it learns the answers of the original; None where it doesn't.
         candidates: How many candidates at most.
         refit_epochs: How many epochs a candidate as large as the original would be refitted.
         batch_size: Examples a batch.
@@ -56,7 +56,7 @@ class Task:
     level: float
     rules: Any
     optimizer: keras.optimizers.Optimizer
-    teacher: Callable[[keras.Model], Teacher] | None
+    student: Classes | None
     candidates: int
     refit_epochs: int
     batch_size: int
@@ -85,7 +85,9 @@ class Search:
         self._task, self._scores, self._kept, self._say = task, scores, kept, say
         self._plain = copied(task.model)
         remove_regularizers(self._plain, unsaved="ignore")
-        self._teacher = None if task.teacher is None else task.teacher(self._plain)
+        self._refit_on = task.train
+        if task.student is not None:
+            self._refit_on = taught(self._plain, task.student, task.train, PREDICT)
         self._best, self._share = self._plain, SHARE
         self.chosen: Candidate | None = None
 
@@ -112,8 +114,8 @@ class Search:
         small, strength = press(self._best, task.rules, task.optimizer, goal, epoch, task.batch_size)
         if size_of(small).cost > SMALLER * before.cost:
             return False
-        how: Any = (self._teacher, task.optimizer, self._epochs(small), task.batch_size, (task.seed, number))
-        model = refitted(small, task.model, task.train, *how)
+        how: Any = (task.student, task.optimizer, self._epochs(small), task.batch_size, (task.seed, number))
+        model = refitted(small, task.model, self._refit_on, *how)
         scores = task.scores(model)
         found = compare_scores(self._scores, scores, task.max_drop, task.level)
         candidate = self._described(model, strength, float(scores.mean()), found, time.perf_counter() - start)

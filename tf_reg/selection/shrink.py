@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
@@ -31,7 +31,7 @@ def shrink(
     *,
     score: Score | None = None,
     optimizer: Any = "adam",
-    teacher: Literal["auto", "mixed", "plain", "none"] = "auto",
+    distill: bool | None = None,
     refit_epochs: int = 30,
     batch_size: int = 128,
     candidates: int = 6,
@@ -54,9 +54,10 @@ def shrink(
     examples of the kind of `validation`, which must not be among the training examples.
 
     In the refit of a classifier the original is the teacher: the loss is a tenth cross-entropy with the label, and nine
-    tenths with the answer of the original. With `"mixed"` the examples are mixtures of two training examples, which
-    the original answers anew. Hinton et al. 2015, "Distilling the knowledge in a neural network"; Beyer et al. 2022,
-    "Knowledge distillation: a good teacher is patient and consistent"; Tango 1998 (Statistics in Medicine 17).
+    tenths with the answer of the original.
+
+    Hinton et al. 2015, "Distilling the knowledge in a neural network"; Tango 1998, "Equivalence test and confidence
+    interval for the difference in proportions for the paired-sample design".
 
     Args:
         model: A trained, compiled, functional or sequential model.
@@ -69,8 +70,8 @@ def shrink(
             better. By default 1 for a right answer and 0 for a wrong one; that needs a cross-entropy as the loss.
         optimizer: A Keras optimizer that `tf_reg.Proximal` takes, or its name, for the penalty and for the refit. Its
             rate is a number; in the refit it falls to zero. The model's own one isn't used: its rate may have fallen.
-        teacher: `"mixed"`, `"plain"` (the examples as they are) or `"none"`. `"auto"` is mixed for classifiers whose
-            inputs are numbers, plain for those with inputs that are codes, as of an `Embedding`, none for others.
+        distill: Whether candidates learn the answers of the original, and not the targets alone. None is True for
+            classifiers with one output, which are all that can.
         refit_epochs: How many epochs each candidate is refitted, divided by the square root of its share of the
             multiply-adds: a smaller model is faster and learns more slowly.
         batch_size: Examples a batch.
@@ -106,7 +107,7 @@ def shrink(
     (True, True)
     """
     checked.check_numbers(max_drop, level, candidates, refit_epochs, batch_size, seed, verbose)
-    checked.check_others(model, score, teacher, folder)
+    checked.check_others(model, score, distill, folder)
     optimizer, rules = checked.optimizer_of(optimizer), rules_of(model, penalty)
     examples, decisive = examples_of(train, "train"), examples_of(validation, "validation")
     require(decisive.weights is None, "validation has no weights: (x, y)", "validation", "(x, y, sample_weight)")
@@ -119,13 +120,13 @@ def shrink(
         level=level / candidates,
         rules=rules,
         optimizer=optimizer,
-        teacher=checked.teacher_of(model, examples, teacher, seed),
+        student=checked.student_of(model, distill),
         candidates=candidates,
         refit_epochs=refit_epochs,
         batch_size=batch_size,
         seed=seed,
     )
-    kept = Kept(None if folder is None else Path(folder), settings_of(task, penalty, score, teacher))
+    kept = Kept(None if folder is None else Path(folder), settings_of(task, penalty, score))
     return _shrunk(task, kept, level, print if verbose else _nothing)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,25 +11,20 @@ import keras
 from tf_reg import _keras
 from tf_reg._checks import is_integer, number, require
 from tf_reg.optimizers import preconditioner
-from tf_reg.selection.examples import Examples
-from tf_reg.selection.scores import Score, classes_of
-from tf_reg.selection.search import PREDICT
-from tf_reg.selection.teacher import Teacher, can_mix
+from tf_reg.selection.scores import Classes, Score, classes_of
 
 MOST = 2**31 - 1
 CANDIDATES = 100  # at most
-TEACHERS = ("auto", "mixed", "plain", "none")
 
 
-def check_others(model: Any, score: Any, teacher: Any, folder: Any) -> None:
+def check_others(model: Any, score: Any, distill: Any, folder: Any) -> None:
     """Check the arguments of `tf_reg.shrink` that are no numbers.
 
     Raises:
         ValueError: One that it doesn't take.
     """
     require(isinstance(model, keras.Model) and model.compiled, "model is a compiled Keras model", "model", model)
-    known = isinstance(teacher, str) and teacher in TEACHERS
-    require(known, f"teacher is one of {', '.join(map(repr, TEACHERS))}", "teacher", teacher)
+    require(distill is None or isinstance(distill, bool), "distill is True, False or None", "distill", distill)
     require(score is None or callable(score), "score is a function of (y_true, y_pred), or None", "score", score)
     require(folder is None or isinstance(folder, (str, os.PathLike)), "folder is a path, or None", "folder", folder)
 
@@ -99,23 +93,17 @@ def score_of(model: keras.Model, score: Score | None) -> Score:
     return classes.right
 
 
-def teacher_of(model: keras.Model, train: Examples, wanted: str, seed: int) -> Callable[[keras.Model], Teacher] | None:
-    """Return what makes the teacher out of a model without regularizers; None for no teacher.
+def student_of(model: keras.Model, distill: bool | None) -> Classes | None:
+    """Return how candidates say their classes, where they learn the answers of the original; None where they don't.
 
     Args:
-        model: The model.
-        train: The training examples.
-        wanted: A word of `TEACHERS`.
-        seed: Of the mixtures.
+        model: The original.
+        distill: As it was given.
 
     Raises:
-        ValueError: A teacher that is no classifier.
+        ValueError: No classifier, and `distill` is True.
     """
-    classes = classes_of(model, _keras.compile_arguments(model).get("loss"))
-    if wanted == "none" or (wanted == "auto" and classes is None):
-        return None
-    expected = "teacher='mixed' and 'plain' take a classifier with one output and a cross-entropy as its loss"
-    require(classes is not None, expected, "loss", model.loss)
-    assert classes is not None
-    mixed = wanted == "mixed" or (wanted == "auto" and can_mix(model))
-    return lambda plain: Teacher(plain, classes, train, mixed, seed, PREDICT)
+    classes = None if distill is False else classes_of(model, _keras.compile_arguments(model).get("loss"))
+    expected = "distill=True takes a classifier with one output and a cross-entropy as its loss"
+    require(classes is not None or not distill, expected, "loss", model.loss)
+    return classes

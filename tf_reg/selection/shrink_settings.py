@@ -14,14 +14,13 @@ from tf_reg.selection.search import Task
 NUMBERS = ("max_drop", "level", "candidates", "refit_epochs", "batch_size", "seed")
 
 
-def settings_of(task: Task, penalty: Any, score: Any, teacher: str) -> dict[str, Any]:
+def settings_of(task: Task, penalty: Any, score: Any) -> dict[str, Any]:
     """Return the settings of a call.
 
     Args:
         task: What is to be done.
         penalty: As it was given.
         score: As it was given.
-        teacher: As it was given.
     """
     return {
         "model": _digest(task.model.get_weights()),
@@ -30,7 +29,7 @@ def settings_of(task: Task, penalty: Any, score: Any, teacher: str) -> dict[str,
         "penalty": _described(penalty),
         "optimizer": _described(task.optimizer),
         "score": getattr(score, "__qualname__", type(score).__name__),
-        "teacher": teacher,
+        "distill": task.student is not None,
         **{name: getattr(task, name) for name in NUMBERS},
     }
 

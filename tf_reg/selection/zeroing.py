@@ -67,5 +67,6 @@ def importance(group: ChannelGroup) -> np.ndarray:
     for one in group.slices:
         if one.role == "read" or one.trains:
             size = np.sqrt(np.square(one.numbers().astype("float64")).mean(axis=1))
-            sizes.append(size / max(float(size.mean()), 1e-30))
-    return np.mean(sizes, axis=0)
+            if size.any():  # biases may all be zero still
+                sizes.append(size / size.mean())
+    return np.mean(sizes, axis=0) if sizes else np.zeros(group.size)

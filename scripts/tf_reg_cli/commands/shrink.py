@@ -42,10 +42,9 @@ class Options:
         Literal["channels", "units", "inputs", "weights"],
         Parameter(help="what the penalty removes (default: channels)"),
     ] = "channels"
-    teacher: Annotated[
-        Literal["auto", "mixed", "plain", "none"],
-        Parameter(help="whether the refit learns the answers of the run's model (default: auto)"),
-    ] = "auto"
+    no_distill: Annotated[
+        bool, Parameter(help="learn the labels alone, and not the answers of the run's model", negative=())
+    ] = False
     candidates: Annotated[
         int,
         Parameter(help="smaller models to try (default: 6)", metavar="N", converter=whole, validator=CANDIDATES),
@@ -98,7 +97,9 @@ def command(
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Interrupted. Nothing was written.") from None
     places = (options.name, options.runs_dir, options.saved_models_dir, options.learning_rate)
-    names = ("max_drop", "level", "penalty", "teacher", "candidates", "refit_epochs")
+    names = ("max_drop", "level", "penalty", "candidates", "refit_epochs")
     wanted = {name: getattr(options, name) for name in names}
-    print(shrink_run.shrink_run(found, *places, verbose=int(not options.quiet), **wanted))
+    print(
+        shrink_run.shrink_run(found, *places, verbose=int(not options.quiet), distill=not options.no_distill, **wanted)
+    )
     return 0
