@@ -17,8 +17,11 @@ TRAINS = {
     "Proximal",
     "RegularizationLogger",
     "TargetSparsity",
+    "cross_validate",
     "mc_predict",
+    "regularization_path",
     "shrink",
+    "stability_selection",
 }  # examples of seconds
 NAMES = sorted(tf_reg.__all__) + [f"tf1.{name}" for name in TF1]
 

@@ -48,6 +48,7 @@ def elastic(ratio=1.0, features=8):
     return linear(keras.regularizers.L1L2(2 * ratio, 1 - ratio), features)
 
 
+@pytest.mark.slow
 def test_the_choice_is_that_of_lasso_cv():
     x, y = regression()
     expected = LassoCV(cv=KFold(3), alphas=6, eps=1e-2, tol=1e-9, max_iter=10**6).fit(x.astype("float64"), y)

@@ -129,6 +129,7 @@ def test_an_interrupted_path_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert fits == []
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_settings_is_refused(tmp_path):
     network_path(tmp_path / "path", strengths=[0.1])
     with pytest.raises(ValueError, match=r"has results of another plan and seed\. Go on with the same"):
@@ -140,6 +141,7 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
         network_path(tmp_path, strengths=[0.1])
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_penalty_without_zeros_go_with_the_strength():
     """L1 on the first kernel and L2 on the last: the path moves both."""
 

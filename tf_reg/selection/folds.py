@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from sklearn import model_selection
 
 from tf_reg._checks import is_integer, require, shown
 from tf_reg.selection.examples import Examples
@@ -28,6 +27,8 @@ def splits_of(splitter: Any, examples: Examples, groups: Any, seed: int) -> Spli
     Raises:
         ValueError: Another splitter, or one that can't divide the examples.
     """
+    from sklearn import model_selection
+
     if is_integer(splitter):
         require(groups is None, "groups is for a splitter of groups, such as GroupKFold(5)", "groups", groups)
         splitter = model_selection.KFold(count(splitter, "splitter", 2), shuffle=True, random_state=seed)
