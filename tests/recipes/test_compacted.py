@@ -53,8 +53,20 @@ def trained(train, finished, monkeypatch, hasty):
 
     learn = training.fit
     monkeypatch.setattr(training, "fit", fit)
-    flags = ("--reg", "group", "--group-lasso", "0.01", *SPARSE, "--epochs", 1, "--name", "a", "--compact")
-    return functools.partial(train, *flags)
+    flags = (
+        "--reg",
+        "group",
+        "--group-lasso",
+        "0.01",
+        *SPARSE,
+        "--epochs",
+        1,
+        "--no-baseline",
+        "--name",
+        "a",
+        "--compact",
+    )
+    return functools.partial(train, *flags, "--compact")
 
 
 def cells(out, label):
