@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import keras
 import pytest
 
@@ -20,6 +21,9 @@ from tests import loader
 from tests.tools import ROOT, missing
 from tf_reg.serving.verify import c_api
 from tf_reg_cli.main import main
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is slow now and then
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

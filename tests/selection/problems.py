@@ -21,6 +21,12 @@ def regression(samples=120, features=8):
     return x, y
 
 
+def alphas(x, y, l1_ratio, smallest, count):
+    """The alphas that scikit-learn chooses for columns and targets, from the one at which all is zero."""
+    largest = np.abs((x - x.mean(0)).T @ (y - y.mean())).max() / len(y) / l1_ratio
+    return largest * np.geomspace(1, smallest, count)
+
+
 @functools.cache
 def digits():
     """The images of digits as vectors, and their labels."""

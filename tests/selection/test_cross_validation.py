@@ -8,7 +8,7 @@ from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, Stratified
 
 import tf_reg
 from tests.selection.data_sets import DATA_SETS
-from tests.selection.problems import linear, regression
+from tests.selection.problems import alphas, linear, regression
 from tf_reg.selection import cross_validation, folds
 from tf_reg.selection.examples import examples_of
 from tf_reg.selection.fits import Fits
@@ -51,7 +51,9 @@ def elastic(ratio=1.0, features=8):
 @pytest.mark.slow
 def test_the_choice_is_that_of_lasso_cv():
     x, y = regression()
-    expected = LassoCV(cv=KFold(3), alphas=6, eps=1e-2, tol=1e-9, max_iter=10**6).fit(x.astype("float64"), y)
+    expected = LassoCV(cv=KFold(3), alphas=alphas(x, y, 1.0, 1e-2, 6), tol=1e-9, max_iter=10**6).fit(
+        x.astype("float64"), y
+    )
     one = tf_reg.cross_validate(linear, (x, y), 2 * expected.alphas_, splitter=KFold(3), verbose=0)
     np.testing.assert_allclose(one.values, expected.mse_path_.T, rtol=1e-3)
     assert one.strength("min") == pytest.approx(2 * expected.alpha_)
@@ -66,7 +68,7 @@ def test_the_choice_is_scikit_learns_on_real_data(name):
     x, y = DATA_SETS[name]()
     features, folds = x.shape[1], KFold(3)
     wide = x.astype("float64")
-    lasso = LassoCV(cv=folds, alphas=20, tol=1e-8, max_iter=10**6).fit(wide, y)
+    lasso = LassoCV(cv=folds, alphas=alphas(x, y, 1.0, 1e-3, 20), tol=1e-8, max_iter=10**6).fit(wide, y)
     mine = tf_reg.cross_validate(
         lambda: linear(features=features), (x, y), 2 * lasso.alphas_, splitter=folds, verbose=0
     )

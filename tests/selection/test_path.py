@@ -9,7 +9,7 @@ from keras import ops
 from sklearn.linear_model import LinearRegression, enet_path, lasso_path
 
 import tf_reg
-from tests.selection.problems import digits, linear, mlp, regression
+from tests.selection.problems import alphas, digits, linear, mlp, regression
 from tests.tools import slow_on_tensorflow
 from tf_reg.selection.fits import Fits
 
@@ -27,10 +27,11 @@ def centred(x, y):
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
 def test_each_point_is_that_of_scikit_learn(ratio):
     x, y = regression()
-    alphas, expected, _ = enet_path(*centred(x, y), l1_ratio=ratio, eps=1e-2, alphas=6, tol=1e-12, max_iter=10**6)
+    given = alphas(*centred(x, y), ratio, 1e-2, 6)
+    _, expected, _ = enet_path(*centred(x, y), l1_ratio=ratio, alphas=given, tol=1e-12, max_iter=10**6)
     penalty = keras.regularizers.L1L2(2 * ratio, 1 - ratio)
     path = tf_reg.regularization_path(lambda: linear(penalty), (x, y), smallest=1e-2, count=6, verbose=0)
-    np.testing.assert_allclose(path.strengths, alphas, rtol=1e-5)
+    np.testing.assert_allclose(path.strengths, given, rtol=1e-5)
     np.testing.assert_allclose(kernels(path), expected, atol=1e-4)
     np.testing.assert_array_equal(kernels(path) == 0, expected == 0)
     assert all(record.optimal for record in path.records)
