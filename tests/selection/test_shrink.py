@@ -128,6 +128,14 @@ def test_no_more_candidates_than_planned(model, decided):
     assert len(shrink(model, candidates=2).frontier) == 2
 
 
+def test_each_candidate_is_tested_at_its_part_of_the_level(model, decided, monkeypatch):
+    decided(True, True)
+    levels, compare = [], search.compare_scores
+    monkeypatch.setattr(search, "compare_scores", lambda *given: (levels.append(given[-1]), compare(*given))[1])
+    assert shrink(model, candidates=2, level=0.04).level == 0.04
+    assert levels == [0.02, 0.02]
+
+
 def test_nothing_passes(model, decided):
     decided(False, False, False, False)
     with pytest.warns(UserWarning, match="No smaller model passed"):
