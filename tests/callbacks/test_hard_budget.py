@@ -142,6 +142,8 @@ def test_too_many_zeros_come_back_before_the_number_is_exact():
 
 
 @slow_on_tensorflow
+@pytest.mark.filterwarnings("ignore:TargetSparsity.* steps to search")
+@pytest.mark.filterwarnings("ignore:The output doesn't depend")
 def test_zeros_that_never_come_back_are_said():
     model = mlp(L1(1e-3), L1(1e-3))
     for layer in model.layers:  # no gradient leads out of two layers of zeros
@@ -152,6 +154,7 @@ def test_zeros_that_never_come_back_are_said():
 
 
 @slow_on_tensorflow
+@pytest.mark.filterwarnings("ignore:TargetSparsity.* steps to search")
 @pytest.mark.parametrize("refit_epochs", [0, 1])
 def test_a_search_that_did_not_come_near_is_said_and_the_number_is_exact(refit_epochs):
     model = mlp(L1(1e-30), L1(1e-30))  # the strength rises by a factor of 1e9 at most
@@ -161,7 +164,8 @@ def test_a_search_that_did_not_come_near_is_said_and_the_number_is_exact(refit_e
 
 
 @slow_on_tensorflow
-@pytest.mark.filterwarnings("ignore:TargetSparsity.* at once")
+@pytest.mark.filterwarnings("ignore:TargetSparsity.* steps to search")
+@pytest.mark.filterwarnings("ignore:TargetSparsity.* at once", "ignore:The output doesn't depend")
 def test_a_layer_that_becomes_zero_is_said():
     model = mlp(*[GroupLasso(1e-30, "inputs")] * 3, units=4)
     model.layers[0].kernel.assign(ops.ones((30, 4)))
@@ -171,6 +175,7 @@ def test_a_layer_that_becomes_zero_is_said():
 
 
 @slow_on_tensorflow
+@pytest.mark.filterwarnings("ignore:TargetSparsity.* steps to search")
 def test_channels_that_die_with_others_are_no_candidates():
     """A channel of the first layer has one reader, which is the smallest channel of the second."""
     first, second = (layers.Dense(4, use_bias=False, kernel_regularizer=GroupLasso(1e-30)) for _ in range(2))

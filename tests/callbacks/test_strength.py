@@ -93,6 +93,7 @@ def test_a_strength_set_between_batches_takes_effect_without_retracing(jit_compi
 
 
 @slow_on_tensorflow
+@pytest.mark.filterwarnings("ignore:The output doesn't depend")
 def test_a_strength_per_epoch():
     model = mlp(L1(1e-3), L1(1e-3))
     plan = [0.0, 0.5, 1e5, 1e5]

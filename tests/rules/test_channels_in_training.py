@@ -93,6 +93,7 @@ def test_concave_channel_penalties_and_averages_are_refused():
 
 
 @slow_on_tensorflow
+@pytest.mark.filterwarnings("ignore:TargetSparsity.* steps to search")
 def test_the_target_is_a_share_of_channels():
     model = residual()
     tf_reg.regularize(model, ChannelLasso(0.01))
