@@ -186,7 +186,7 @@ def test_channels_that_die_with_others_are_no_candidates():
     rows[0] = [0.0, 0.0, 0.0, 0.1]
     rows[:, 3] = [0.1, 0.0, 0.0, 0.0]
     second.kernel.assign(rows * [5.0, 4.0, 3.0, 1.0])
-    with pytest.warns(UserWarning, match="at once"):
+    with pytest.warns(UserWarning, match="at once: the search"):
         model.fit(
             np.ones((8, 3)), np.ones((8, 1)), verbose=0,
             callbacks=[TargetSparsity(0.25, of="channels", exact=True, refit_epochs=0)],
@@ -213,6 +213,7 @@ def test_bad_arguments(options, message):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:TargetSparsity.* steps to search")
 def test_what_a_budget_needs():
     with pytest.raises(ValueError, match=r"must leave something. Received: target=0.9999, with which 0 of 1,?280"):
         fit(mlp("l1", "l1"), TargetSparsity(0.9999, exact=True), epochs=1)

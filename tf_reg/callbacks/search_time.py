@@ -24,6 +24,7 @@ def too_short(
     has: float,
     refit_epochs: int | None,
     in_epoch: int,
+    exact: bool = False,
 ) -> str:
     """Return that a search has too few steps and how many epochs would do, as sentences; "" if it has enough.
 
@@ -34,13 +35,15 @@ def too_short(
         has: How many steps the search has.
         refit_epochs: The epochs after the search; None for a third of all.
         in_epoch: The steps of an epoch.
+        exact: Whether what the search lacks is set to zero at its end.
     """
     needs = steps_needed(model, optimizer, target)
     if has >= needs:
         return ""
     epochs = needs / in_epoch * 3 / 2 if refit_epochs is None else needs / in_epoch + refit_epochs
+    outcome = "much will be set to zero at once" if exact else "it will hardly reach its target"
     return (
-        f"has {has:.0f} steps to search for the strength and needs about {needs}: it will hardly reach its target. "
+        f"has {has:.0f} steps to search for the strength and needs about {needs}: {outcome}. "
         f"Train for {math.ceil(epochs)} epochs or more, in smaller batches, or with a higher learning rate."
     )
 

@@ -175,7 +175,8 @@ class TargetSparsity(StrengthCallback):
             require(search > 0, f"refit_epochs must be below the {epochs} of fit", "refit_epochs", self.refit_epochs)
             self._search = StrengthSearch(self.target, search * steps, self._strength)
             self._measure()  # a model without what is counted is refused first
-            short = too_short(self.model, self.optimizer(), self.target, search * steps, self.refit_epochs, steps)
+            has = self.target, search * steps, self.refit_epochs, steps, self.exact
+            short = too_short(self.model, self.optimizer(), *has)
             if short:
                 self._warn(short)
         self._in_epoch = 0
