@@ -35,7 +35,8 @@ def test_classes(logits, one_hot):
     examples = taught(model, classes, Examples(X, targets, np.ones(6)), 6)
     assert examples.inputs is X
     assert examples.weights.tolist() == [1] * 6
-    teacher, student = keras.ops.convert_to_numpy(model.layers[0](X)), X @ np.ones((3, 4)) + np.arange(4)
+    teacher = keras.ops.convert_to_numpy(model.layers[0](X))
+    student = X @ np.ones((3, 4)) + np.arange(4)
     outputs = student if logits else softmax(student)
     found = keras.ops.convert_to_numpy(loss_of(classes)(examples.targets, outputs.astype("float32")))
     assert found == pytest.approx(expected(labels, teacher, student), rel=1e-4)
