@@ -160,7 +160,7 @@ RIGHT = {
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",
         "TargetSparsity.keep_zeros", "TargetSparsity.exact", "LogSum.size_weights", "MCP.size_weights",
         "SCAD.size_weights", "Proximal.penalty_factors", "Proximal.dual_averaging", "shrink.verbose", "shrink.distill",
-        "regularization_path.relax", "cross_validate.relax",
+        "regularization_path.relax", "cross_validate.relax", *(f"{name}.verbose" for name in PATHS),
     },
 }  # fmt: skip
 if keras.backend.backend() == "jax":  # its seeds have no sign

@@ -203,19 +203,29 @@ def loop(times: int, body: Callable[[Any, Any], Any], carry: Any) -> Any:
     )[1]
 
 
-def passes_over(parts: Any, batch_size: int, passes: int, seed: Sequence[int]) -> Any:
+def tensors_of_data(parts: Any) -> Any:
+    """Return arrays, or structures of them, as tensors of TensorFlow, for `passes_over`.
+
+    Args:
+        parts: A tuple of arrays, or of structures of them.
+    """
+    import tensorflow as tf
+
+    return keras.tree.map_structure(tf.convert_to_tensor, keras.tree.lists_to_tuples(parts))
+
+
+def passes_over(tensors: Any, batch_size: int, passes: int, seed: Sequence[int]) -> Any:
     """Return a data set of batches, which Keras takes on each backend: a `tf.data.Dataset`, quick in a compiled loop.
 
     Args:
-        parts: A tuple of arrays, or of structures of them, whose first axis is the example.
+        tensors: What `tensors_of_data` returned; the first axis is the example.
         batch_size: Examples in a batch; those of all examples are in order.
         passes: How often each example comes. The order is another one each time, the last batch may be smaller.
         seed: Whole numbers, the seed of the orders.
     """
     import tensorflow as tf
 
-    tensors = keras.tree.map_structure(tf.convert_to_tensor, keras.tree.lists_to_tuples(parts))
-    count = len(keras.tree.flatten(parts)[0])
+    count = len(keras.tree.flatten(tensors)[0])
     if batch_size >= count:
         return tf.data.Dataset.from_tensors(tensors).repeat(passes)
     random = np.random.default_rng(seed)

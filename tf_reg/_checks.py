@@ -10,6 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
+MOST = 2**31 - 1  # of what is counted; the largest seed of scikit-learn too
+
 
 def number(value: Any) -> float:
     """Return one real number as a float, and NaN for anything else.
@@ -27,6 +29,23 @@ def number(value: Any) -> float:
         return math.nan
     array = ops.convert_to_numpy(value)
     return float(array) if np.issubdtype(array.dtype, np.number) and not np.iscomplexobj(array) else math.nan
+
+
+def count(value: Any, name: str, least: int = 1, most: int = MOST) -> int:
+    """Return a whole number, checked.
+
+    Args:
+        value: What was given.
+        name: The argument.
+        least: The smallest that it may be.
+        most: The largest.
+
+    Raises:
+        ValueError: Something else.
+    """
+    right = is_integer(value) and least <= value <= most
+    require(right, f"{name} is a whole number from {least} to {most}", name, value)
+    return int(value)
 
 
 def is_array(value: Any) -> bool:

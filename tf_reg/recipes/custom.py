@@ -1,13 +1,17 @@
-"""Classes and functions of a user's own, found by name: `module:Class`."""
+"""Saved models, with classes and functions of a user's own that are found by name: `module:Class`."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+import keras
 
 from tf_reg.serving.write.watch import reason
 from tf_reg_cli.checks import did_you_mean
@@ -61,3 +65,41 @@ def _imported(module: str, name: str) -> Any:
     finally:
         sys.path.remove(here)
         sys.path.append(here)  # for what its functions import later
+
+
+def load_model(
+    file: Path, classes: Iterable[str] = (), unsafe_lambda: bool = False, compiled: bool = True
+) -> keras.Model:
+    """Load a saved model.
+
+    Args:
+        file: A `.keras` file.
+        classes: Classes and functions of the user's own in the model, each `module:Class`.
+        unsafe_lambda: Whether code that lies in the file itself may run, as that of a `Lambda` layer does.
+        compiled: Whether to compile it as it was.
+
+    Raises:
+        UserError: It can't be loaded.
+    """
+    known = load(classes)
+    try:
+        return keras.saving.load_model(file, known, compile=compiled, safe_mode=not unsafe_lambda)
+    except Exception as error:  # a class of a user's own can raise anything
+        raise UserError(f"{file} can't be loaded as a Keras model: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    why = reason(error)
+    unknown = re.search(r"Could not locate (?:class|function) '([^']+)'", why)
+    if unknown:
+        name = unknown[1].rpartition(">")[2]
+        return (
+            f"{name} is neither of Keras nor of tf_reg. Say where it is by --custom MODULE:{name}; MODULE.py may lie "
+            "in the current folder."
+        )
+    if "safe_mode" in why or "unsafe" in why:
+        return (
+            "it has a layer, such as Lambda, whose code lies in the file and would run here. Pass --unsafe-lambda if "
+            "you trust whoever made the file."
+        )
+    return why

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from tf_reg.recipes.data.image_data import ImageData
 from tf_reg.serving.exporting import exported
 from tf_reg.serving.write import versions
 from tf_reg.serving.write.options import Options
-from tf_reg.serving.write.watch import reason
 from tf_reg_cli.checks import flag
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import UserError
@@ -57,7 +55,7 @@ def export_saved(
     Raises:
         UserError: If something can't be read, or the model can't be exported so.
     """
-    model = _load(source.file, classes, unsafe_lambda)
+    model = custom.load_model(source.file, classes, unsafe_lambda, compiled=False)
     examples, images, details = None, None, {}
     if source.run is not None:
         details = {"config": _json(source.run / "config.json")}
@@ -102,31 +100,6 @@ def _in_flags(text: str) -> str:
     for field in ("version", "output_name", "signatures", "class_id", "top_k", "logits", "examples"):
         text = text.replace(f"`{field}`", flag(field))
     return text.replace("gpu=False", "--cpu")
-
-
-def _load(file: Path, classes: Sequence[str], unsafe_lambda: bool) -> keras.Model:
-    known = custom.load(classes)
-    try:
-        return keras.saving.load_model(file, known, compile=False, safe_mode=not unsafe_lambda)
-    except Exception as error:  # a class of a user's own can raise anything
-        raise UserError(f"{file} can't be loaded as a Keras model: {_why(error)}") from error
-
-
-def _why(error: Exception) -> str:
-    why = reason(error)
-    unknown = re.search(r"Could not locate (?:class|function) '([^']+)'", why)
-    if unknown:
-        name = unknown[1].rpartition(">")[2]
-        return (
-            f"{name} is neither of Keras nor of tf_reg. Say where it is by --custom MODULE:{name}; MODULE.py may lie "
-            "in the current folder."
-        )
-    if "safe_mode" in why or "unsafe" in why:
-        return (
-            "it has a layer, such as Lambda, whose code lies in the file and would run here. Pass --unsafe-lambda if "
-            "you trust whoever made the file."
-        )
-    return why
 
 
 def _json(file: Path) -> Any:

@@ -12,7 +12,6 @@ import platform
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from tf_reg import _walk
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
 from tf_reg.recipes import compacted, gain, plots, training, usefulness, weight_plots
 from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes.notes import warnings_as_notes
 from tf_reg.serving.exporting import export
 from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.serving.write.options import Options
@@ -145,7 +145,7 @@ def _free_names(config: Config) -> Iterator[str]:
 def _train_and_write(model: keras.Model, config: Config, images: ImageData, folder: Path) -> Result:
     before, start = _weights(model), time.perf_counter()
     try:
-        with writers(folder) as readers, _warnings_as_notes():
+        with writers(folder) as readers, warnings_as_notes():
             training.fit(model, config, images, readers)
     except KeyboardInterrupt:
         _keep(model, before, folder)
@@ -259,23 +259,6 @@ def _keep(model: keras.Model, before: dict[str, np.ndarray], folder: Path) -> di
         with whole(folder / "regularization.png") as unfinished:
             plots.regularization(history, before, _weights(model), unfinished, folder.name)
     return history
-
-
-@contextlib.contextmanager
-def _warnings_as_notes() -> Iterator[None]:
-    """Show what the library warns of as a line of its own, without the place in its code."""
-    with warnings.catch_warnings():
-        as_before = warnings.showwarning
-        warnings.simplefilter("always", UserWarning)
-
-        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if category is UserWarning:
-                print(f"Note: {message}", file=sys.stderr)
-            else:
-                as_before(message, category, *where, **more)
-
-        warnings.showwarning = show
-        yield
 
 
 @contextlib.contextmanager

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +11,9 @@ import keras
 
 from tf_reg.recipes import run, training
 from tf_reg.recipes.compacted import Compacted
+from tf_reg.recipes.custom import load_model
 from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes.notes import warnings_as_notes
 from tf_reg.recipes.retracing import expected_retracing
 from tf_reg.selection.examples import examples_of
 from tf_reg.selection.frontier import Shrunk, size_of
@@ -49,10 +47,10 @@ def shrink_run(
     assert source.run is not None
     config, images = _config(source.run / "config.json")
     folder, exports = _folders(source, name, runs_dir, saved_models_dir)
-    model = _load(source.file)
+    model = load_model(source.file)
     keras.utils.set_random_seed(config.seed)
     try:
-        with _warnings_as_notes(), expected_retracing():
+        with warnings_as_notes(_in_flags), expected_retracing():
             optimizer: Any = keras.optimizers.Adam(rate)
             data = examples_of(images.train_eval, "train"), examples_of(images.validation, "validation")
             more = {"batch_size": config.batch_size, "seed": config.seed, **wanted}
@@ -91,13 +89,6 @@ def _config(file: Path) -> tuple[Config, ImageData]:
         raise UserError(f"The run's data can't be had: {error}") from error
 
 
-def _load(file: Path) -> keras.Model:
-    try:
-        return keras.saving.load_model(file)
-    except Exception as error:  # a file of a user's own can raise anything
-        raise UserError(f"{file} can't be loaded as a Keras model: {' '.join(str(error).split())[:300]}") from error
-
-
 def _written(model: keras.Model, found: Shrunk, config: Config, images: ImageData, folder: Path, exports: Path) -> str:
     """Write the model that was found, its numbers and its SavedModel; returns the tables."""
     with whole(folder / "model.keras") as unfinished:
@@ -132,17 +123,6 @@ def _sizes(model: keras.Model) -> dict[str, int]:
 def _tested(model: keras.Model, images: ImageData) -> dict[str, float]:
     losses = model.evaluate(images.test, verbose=0, return_dict=True)
     return {f"test_{key}": value for key, value in losses.items() if key in ("accuracy", "data_loss")}
-
-
-@contextmanager
-def _warnings_as_notes() -> Iterator[None]:
-    """Show what `shrink` warns of as a line of its own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *where, **more: print(
-            f"Note: {_in_flags(str(message))}", file=sys.stderr
-        )
-        yield
 
 
 def _in_flags(text: str) -> str:

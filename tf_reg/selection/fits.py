@@ -11,8 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_reg._backend import passes_over
-from tf_reg._checks import is_integer, require
+from tf_reg._backend import passes_over, tensors_of_data
+from tf_reg._checks import require
 from tf_reg.callbacks.share import gives_zeros
 from tf_reg.callbacks.strength import proximals_of
 from tf_reg.measure.meter import Meter
@@ -21,7 +21,6 @@ from tf_reg.selection.examples import Examples
 from tf_reg.selection.objective import Objective, numbers
 
 IN_A_CALL = 64  # steps in one call of TensorFlow's compiled function
-MOST = 2**31 - 1  # of what is counted; a seed of scikit-learn too
 
 
 class State(NamedTuple):
@@ -56,6 +55,7 @@ class Fits:
     def __init__(self, model: Any, examples: Examples, batch_size: int, seed: int, owned: bool = True):
         self.model, self.batch_size, self.seed = _checked(model), batch_size, seed
         self.optimizer = _proximal(model)
+        self._fed: tuple[Examples, Any] | None = None
         model(keras.tree.map_structure(ops.convert_to_tensor, examples.take(slice(0, 1)).inputs), training=False)
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
@@ -118,7 +118,7 @@ class Fits:
         done, block = 0, epochs if ends is None else block
         while done < epochs:
             passes = min(block, epochs - done)
-            data = passes_over(examples.parts, self.batch_size, passes, (self.seed, stage, done))
+            data = passes_over(self._tensors(examples), self.batch_size, passes, (self.seed, stage, done))
             loss = self.model.fit(data, verbose=0, shuffle=False).history["loss"][-1]
             if not math.isfinite(loss):
                 raise ValueError(
@@ -128,6 +128,12 @@ class Fits:
             if ends is not None and ends():
                 break
         return done
+
+    def _tensors(self, examples: Examples) -> Any:
+        """The examples as tensors, which are made once for all fits to the same ones."""
+        if self._fed is None or self._fed[0] is not examples:
+            self._fed = examples, tensors_of_data(examples.parts)
+        return self._fed[1]
 
     def all_zero(self) -> bool:
         """Whether each penalised number of the weights is zero, of those whose penalty gives zeros."""
@@ -159,22 +165,6 @@ def _proximal(model: keras.Model) -> Proximal:
             "tf_reg.Proximal(optimizer)."
         )
     return found[0]
-
-
-def count(value: Any, name: str, least: int = 1) -> int:
-    """Check a whole number.
-
-    Args:
-        value: What was given.
-        name: The argument.
-        least: The smallest that it may be. The largest is `MOST`.
-
-    Raises:
-        ValueError: Something else.
-    """
-    right = is_integer(value) and least <= value <= MOST
-    require(right, f"{name} is a whole number from {least} to {MOST}", name, value)
-    return int(value)
 
 
 def _arrays(variables: list[keras.Variable]) -> list[np.ndarray]:

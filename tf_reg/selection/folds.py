@@ -8,9 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_reg._checks import is_integer, require, shown
+from tf_reg._checks import count, is_integer, require, shown
 from tf_reg.selection.examples import Examples
-from tf_reg.selection.fits import count
 
 Splits = list[tuple[np.ndarray, np.ndarray]]
 

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from tf_reg import _walk
+from tf_reg._backend import compile as compiled
 from tf_reg._backend import with_gradients
 from tf_reg.optimizers.operators import prox
 from tf_reg.optimizers.ownership import Claim
@@ -46,6 +47,7 @@ class Objective:
         self.variables = list(model.trainable_variables)
         self.claims = claims_of(model, optimizer)
         others = [one for one in model.variables if not any(one is own for own in self.variables)]
+        self._alone = compiled(self._loss, model.variables)
         self._both = with_gradients(self._loss, self.variables, others)
 
     @property
@@ -59,7 +61,7 @@ class Objective:
         Args:
             examples: What it is the mean over.
         """
-        return self.loss_and_gradients(examples)[0]
+        return sum(share * float(ops.convert_to_numpy(self._alone(*parts))) for share, parts in _batches(examples))
 
     def loss_and_gradients(self, examples: Examples) -> tuple[float, list[np.ndarray]]:
         """The loss, and its gradient for each of `variables`.
@@ -68,9 +70,8 @@ class Objective:
             examples: What it is the mean over.
         """
         loss, gradients = 0.0, [np.zeros(one.shape, "float64") for one in self.variables]
-        for batch in examples.batches(AT_ONCE):
-            share = len(batch) / len(examples)
-            value, found = self._both(*keras.tree.map_structure(ops.convert_to_tensor, batch.parts))
+        for share, parts in _batches(examples):
+            value, found = self._both(*parts)
             loss += share * float(ops.convert_to_numpy(value))
             for total, gradient in zip(gradients, found, strict=True):
                 total += share * ops.convert_to_numpy(gradient)
@@ -81,7 +82,7 @@ class Objective:
         values = [claim.stand_in.penalty.value_in_sum(ops.convert_to_tensor(claim.variable)) for claim in self.claims]
         return float(sum(ops.convert_to_numpy(value) for value in values))
 
-    def violation(self, examples: Examples, strength: float, relaxed: bool = False) -> float:
+    def violation(self, gradients: Sequence[np.ndarray], strength: float, relaxed: bool = False) -> float:
         """How far the weights are from a minimum of `loss + strength * penalty`, as a share of the strength.
 
         At a minimum the weights are a fixed point of the proximal gradient step (the Karush-Kuhn-Tucker conditions).
@@ -90,11 +91,10 @@ class Objective:
         largest gradient, divided by the largest one of a penalised weight. The larger of the two is returned.
 
         Args:
-            examples: What the loss is the mean over.
+            gradients: Those of `loss_and_gradients` at these weights.
             strength: The multiplier of the penalties, above zero.
             relaxed: Whether to ask about a minimum of the loss alone, over the weights that aren't zero.
         """
-        _, gradients = self.loss_and_gradients(examples)
         slope = {id(one): gradient for one, gradient in zip(self.variables, gradients, strict=True)}
         left = {id(one.variable): _alive(one, slope) for one in self.claims} if relaxed else {}
         for positions in [] if relaxed else together(self.claims):
@@ -107,7 +107,7 @@ class Objective:
 
     def _loss(self, *parts: Any) -> Any:
         inputs, targets, *weights = parts
-        with _without_penalties(self.claims):
+        with without_penalties(self.claims):
             outputs = self._model(inputs, training=False)
             return self._model.compute_loss(
                 x=inputs, y=targets, y_pred=outputs, sample_weight=weights[0] if weights else None, training=False
@@ -184,9 +184,19 @@ def _unbalanced(claims: Sequence[Claim], slope: dict[int, Any], strength: float)
     return [(ops.convert_to_numpy(value).astype("float64") - ops.convert_to_numpy(one)) / STEP for one, value in pairs]
 
 
+def _batches(examples: Examples) -> Iterator[tuple[float, Any]]:
+    """Tensors of some examples at a time, and which share of all they are."""
+    for batch in examples.batches(AT_ONCE):
+        yield len(batch) / len(examples), keras.tree.map_structure(ops.convert_to_tensor, batch.parts)
+
+
 @contextlib.contextmanager
-def _without_penalties(claims: Sequence[Claim]) -> Iterator[None]:
-    """Let the losses of the layers be without the claimed penalties."""
+def without_penalties(claims: Sequence[Claim]) -> Iterator[None]:
+    """Let the losses of the layers be without the claimed penalties, within a `with` block.
+
+    Args:
+        claims: The penalties.
+    """
     try:
         for claim in claims:
             claim.variable.regularizer = None

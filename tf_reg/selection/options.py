@@ -10,9 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_reg._checks import is_integer, number, require, shown
+from tf_reg._checks import count, is_integer, number, require, shown
 from tf_reg.selection.examples import Examples
-from tf_reg.selection.fits import Fits, count
+from tf_reg.selection.fits import Fits
 from tf_reg.selection.walk import Plan, is_linear
 
 BuildModel = Callable[..., keras.Model]
@@ -58,8 +58,7 @@ class Options:
         above = 0 < number(self.tolerance) < math.inf
         require(above, "tolerance is a number above 0", "tolerance", self.tolerance)
         require(isinstance(self.relax, bool), "relax is True or False", "relax", self.relax)
-        known = is_integer(self.verbose) and self.verbose in (0, 1)
-        require(known, "verbose is 0 or 1", "verbose", self.verbose)
+        check_verbose(self.verbose)
 
     def prepared(self, build_model: BuildModel, examples: Examples, **arguments: Any) -> tuple[Fits, Plan]:
         """Build the model, and decide how to walk.
@@ -129,6 +128,19 @@ def _plain(config: Any) -> Any:
     if isinstance(config, dict):
         return {key: _plain(value) for key, value in config.items() if key not in ("name", "shared_object_id")}
     return [_plain(one) for one in config] if isinstance(config, (list, tuple)) else shown(config)
+
+
+def check_verbose(verbose: Any) -> None:
+    """Check whether to print.
+
+    Args:
+        verbose: 0 or 1, or a boolean.
+
+    Raises:
+        ValueError: Something else.
+    """
+    known = isinstance(verbose, bool) or (is_integer(verbose) and verbose in (0, 1))
+    require(known, "verbose is 0 or 1", "verbose", verbose)
 
 
 def checked_strengths(strengths: Any) -> list[float]:

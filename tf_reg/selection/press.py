@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 from keras import ops
 
 from tf_reg import _keras
@@ -20,13 +19,13 @@ from tf_reg.optimizers.proximal import Proximal
 from tf_reg.rules.regularize_model import regularize
 from tf_reg.selection.examples import Examples
 from tf_reg.selection.frontier import size_of
+from tf_reg.selection.natural import learned
 from tf_reg.selection.refitting import fit_once
 from tf_reg.selection.zeroing import make_zero
 
 FIRST = 0.02  # the first strength, in natural units
 DOUBLINGS, LOOKS = 4, 4  # of the strength, at most, and looks at the size for each
 STEPS = 40  # in which the strength doubles, at least
-SAMPLE = 2000  # examples on which the natural unit is measured
 
 
 class Pressed(NamedTuple):
@@ -64,7 +63,7 @@ def press(
         batch: Examples a batch.
     """
     model = copied(start)
-    unit = _learned(model, epoch(0))
+    unit = learned(model, epoch(0))
     regularize(model, rules, unmatched="ignore", unsaved="ignore")
     unit /= max(float(ops.convert_to_numpy(sum(model.losses))), 1e-12)
     settings = _keras.compile_arguments(start)
@@ -118,18 +117,3 @@ class _Looking(keras.callbacks.Callback):
             model.stop_training = True
         else:
             optimizer.strength = self.strength * 2 ** (1 / LOOKS)
-
-
-def _learned(model: keras.Model, train: Examples) -> float:
-    """How much larger the loss of a constant answer is than that of a model without regularizers."""
-    some = train.take(slice(0, SAMPLE))
-    outputs = model.predict(some.inputs, batch_size=SAMPLE, verbose=0)
-    constant = keras.tree.map_structure(lambda array: np.broadcast_to(array.mean(0), array.shape), outputs)
-    targets = keras.tree.map_structure(ops.convert_to_tensor, some.targets)
-
-    def loss(answers: Any) -> float:
-        answers = keras.tree.map_structure(lambda array: ops.convert_to_tensor(np.array(array)), answers)
-        return float(ops.convert_to_numpy(model.compute_loss(some.inputs, targets, answers)))
-
-    of_constant = loss(constant)
-    return max(of_constant - loss(outputs), 0.01 * abs(of_constant), 1e-6)

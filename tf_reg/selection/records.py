@@ -100,9 +100,10 @@ class Recorder:
         seconds = time.perf_counter() - start
         objective, measured = self._fits.objective, self._fits.meter.measure()
         total = measured.total
+        loss, gradients = objective.loss_and_gradients(self._examples)
         return PathRecord(
             strength=strength,
-            train_loss=objective.loss(self._examples),
+            train_loss=loss,
             validation_loss=None if self._validation is None else objective.loss(self._validation),
             metrics=self._metrics(),
             penalty=objective.penalty(),
@@ -111,7 +112,7 @@ class Recorder:
             groups=total.groups,
             live_groups=total.groups - total.dead_groups,
             parameters=measured.report.total.live,
-            violation=objective.violation(self._examples, strength, relaxed) if strength else None,
+            violation=objective.violation(gradients, strength, relaxed) if strength else None,
             epochs=epochs,
             seconds=seconds,
         )

@@ -9,11 +9,11 @@ from typing import Any
 import keras
 
 from tf_reg import _keras
-from tf_reg._checks import is_integer, number, require
+from tf_reg._checks import count, number, require
 from tf_reg.optimizers import preconditioner
+from tf_reg.selection.options import check_verbose
 from tf_reg.selection.scores import Classes, Score, classes_of
 
-MOST = 2**31 - 1
 CANDIDATES = 100  # at most
 
 
@@ -39,12 +39,11 @@ def check_numbers(
     """
     require(0 < number(max_drop) < math.inf, "max_drop is a number above zero", "max_drop", max_drop)
     require(0 < number(level) < 0.5, "level is a probability between 0 and 0.5", "level", level)
-    counts = {"candidates": (candidates, CANDIDATES), "refit_epochs": (refit_epochs, MOST)}
-    for name, (value, most) in {**counts, "batch_size": (batch_size, MOST)}.items():
-        require(is_integer(value) and 1 <= value <= most, f"{name} is a whole number from 1 to {most}", name, value)
-    require(is_integer(seed) and 0 <= seed <= MOST, f"seed is a whole number from 0 to {MOST}", "seed", seed)
-    said = isinstance(verbose, bool) or (is_integer(verbose) and verbose in (0, 1))
-    require(said, "verbose is 0 or 1", "verbose", verbose)
+    count(candidates, "candidates", most=CANDIDATES)
+    count(refit_epochs, "refit_epochs")
+    count(batch_size, "batch_size")
+    count(seed, "seed", 0)
+    check_verbose(verbose)
 
 
 def optimizer_of(given: Any) -> keras.optimizers.Optimizer:

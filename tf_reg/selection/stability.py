@@ -12,11 +12,11 @@ import numpy as np
 from keras import ops
 
 from tf_reg import _walk
-from tf_reg._checks import number, require
+from tf_reg._checks import count, number, require
 from tf_reg._text_table import aligned
 from tf_reg.penalties.groups import grouping
 from tf_reg.selection.examples import Examples, examples_of
-from tf_reg.selection.fits import Fits, count
+from tf_reg.selection.fits import Fits
 from tf_reg.selection.options import BuildModel, Options, checked_strengths, described
 from tf_reg.selection.store import Store
 from tf_reg.selection.walk import Plan, Walk
@@ -172,7 +172,7 @@ class _Sampling:
 
     def _fitted(self, half: Examples) -> list[np.ndarray]:
         self._fits.restore(self._start)
-        walk = Walk(self._fits, half, None, dataclasses.replace(self._plan, verbose=False), Store(None, {}))
+        walk = Walk(self._fits, half, None, dataclasses.replace(self._plan, verbose=False), None)
         walk.start()
         alive = {}
         for place, strength in enumerate(self._order):

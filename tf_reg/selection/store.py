@@ -79,9 +79,10 @@ class Store:
             record: What JSON can hold.
             arrays: Arrays.
         """
-        named = {f"array_{place}": array for place, array in enumerate(arrays)}
+        named: dict[str, Any] = {f"array_{place}": array for place, array in enumerate(arrays)}
+        named[_RECORD] = np.array(json.dumps(record))
         with whole(self._path(name)) as unfinished, open(unfinished, "wb") as file:
-            np.savez(file, **{_RECORD: np.array(json.dumps(record))}, **named)  # type: ignore[arg-type]
+            np.savez(file, **named)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 from tf_reg import _walk
 from tf_reg.selection.examples import Examples
 from tf_reg.selection.fits import Fits, State
-from tf_reg.selection.lambda_max import clear, exact_lambda_max, fit_others, has_exact_one, natural_strength
+from tf_reg.selection.natural import natural_strength
+from tf_reg.selection.null_model import clear, exact_lambda_max, fit_others, has_exact_one
 from tf_reg.selection.records import PathRecord, Recorder
 from tf_reg.selection.store import Store
 
@@ -56,10 +56,10 @@ class Walk:
         examples: The training examples.
         validation: The validation examples; None for none.
         plan: How to walk.
-        store: Where the records go, and those of an earlier call are.
+        store: Where the records go, and those of an earlier call are; None to keep none.
     """
 
-    def __init__(self, fits: Fits, examples: Examples, validation: Examples | None, plan: Plan, store: Store):
+    def __init__(self, fits: Fits, examples: Examples, validation: Examples | None, plan: Plan, store: Store | None):
         self._fits, self._examples, self._plan, self._store = fits, examples, plan, store
         self._recorder = Recorder(fits, examples, validation)
 
@@ -129,7 +129,7 @@ class Walk:
         seen = [math.inf]
 
         def ends() -> bool:
-            seen.append(objective.violation(examples, strength, relaxed))
+            seen.append(objective.violation(objective.loss_and_gradients(examples)[1], strength, relaxed))
             stands = len(seen) > PATIENCE and min(seen[-PATIENCE:]) > 0.9 * min(seen[:-PATIENCE])
             return seen[-1] <= self._plan.tolerance or stands
 
@@ -146,12 +146,13 @@ class Walk:
         return self._recorder.record(record.strength, epochs, begun, relaxed=True)
 
     def _keep(self, name: str, record: PathRecord) -> PathRecord:
-        state = self._fits.state()
-        self._store.save(name, dataclasses.asdict(record), [*state.model, *state.optimizer])
+        if self._store is not None:
+            state = self._fits.state()
+            self._store.save(name, dataclasses.asdict(record), [*state.model, *state.optimizer])
         return record
 
     def _load(self, name: str) -> PathRecord | None:
-        found = self._store.load(name)
+        found = None if self._store is None else self._store.load(name)
         if found is None:
             return None
         self._fits.restore(split(self._fits, found[1]))
@@ -187,4 +188,4 @@ def _print(place: int, record: PathRecord) -> None:
     if record.validation_loss is not None:
         words.append(f"validation loss {record.validation_loss:.4f}")
         words += [f"{name} {value:.4f}" for name, value in record.metrics.items()]
-    print(f"{place + 1:3d}  {', '.join(words)}, {record.seconds:.1f} s", file=sys.stdout, flush=True)
+    print(f"{place + 1:3d}  {', '.join(words)}, {record.seconds:.1f} s", flush=True)
