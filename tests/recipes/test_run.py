@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.recipes.conftest import SPARSE, metrics_of
-from tf_reg.recipes import gain, run
+from tf_reg.recipes import gain, notes, run
 from tf_reg.recipes.data import image_data
 from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.serving.write import warmup
@@ -206,7 +206,7 @@ def test_an_export_of_a_finished_run(command, finished):
 def test_what_the_library_warns_of_is_a_note(capsys):
     with warnings.catch_warnings(record=True) as others:
         warnings.simplefilter("always")
-        with run._warnings_as_notes():
+        with notes.warnings_as_notes():
             warnings.warn("TargetSparsity(0.5) did not reach it.", stacklevel=1)
             warnings.warn("old", DeprecationWarning, stacklevel=1)
         warnings.warn("after", stacklevel=1)
