@@ -8,7 +8,7 @@ from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, Stratified
 
 import tf_reg
 from tests.selection.data_sets import DATA_SETS
-from tests.selection.problems import alphas, linear, regression
+from tests.selection.problems import alphas, digits, linear, mlp, regression
 from tf_reg.selection import cross_validation, folds
 from tf_reg.selection.examples import examples_of
 from tf_reg.selection.fits import Fits
@@ -31,6 +31,8 @@ def test_one_standard_error_by_the_rule_of_glmnet():
     np.testing.assert_allclose(one.mean, [5.25, 2.5, 1.5, 1.6])
     np.testing.assert_allclose(one.error[2], np.sqrt((10 * 0.25 + 10 * 0.25 + 20 * 0.25) / 40 / 2))
     assert (one.choose("min"), one.choose("1se")) == (2, 2)
+    by_hand = np.sqrt((10 * 0.25**2 + 10 * 0.75**2 + 20 * 0.25**2) / 40 / 2)  # of 5, 6 and 5, whose mean is 5.25
+    np.testing.assert_allclose(one.error[0], by_hand)
     values[2][2] = 0.0  # a larger spread: the mean is 1.0, and its error sqrt(1 / 2)
     assert found(values, [10, 10, 20]).choose("1se") == 2
     values[2][1] = 0.0  # mean 1.25, within 1.0 + 0.71
@@ -145,6 +147,19 @@ def test_splitters_of_scikit_learn():
 def test_wrong_arguments_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         tf_reg.cross_validate(linear, regression(), **{"strengths": [0.5], "verbose": 0, **options})
+
+
+@pytest.mark.slow
+def test_each_fold_of_a_network_begins_with_the_same_weights():
+    x, y = digits()
+    x, y, places = x[:200], y[:200], np.arange(200)
+    folds = [(places[100:], places[:100]), (places[:100], places[100:])]
+    options = {"strengths": [1e-3], "metric": "accuracy", "epochs": 2, "dense_epochs": 3, "verbose": 0}
+    found = [
+        tf_reg.cross_validate(lambda: mlp(units=8), (x, y), splitter=one, **options) for one in (folds, folds[::-1])
+    ]
+    np.testing.assert_allclose(found[0].values, found[1].values[::-1], atol=1e-6)
+    assert found[0].values[0] != found[0].values[1]
 
 
 def test_relaxed_fits_are_judged():

@@ -34,6 +34,11 @@ def test_of_the_lasso_it_is_alpha_max():
     assert float(found) == pytest.approx(alpha_max(x, y), rel=1e-5)
 
 
+def test_more_examples_than_one_pass_takes():
+    x, y = regression(samples=2500)
+    assert float(tf_reg.lambda_max(linear(), (x, y))) == pytest.approx(alpha_max(x, y), rel=1e-5)
+
+
 @slow_on_tensorflow
 @pytest.mark.parametrize("name", ["l1", "group", "sparse_group", "mcp", "channels"])
 def test_all_is_zero_above_it_and_not_below(name):
