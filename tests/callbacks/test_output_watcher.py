@@ -95,6 +95,7 @@ def test_a_convolution_of_zeros_through_pooling_and_a_softmax_layer():
     assert constant_output_words(with_zeros(model, "zero")) != ""
 
 
+@pytest.mark.filterwarnings("ignore:Layer 'lstm'")  # the next Keras says that the mask ends here
 def test_a_mask_makes_a_difference_that_constants_do_not_hide():
     inputs = keras.Input((5,), dtype="int32")
     vectors = layers.Embedding(9, 4, mask_zero=True)(inputs)

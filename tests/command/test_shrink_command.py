@@ -5,7 +5,7 @@ import json
 import pytest
 
 TRAINED = ("train", "--hidden", 24, "--epochs", 6, "--validation-split", 0.4, "--quiet", "--name", "small")
-QUICK = ("--candidates", 1, "--refit-epochs", 3, "--learning-rate", 0.003)
+QUICK = ("--candidates", 1, "--refit-epochs", 10, "--learning-rate", 0.01)
 
 
 @pytest.mark.slow

@@ -53,19 +53,7 @@ def trained(train, finished, monkeypatch, hasty):
 
     learn = training.fit
     monkeypatch.setattr(training, "fit", fit)
-    flags = (
-        "--reg",
-        "group",
-        "--group-lasso",
-        "0.01",
-        *SPARSE,
-        "--epochs",
-        1,
-        "--no-baseline",
-        "--name",
-        "a",
-        "--compact",
-    )
+    flags = ("--reg", "group", "--group-lasso", "0.01", *SPARSE, "--epochs", 1, "--no-baseline", "--name", "a")
     return functools.partial(train, *flags, "--compact")
 
 

@@ -138,7 +138,7 @@ def test_pruning():
     model = dense(START)
     tf_reg.regularize(model, L1(0.1))
     model.compile(tf_reg.Proximal(keras.optimizers.SGD(0.1)), "mse")
-    model.fit(X, Y, epochs=12, batch_size=20, verbose=0, callbacks=[tf_reg.TargetSparsity(0.5)])
+    model.fit(X, Y, epochs=20, batch_size=20, verbose=0, callbacks=[tf_reg.TargetSparsity(0.5)])
     assert int((layer.weight == 0).sum()) == tf_reg.sparsity(model).total.zeros == 3
 
 

@@ -44,6 +44,7 @@ def test_a_saved_model_keeps_it(value, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:TargetSparsity")  # a short search: the heads count here
 def test_from_a_penalty_on_heads_to_fewer_heads(tmp_path):
     random = np.random.default_rng(0)
     x = random.normal(size=(128, 6, 10)).astype("float32")

@@ -58,6 +58,13 @@ def test_relaxed_fits_are_those_of_the_selected_inputs_alone():
     assert record.relaxed.zeros == record.zeros
 
 
+@pytest.mark.slow
+def test_relaxed_fits_leave_the_path_as_it_is():
+    plain, relaxed = (network_path(strengths=[1e-3, 1e-2], relax=relax) for relax in (False, True))
+    for one, other in zip(plain.records, relaxed.records, strict=True):
+        assert (one.zeros, one.train_loss) == (other.zeros, pytest.approx(other.train_loss, rel=1e-5))
+
+
 def build(seed=0):
     return mlp(units=8, seed=seed)
 
