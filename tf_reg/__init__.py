@@ -11,6 +11,7 @@ from tf_reg.callbacks.reweight import Reweight as Reweight
 from tf_reg.callbacks.strength import proximal_of as proximal_of
 from tf_reg.callbacks.strength_schedule import StrengthSchedule as StrengthSchedule
 from tf_reg.callbacks.target_sparsity import TargetSparsity as TargetSparsity
+from tf_reg.callbacks.weight_averaging import StochasticWeightAveraging as StochasticWeightAveraging
 from tf_reg.compaction.compact import compact as compact
 from tf_reg.compaction.coupled import channels as channels
 from tf_reg.compaction.plan import plan_compaction as plan_compaction
@@ -19,6 +20,7 @@ from tf_reg.compaction.threshold import threshold as threshold
 from tf_reg.layers.drop_block import DropBlock2D as DropBlock2D
 from tf_reg.layers.drop_connect import DropConnect as DropConnect
 from tf_reg.layers.stochastic_depth import StochasticDepth as StochasticDepth
+from tf_reg.layers.temperature_scaling import TemperatureScaling as TemperatureScaling
 from tf_reg.measure.zeros import sparsity as sparsity
 from tf_reg.optimizers.proximal import Proximal as Proximal
 from tf_reg.penalties.channel_penalty import ChannelLasso as ChannelLasso
@@ -41,6 +43,8 @@ from tf_reg.selection.shrink import shrink as shrink
 from tf_reg.selection.stability import stability_selection as stability_selection
 from tf_reg.serving.exporting import export as export
 from tf_reg.serving.exporting import verify_saved_model as verify_saved_model
+from tf_reg.uncertainty.calibration import calibrate as calibrate
+from tf_reg.uncertainty.calibration import expected_calibration_error as expected_calibration_error
 from tf_reg.uncertainty.monte_carlo import mc_predict as mc_predict
 
 __all__ = [
@@ -61,11 +65,15 @@ __all__ = [
     "SCAD",
     "SparseGroupLasso",
     "StochasticDepth",
+    "StochasticWeightAveraging",
     "StrengthSchedule",
     "TargetSparsity",
+    "TemperatureScaling",
+    "calibrate",
     "channels",
     "compact",
     "cross_validate",
+    "expected_calibration_error",
     "export",
     "lambda_max",
     "mc_predict",

@@ -51,6 +51,7 @@ def check(config: Config) -> None:
     if config.mc_samples is not None and not config.dropout:
         raise UserError("--mc-samples does nothing without --dropout.")
     _check_epochs(config)
+    _check_averages(config)
     _check_penalty(config)
     _check_strength(config)
     _check_target(config)
@@ -104,10 +105,23 @@ def _check_epochs(config: Config) -> None:
         return
     if config.decay_epochs is not None and config.decay_epochs > config.epochs:
         raise UserError(f"--decay-epochs {config.decay_epochs} is more than all {config.epochs} --epochs.")
+    if config.swa is not None and config.swa > config.epochs:
+        raise UserError(f"--swa {config.swa} is more than all {config.epochs} --epochs.")
     if config.reweight and config.epochs < 2:
         raise UserError("--reweight renews the factors from the second epoch on. Give it 2 --epochs or more.")
     if config.refit_epochs is not None and config.refit_epochs >= config.epochs:
         raise UserError(f"--refit-epochs must leave some of the {config.epochs} --epochs before it.")
+
+
+def _check_averages(config: Config) -> None:
+    """Only one average of the weights can be what a training ends with."""
+    given = [name for name, on in (("--ema", config.ema), ("--swa", config.swa)) if on]
+    if len(given) > 1:
+        raise UserError("--ema and --swa both end with an average of the weights. Leave one out.")
+    if given and config.early_stopping is not None:
+        raise UserError(
+            f"--early-stopping would bring back the weights of one epoch, {given[0]} averages. Leave one out."
+        )
 
 
 def _check_strength(config: Config) -> None:

@@ -12,7 +12,7 @@ import pydantic
 
 from tf_reg_cli import agreement
 from tf_reg_cli.checks import validated
-from tf_reg_cli.defaults import FEW, FLAT_FROM, LARGE, SMALL, strength
+from tf_reg_cli.defaults import ADAMW, FEW, FLAT_FROM, LARGE, SMALL, strength
 from tf_reg_cli.field_types import (
     GROUPED,
     MAYBE_GROUPED,
@@ -133,9 +133,41 @@ class Config:
     mc_samples: Count | None = option(
         None, "after training, compare one pass with the mean of that many under --dropout, on the test images"
     )
+    calibrate: bool = option(
+        False, "fit a temperature to the validation images after training; the SavedModel's probabilities have it"
+    )
     batch_norm: bool = option(False, "batch normalisation after each hidden layer (linear: of the pixels)")
     augment: bool = option(False, "random shifts, rotations, zooms, and flips where they keep the class")
     flip: bool | None = option(None, "mirror images in --augment (default: where that keeps the class)")
+    rand_augment: Between | None = option(
+        None,
+        "two random changes of an image each time (RandAugment), of that strength (0.5 if none is given)",
+        alone=0.5,
+    )
+    random_erasing: Between | None = option(
+        None, "a random rectangle of noise on that share of the images (0.5 if none is given)", alone=0.5
+    )
+    mixup: Positive | None = option(
+        None, "mix pairs of images and labels; alpha of the share's beta distribution (0.2 if none is given)", alone=0.2
+    )
+    cutmix: Positive | None = option(
+        None,
+        "paste a piece of another image, and that share of its label; alpha as in --mixup (1 if none is given)",
+        alone=1,
+    )
+    max_norm: Positive | None = option(
+        None,
+        "the largest norm of the weights into a unit or filter (Keras' constraint MaxNorm; 3 if none is given)",
+        alone=3,
+    )
+    ema: Between | None = option(
+        None,
+        "validate and end with a moving average of the weights, of that momentum (0.99 if none is given)",
+        alone=0.99,
+    )
+    swa: Count | None = option(
+        None, "end with the mean of the weights of the last epochs, that many (5 if none is given)", alone=5
+    )
     weight_decay: NotNegative = option(0.0, "the optimizer's own decoupled weight decay, for kernels")
     early_stopping: Count | None = option(
         None,
@@ -151,12 +183,15 @@ class Config:
         group="Training",
     )
     batch_size: Count = option(128, "examples a step at most; the steps of an epoch have about as many each")
-    optimizer: Literal["adam", "sgd", "rmsprop", "adagrad"] = option("adam", "the optimizer")
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "adagrad"] = option(
+        "adam", f"the optimizer; adamw is adam with a --weight-decay of {ADAMW:g} where none is given"
+    )
     learning_rate: Positive | None = option(
         None,
         f"learning rate, at the start of a schedule (default: {SMALL.learning_rate:g} with fewer than {FEW:,} training "
         f"images, else {LARGE.learning_rate:g}; of keras.applications always {LARGE.learning_rate:g})",
     )
+    clipnorm: Positive | None = option(None, "the largest norm of a weight's gradient")
     momentum: Share = option(0.0, "momentum of sgd and rmsprop")
     schedule: Literal["constant", "cosine"] = option("constant", "course of the learning rate")
     decay_epochs: Count | None = option(
@@ -218,6 +253,13 @@ class Config:
             "wd": self.weight_decay,
             "es": self.early_stopping,
             "ls": self.label_smoothing,
+            "randaugment": self.rand_augment,
+            "erasing": self.random_erasing,
+            "mixup": self.mixup,
+            "cutmix": self.cutmix,
+            "maxnorm": self.max_norm,
+            "ema": self.ema,
+            "swa": self.swa,
         }
         return [word for word, on in switches.items() if on]
 

@@ -28,6 +28,7 @@ STRENGTHS = {
     "l1": 0.014, "l2": 0.011, "group_lasso": 0.0277, "channel_lasso": 0.042, "mcp": 0.0277, "scad": 0.0277,
     "log_sum": 0.011, "lq": 0.00335,
 }  # fmt: skip
+ADAMW = 0.004  # the weight decay of keras.optimizers.AdamW
 FLAT_FROM = 0.1  # the weight from which on mcp and scad are flat
 OF_PENALTY = {
     "l1": ("l1",), "l2": ("l2",), "l1l2": ("l1", "l2"), "group": ("group_lasso",),
@@ -57,7 +58,10 @@ def missing(config: Config, train_size: int) -> dict[str, Any]:
         if size in names:
             given = getattr(config, slope)
             values[size] = max(1.001, FLAT_FROM / max(values[slope] if given is None else given, 1e-9))
-    return {name: value for name, value in values.items() if getattr(config, name) is None}
+    values = {name: value for name, value in values.items() if getattr(config, name) is None}
+    if config.optimizer == "adamw" and not config.weight_decay:
+        values["weight_decay"] = ADAMW
+    return values
 
 
 def filled(config: Config, train_size: int) -> Config:

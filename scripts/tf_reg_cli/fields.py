@@ -17,7 +17,7 @@ from tf_reg_cli.checks import flag, place
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
-def option(default: Any, text: str, *, group: str | None = None, alone: int | None = None) -> Any:
+def option(default: Any, text: str, *, group: str | None = None, alone: float | None = None) -> Any:
     """Declare a field of a configuration together with its line of `--help`.
 
     Args:

@@ -135,3 +135,36 @@ def test_mixed_precision():
     mean, spread = mc_predict(mlp(layers.Dropout(0.5)), random(3, 4), samples=6)
     assert mean.dtype == spread.dtype == np.float32
     assert np.isfinite(mean).all()
+
+
+@contract
+@pytest.mark.parametrize(
+    ("name", "build", "shape"),
+    [
+        pytest.param(name, *made, id=name, marks=() if name in PLAIN else slow_on_tensorflow)
+        for name, made in MODELS.items()
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*destroy the mask")
+def test_with_the_same_masks_equal_examples_have_equal_predictions(name, build, shape):
+    model, x = build(), example(shape, 1)
+    twice = keras.tree.map_structure(lambda array: np.concatenate([array, 1.0 * array, array]), x)
+    shared = mc_predict(model, twice, samples=7, seed=0, same_masks=True)
+    for moments in (shared.mean, shared.spread):
+        for one in keras.tree.flatten(moments):
+            np.testing.assert_array_equal(one[0], one[2])
+            np.testing.assert_array_equal(one[0], one[1])
+    assert max(one.max() for one in keras.tree.flatten(shared.spread)) > 0
+
+
+@contract
+def test_with_the_same_masks_a_sample_is_one_network():
+    """Of a linear network a mean of two inputs has the mean of their predictions, if the masks are the same."""
+    model, x = mlp(layers.Dropout(0.5)), random(2, 4)
+    linear = keras.Sequential([keras.Input((4,)), layers.Dropout(0.5), layers.Dense(2)])
+    three = np.concatenate([x, x.mean(axis=0, keepdims=True)])
+    mean, _ = mc_predict(linear, three, samples=3, seed=1, same_masks=True)
+    np.testing.assert_allclose(mean[2], mean[:2].mean(axis=0), rtol=1e-5)
+    own, _ = mc_predict(linear, three, samples=3, seed=1)
+    assert np.abs(own[2] - own[:2].mean(axis=0)).max() > 1e-3
+    assert mc_predict(model, x, samples=3, same_masks=True).mean.shape == (2, 2)

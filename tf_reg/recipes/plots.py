@@ -67,6 +67,27 @@ def regularization(
     save(figure, path)
 
 
+def reliability(ways: Mapping[str, Sequence[tuple[float, float, float]]], path: Path, title: str) -> None:
+    """Draw the accuracy at each confidence, and how many predictions have that confidence.
+
+    Args:
+        ways: For each way of predicting, the share, the mean confidence and the accuracy of each bin, from 0 to 1.
+        path: The PNG to write.
+        title: Stands above the figure.
+    """
+    figure, (left, right) = panels(2, title)
+    left.plot([0, 100], [0, 100], color="black", linewidth=1, linestyle=":", label="right as often as sure")
+    for name, bins in ways.items():
+        shares, confidences, accuracies = (100 * np.asarray(column) for column in zip(*bins, strict=True))
+        left.plot(confidences, accuracies, marker="o", markersize=3, label=name)
+        right.plot(confidences, shares, marker="o", markersize=3, label=name)
+    for axes, label in ((left, "accuracy (%)"), (right, "predictions (% a bin)")):
+        axes.set_xlabel("confidence (%)")
+        axes.set_ylabel(label)
+        _legend(axes)
+    save(figure, path)
+
+
 def _lines(axes: Axes, history: History, prefix: str, scale: float) -> list[np.ndarray]:
     """Draw one line a layer; past what the eye can tell apart, the largest ones. Returns the lines."""
     series = {

@@ -24,13 +24,12 @@ from keras import ops
 import tf_reg
 from tf_reg import _walk
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
-from tf_reg.recipes import compacted, gain, plots, training, usefulness, weight_plots
+from tf_reg.recipes import compacted, gain, plots, sureness, training, usefulness, weight_plots
 from tf_reg.recipes.data.image_data import ImageData
 from tf_reg.recipes.notes import warnings_as_notes
 from tf_reg.serving.exporting import export
 from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.serving.write.options import Options
-from tf_reg.uncertainty import calibration
 from tf_reg_cli import defaults
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import FailedError, UserError
@@ -62,6 +61,11 @@ _ROWS = (
     ("test_data_loss", "test loss without penalty", "{:.4f}"),
     ("test_nll_one_pass", "test log-loss, one pass", "{:.4f}"),
     ("test_nll_mc", "test log-loss, many passes", "{:.4f}"),
+    ("test_nll_temperature", "test log-loss, temperature", "{:.4f}"),
+    ("test_ece_one_pass", "calibration error, one pass", "{:.4f}"),
+    ("test_ece_mc", "calibration error, many passes", "{:.4f}"),
+    ("test_ece_temperature", "calibration error, temperature", "{:.4f}"),
+    ("temperature", "temperature", "{:.3f}"),
     ("test_accuracy_mc", "test accuracy, many passes", "{:.4f}"),
     ("train_accuracy", "training accuracy", "{:.4f}"),
     ("penalty", "penalty", "{:.4f}"),
@@ -156,16 +160,21 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
         raise _of_no_use("Training diverged: the loss is no finite number.", config, folder)
     plan = plan_compaction(model)
     metrics = _metrics(model, config, images, folder, len(history["loss"]), seconds, plan)
+    sure = sureness.Sureness(model, images, config)
+    metrics |= sure.metrics()
     if not all(math.isfinite(value) for value in metrics.values() if isinstance(value, float)):
         raise _of_no_use("Training diverged: what it measures is no finite number.", config, folder)
     _write(metrics, folder)
     with whole(folder / "weights.png") as unfinished:
         weight_plots.weights(model, plan, unfinished, folder.name)
+    if sure.asked:
+        with whole(folder / "calibration.png") as unfinished:
+            sure.draw(unfinished, folder.name)
     shares = usefulness.class_shares(images)
     problem = usefulness.useless(metrics, shares, config.label_smoothing)
     if problem is not None:
         raise _of_no_use(problem, config, folder)
-    for note in usefulness.notes(metrics, history, shares, config):
+    for note in (*sure.notes, *usefulness.notes(metrics, history, shares, config)):
         print(f"Note: {note}", file=sys.stderr)
     if gain.wants_baseline(model, config, images.train_size):
         print("\nThe same training without the penalty, to compare with ...", flush=True)
@@ -175,9 +184,9 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
     saved_models = Path(config.saved_models_dir) / folder.name
     said = gain.words(metrics, config)
     if config.compact:
-        return _compact(model, images, saved_models, Result(metrics, folder, saved_models, gain=said), details)
+        return _compact(sure.served, images, saved_models, Result(metrics, folder, saved_models, gain=said), details)
     details["metrics"] = metrics
-    version = export(model, saved_models, examples=test_images(images), details=details)
+    version = export(sure.served, saved_models, examples=test_images(images), details=details)
     return Result(metrics, folder, version, gain=said)
 
 
@@ -204,7 +213,8 @@ def _compact(
         look=lambda: _write(metrics | made.metrics, folder),
     )
     metrics = metrics | made.metrics
-    return Result(metrics, folder, found.path, made.table(metrics), result.gain)
+    dense = {f"test_{key}": value for key, value in model.evaluate(images.test, verbose=0, return_dict=True).items()}
+    return Result(metrics, folder, found.path, made.table(metrics | dense), result.gain)
 
 
 def _write(metrics: dict[str, Any], folder: Path) -> None:
@@ -223,7 +233,6 @@ def _metrics(
     return {
         "name": folder.name,
         **training.measure(model, images, plan),
-        **(calibration.measure(model, images.test, config.mc_samples, config.seed) if config.mc_samples else {}),
         "epochs": epochs,
         "steps_per_execution": model.steps_per_execution,
         "seconds": seconds,

@@ -17,11 +17,13 @@ from tf_reg.callbacks.reweight import Reweight
 from tf_reg.callbacks.share import ShareMeter
 from tf_reg.callbacks.strength_schedule import StrengthSchedule
 from tf_reg.callbacks.target_sparsity import TargetSparsity
+from tf_reg.callbacks.weight_averaging import StochasticWeightAveraging, renew_batch_normalization
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
 from tf_reg.measure.meter import Meter
 from tf_reg.optimizers.proximal import Proximal
 from tf_reg.recipes.data import image_data
 from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes.data.mixing import mixed
 from tf_reg.recipes.execution import steps_per_execution
 from tf_reg.recipes.interrupt import StopAfterBatch
 from tf_reg.recipes.models import networks
@@ -120,12 +122,17 @@ def _optimizer(model: keras.Model, config: Config, epoch: int) -> keras.Optimize
         )
     kinds = {
         "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
         "sgd": keras.optimizers.SGD,
         "rmsprop": keras.optimizers.RMSprop,
         "adagrad": keras.optimizers.Adagrad,
     }
-    extra = {"momentum": config.momentum} if config.optimizer in ("sgd", "rmsprop") else {}
-    optimizer = kinds[config.optimizer](rate, weight_decay=config.weight_decay or None, **extra)
+    extra: dict[str, Any] = {"momentum": config.momentum} if config.optimizer in ("sgd", "rmsprop") else {}
+    if config.ema is not None:
+        extra |= {"use_ema": True, "ema_momentum": config.ema}
+    optimizer = kinds[config.optimizer](
+        rate, weight_decay=config.weight_decay or None, clipnorm=config.clipnorm, **extra
+    )
     if config.weight_decay:
         optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if "kernel" not in v.name])
     if not config.pays_proximally:
@@ -161,7 +168,7 @@ def fit(
     interrupt = StopAfterBatch()
     with interrupt.listening():
         model.fit(
-            images.train,
+            mixed(images.train, config),
             epochs=config.epochs,
             shuffle=False,  # the pipeline does
             validation_data=images.validation,
@@ -171,10 +178,21 @@ def fit(
                 logger,
                 *readers,
                 *stopping,
+                *_averages(config, images),
                 *([] if silent else [Progress(redraw=False if config.quiet else None)]),
                 interrupt,
             ],
         )
+
+    if config.ema is not None:
+        renew_batch_normalization(model, images.train_eval)
+
+
+def _averages(config: Config, images: ImageData) -> list[keras.callbacks.Callback]:
+    """What puts an average of the weights in their place, if anything does."""
+    if config.ema is not None:
+        return [keras.callbacks.SwapEMAWeights()]
+    return [StochasticWeightAveraging(config.swa, images.train_eval)] if config.swa is not None else []
 
 
 def _strength(config: Config) -> list[keras.callbacks.Callback]:

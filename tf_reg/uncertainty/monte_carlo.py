@@ -40,6 +40,7 @@ def mc_predict(
     batch_size: int = 32,
     seed: int | None = None,
     layers: keras.Layer | Sequence[keras.Layer] | None = None,
+    same_masks: bool = False,
 ) -> Prediction:
     """Predict many times with dropout switched on. Return the mean and the standard deviation of the predictions.
 
@@ -70,6 +71,9 @@ def mc_predict(
         layers: One layer or several that run as in training instead of all dropout layers: some of these, or layers of
             your own. The `call` of each takes `training`. Each, or a layer inside it, has a
             `keras.random.SeedGenerator` and draws from it. The layers inside run as in training too.
+        same_masks: Whether each sample is one network: the same masks for all examples. Two equal examples then have
+            equal predictions, and differences between examples come from the examples alone. Each example is a batch
+            of its own, so it takes longer. By default each example has masks of its own.
 
     Returns:
         `mean` and `spread`, each as NumPy arrays in the structure of the model's output, of shape `(examples, ...)`.
@@ -91,17 +95,20 @@ def mc_predict(
             raise ValueError(f"{name} must be a positive integer. Received: {name}={shown(value)}.")
     if seed is not None and not (is_integer(seed) and seed >= 0):
         raise ValueError(f"seed must be a non-negative integer or None. Received: seed={shown(seed)}.")
+    if not isinstance(same_masks, bool):
+        raise ValueError(f"same_masks must be True or False. Received: same_masks={shown(same_masks)}.")
     examples = _examples(x)
     if not model.built:
         first = min(examples, int(batch_size))  # the batch that stateful layers are built for
         model(tree.map_structure(lambda array: array[:first], x))
     chosen = _checked(model, layers)
     two_stages.check_inputs(model, x)
-    _check_states(model, examples, int(batch_size))
+    batch_size = 1 if same_masks else int(batch_size)
+    _check_states(model, examples, batch_size)
     predictor = _predictor(model, chosen, int(samples))
     seed = random.randrange(1 << 31) if seed is None else int(seed)
-    batches = _batches(x, examples, int(batch_size))
-    results = [predictor(batch, np.random.default_rng((seed, number))) for number, batch in enumerate(batches)]
+    numbered = enumerate(_batches(x, examples, batch_size))
+    results = [predictor(batch, np.random.default_rng((seed, 0 if same_masks else n))) for n, batch in numbered]
     return Prediction(*tree.map_structure(lambda *parts: _joined(parts)[:examples], *results))
 
 

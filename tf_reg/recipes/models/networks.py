@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import layers, regularizers
 
+from tf_reg import _keras
 from tf_reg.penalties.channel_penalty import ChannelLasso
 from tf_reg.penalties.group_lasso import GroupLasso
 from tf_reg.penalties.log_sum import LogSum
@@ -68,7 +69,17 @@ def build(
     if config.weights is not None:
         pretrained.load(model, config.weights)
     _regularize(model, config)
+    if config.max_norm is not None:
+        _constrain(model, config.max_norm)
     return model
+
+
+def _constrain(model: keras.Model, largest: float) -> None:
+    """Limit the norm of the weights into each unit or filter of dense layers and convolutions."""
+    for layer in _keras.sublayers(model):
+        if hasattr(layer, "kernel_constraint") and isinstance(getattr(layer, "kernel", None), keras.Variable):
+            axes = list(range(len(layer.kernel.shape) - 1))
+            layer.kernel_constraint = layer.kernel.constraint = keras.constraints.MaxNorm(largest, axes)
 
 
 def _regularize(model: keras.Model, config: Config) -> None:
