@@ -33,6 +33,7 @@ NEEDS: dict[str, tuple[str, tuple[Any, ...]]] = {  # a flag that does nothing bu
     "normalization": ("model", NETWORKS),
     "batch_norm": ("model", NETWORKS),
     "flip": ("augment", (True,)),
+    "augment_strength": ("augment", (True,)),
     "momentum": ("optimizer", ("sgd", "rmsprop")),
     "decay_epochs": ("schedule", ("cosine",)),
 }

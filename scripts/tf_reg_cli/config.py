@@ -138,6 +138,9 @@ class Config:
     )
     batch_norm: bool = option(False, "batch normalisation after each hidden layer (linear: of the pixels)")
     augment: bool = option(False, "random shifts, rotations, zooms, and flips where they keep the class")
+    augment_strength: Positive = option(
+        1.0, "factor of the changes of --augment: 1 for shifts and zooms of up to 10 % and turns of up to 11 degrees"
+    )
     flip: bool | None = option(None, "mirror images in --augment (default: where that keeps the class)")
     rand_augment: Between | None = option(
         None,

@@ -43,6 +43,11 @@ OTHERS = [  # every field is away from its default in one of them
         model="cnn", reg="channels", channel_lasso=0.1, size_weights="flops", target_sparsity=0.5,
         target_of="channels", exact_target=True, round_to=8,
     ),
+    Config(
+        augment=True, augment_strength=0.5, rand_augment=0.4, random_erasing=0.3, mixup=0.4, cutmix=0.5, max_norm=2.0,
+        ema=0.9, calibrate=True, clipnorm=1.5, optimizer="adamw",
+    ),
+    Config(swa=3),
     Config(model="MobileNetV2", dataset="folder:photos", image_size=(32, 32), color_mode="grayscale"),
 ]  # fmt: skip
 
@@ -62,7 +67,7 @@ def test_every_field_is_seen_below():
 
 
 @pytest.mark.parametrize(
-    "made", OTHERS, ids=["article", "target", "rise", "mcp", "scad", "log-sum", "lq", "exact", "application"]
+    "made", OTHERS, ids=["article", "target", "rise", "mcp", "scad", "log-sum", "lq", "exact", "mixed", "swa", "application"]
 )
 def test_every_field_is_a_flag_and_survives_the_file(made, tmp_path):
     made.save(tmp_path / "config.json")

@@ -59,7 +59,8 @@ class Sureness:
             self.notes.append(f"--calibrate has no effect. {error}")
             return
         self.served = calibration.scaled(model, temperature)
-        training.compile_model(self.served, config, images.train_size)  # so that it can be evaluated
+        training.compile_model(self.served, config, images.train_size)  # so that it can be evaluated and saved
+        self.served.optimizer.build(self.served.trainable_variables)
         self._extra["temperature"] = temperature
         self._found["temperature"] = self.served.predict(images.test, verbose=0)
 

@@ -30,7 +30,7 @@ def mixed(batches: tf.data.Dataset, config: Config) -> tf.data.Dataset:
     if config.rand_augment is not None:
         single.append(layers.RandAugment(PIXELS, num_ops=2, factor=config.rand_augment, seed=seed))
     if config.random_erasing is not None:
-        single.append(layers.RandomErasing(config.random_erasing, value_range=PIXELS, seed=seed))
+        single.append(layers.RandomErasing((config.random_erasing,) * 2, value_range=PIXELS, seed=seed))
     if config.mixup is not None:
         whole.append(layers.MixUp(config.mixup, seed=seed))
     if config.cutmix is not None:

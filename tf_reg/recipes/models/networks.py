@@ -57,7 +57,9 @@ def build(
         UserError: A network that doesn't take such images, or a file of weights that isn't of this network.
     """
     inputs = keras.Input(image_shape, name="inputs")
-    x = _augmented(inputs, flippable if config.flip is None else config.flip) if config.augment else inputs
+    x = inputs
+    if config.augment:
+        x = _augmented(x, flippable if config.flip is None else config.flip, config.augment_strength)
     if config.model in NETWORKS:
         x = _normalized(x, config, mean, variance)
         x = {"linear": _linear, "mlp": _mlp, "cnn": _cnn}[config.model](x, config)
@@ -122,12 +124,13 @@ def regularizer(config: Config, last: bool = False) -> keras.Regularizer | None:
     }[config.reg]()
 
 
-def _augmented(x: Tensor, flip: bool) -> Tensor:
+def _augmented(x: Tensor, flip: bool, strength: float) -> Tensor:
     if flip:
         x = layers.RandomFlip("horizontal")(x)
-    x = layers.RandomTranslation(0.1, 0.1, fill_mode="nearest")(x)
-    x = layers.RandomRotation(0.03, fill_mode="nearest")(x)
-    return layers.RandomZoom(0.1, fill_mode="nearest")(x)
+    tenth, turn = min(0.1 * strength, 1.0), min(0.03 * strength, 1.0)
+    x = layers.RandomTranslation(tenth, tenth, fill_mode="nearest")(x)
+    x = layers.RandomRotation(turn, fill_mode="nearest")(x)
+    return layers.RandomZoom(tenth, fill_mode="nearest")(x)
 
 
 def _normalized(x: Tensor, config: Config, mean: Sequence[float], variance: Sequence[float]) -> Tensor:
