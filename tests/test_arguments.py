@@ -3,6 +3,7 @@
 import functools
 import inspect
 import operator
+import uuid
 
 import keras
 import numpy as np
@@ -71,6 +72,11 @@ def plan(epoch):
     return 0.5
 
 
+def unused():
+    """The name of a file that isn't there."""
+    return f"report-{uuid.uuid4()}.html"
+
+
 L1 = keras.regularizers.L1(0.1)
 VARIABLES = {"var_list": lambda: [keras.Variable(np.ones(2))]}
 # A right value of every argument that must be given, by name; those of a function are called.
@@ -122,6 +128,10 @@ CALLS = {
         "candidates": lambda: 1,
         "refit_epochs": lambda: 1,
     },
+    "report": {
+        "result": lambda: tf_reg.regularization_path(**{k: make() for k, make in CHOSEN.items()}),
+        "file": unused,
+    },
     "sparsity": {"model": model},
     "threshold": {"model": model, "value": lambda: 0.1},
     "tf1.l1_regularizer": {"scale": lambda: 0.1},
@@ -153,6 +163,7 @@ RIGHT = {
         "expected_calibration_error.probabilities",
     },
     "a word": {
+        "report.title",
         "DropoutSchedule.layers", "GapController.metric", "Proximal.name", "shrink.folder",
         *(f"{name}.folder" for name in PATHS),
     },
@@ -168,7 +179,7 @@ RIGHT = {
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",
         "TargetSparsity.keep_zeros", "TargetSparsity.exact", "LogSum.size_weights", "MCP.size_weights",
         "SCAD.size_weights", "Proximal.penalty_factors", "Proximal.dual_averaging", "shrink.verbose", "shrink.distill",
-        "mc_predict.same_masks", "regularization_path.relax", "cross_validate.relax",
+        "mc_predict.same_masks", "report.overwrite", "regularization_path.relax", "cross_validate.relax",
         *(f"{name}.verbose" for name in PATHS),
     },
 }  # fmt: skip
@@ -196,6 +207,7 @@ BUILDING = (
     "shrink.distill",
     "shrink.score",
     "shrink.folder",
+    "report",
     "regularize",
     "remove_regularizers",
     "tf1",

@@ -20,6 +20,7 @@ TRAINS = {
     "cross_validate",
     "mc_predict",
     "regularization_path",
+    "report",
     "shrink",
     "stability_selection",
 }  # examples of seconds

@@ -33,6 +33,7 @@ from tf_reg.penalties.mcp import MCP as MCP
 from tf_reg.penalties.registry import register_prox as register_prox
 from tf_reg.penalties.scad import SCAD as SCAD
 from tf_reg.penalties.sparse_group_lasso import SparseGroupLasso as SparseGroupLasso
+from tf_reg.reporting.results import report as report
 from tf_reg.rules.regularize_model import regularize as regularize
 from tf_reg.rules.regularize_model import remove_regularizers as remove_regularizers
 from tf_reg.rules.regularizer_table import regularizers_of as regularizers_of
@@ -85,6 +86,7 @@ __all__ = [
     "regularize",
     "regularizers_of",
     "remove_regularizers",
+    "report",
     "self_check",
     "set_penalty_factors",
     "shrink",

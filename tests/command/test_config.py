@@ -67,7 +67,9 @@ def test_every_field_is_seen_below():
 
 
 @pytest.mark.parametrize(
-    "made", OTHERS, ids=["article", "target", "rise", "mcp", "scad", "log-sum", "lq", "exact", "mixed", "swa", "application"]
+    "made",
+    OTHERS,
+    ids=["article", "target", "rise", "mcp", "scad", "log-sum", "lq", "exact", "mixed", "swa", "application"],
 )
 def test_every_field_is_a_flag_and_survives_the_file(made, tmp_path):
     made.save(tmp_path / "config.json")

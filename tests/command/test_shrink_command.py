@@ -15,7 +15,9 @@ def test_a_run_becomes_smaller(command, tmp_path):
     assert code == 0
     assert all(line.startswith("Note: ") for line in said.splitlines())
     folder, exported = tmp_path / "runs" / "small-shrunk", tmp_path / "saved_models" / "small-shrunk" / "1"
-    assert {path.name for path in folder.iterdir()} == {"config.json", "metrics.json", "model.keras", "shrink"}
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", "metrics.json", "model.keras", "report.html", "shrink",
+    }  # fmt: skip
     assert {path.name for path in (folder / "shrink").iterdir()} == {"candidate-1.keras", "frontier.json"}
     assert (exported / "saved_model.pb").is_file()
     lines = printed.splitlines()

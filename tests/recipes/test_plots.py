@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from tf_reg.recipes import plots
+from tf_reg.reporting import figures
 
 
 def history(epochs, layers=2):
@@ -44,7 +45,7 @@ def test_weights_that_are_all_zero(tmp_path):
 
 
 def test_more_layers_than_colours_are_cut_to_the_largest():
-    axes = plots.panels(1, "")[1][0]
+    axes = figures.panels(1, "")[1][0]
     many = {f"penalty/layer_{number}": [float(number)] * 3 for number in range(20)}
     plots._lines(axes, many, "penalty/", 1)
     assert [line.get_label() for line in axes.get_lines()] == [f"layer_{number}" for number in range(12, 20)]
@@ -58,7 +59,7 @@ def test_shares_of_zeros_that_are_far_apart_stay_on_a_linear_axis(tmp_path):
 
 
 def refit_marks(refit):
-    axes = plots.panels(1, "")[1][0]
+    axes = figures.panels(1, "")[1][0]
     plots._mark_refit(axes, {"refit": refit} if refit else {})
     return [line.get_xdata()[0] for line in axes.get_lines()]
 

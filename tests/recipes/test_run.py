@@ -30,7 +30,7 @@ def table(out):
 def test_the_files(finished):
     assert (finished.code, finished.err) == (0, "")
     assert {path.name for path in finished.run.iterdir()} == {
-        "config.json", "history.csv", "metrics.json", "tensorboard", "curves.png", "regularization.png", "weights.png",
+        "config.json", "history.csv", "metrics.json", "tensorboard", "curves.png", "regularization.png", "report.html", "weights.png",
         "model.keras",
     }  # fmt: skip
 

@@ -6,7 +6,8 @@ import pytest
 from keras import layers
 
 from tf_reg.compaction.plan import plan_compaction
-from tf_reg.recipes import plots, weight_plots
+from tf_reg.recipes import weight_plots
+from tf_reg.reporting import figures
 
 
 def shown(path):
@@ -75,7 +76,7 @@ def test_images_lie_in_rows_with_a_line_between_them():
 
 def colours_of(images):
     """The colours in which the values of one image are drawn."""
-    axes = plots.panels(1, "")[1][0]
+    axes = figures.panels(1, "")[1][0]
     weight_plots.draw_kernels(axes, np.asarray(images), "dense")
     [picture] = axes.get_images()
     return np.asarray(picture.cmap(picture.norm(picture.get_array())))[..., :3]
@@ -96,7 +97,7 @@ def test_a_bar_for_the_units_that_are_left(tmp_path):
     kernel, bias = model.get_layer("hidden").get_weights()
     kernel[:, :6] = 0
     model.get_layer("hidden").set_weights([kernel, bias])
-    axes = plots.panels(1, "")[1][0]
+    axes = figures.panels(1, "")[1][0]
     weight_plots.draw_units(axes, plan_compaction(model).layers, 5)
     alive, dead = ([bar.get_width() for bar in bars] for bars in axes.containers)
     assert (alive, dead) == ([25, 100], [75, 0])

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tf_reg.reporting.figures import legend, panels, save
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 History = Mapping[str, Sequence[float]]
 
@@ -84,7 +85,7 @@ def reliability(ways: Mapping[str, Sequence[tuple[float, float, float]]], path: 
     for axes, label in ((left, "accuracy (%)"), (right, "predictions (% a bin)")):
         axes.set_xlabel("confidence (%)")
         axes.set_ylabel(label)
-        _legend(axes)
+        legend(axes)
     save(figure, path)
 
 
@@ -131,24 +132,7 @@ def _histogram(axes: Axes, before: Mapping[str, np.ndarray], after: Mapping[str,
     axes.set_xscale("log")
     axes.set_xlabel("|weight|")
     axes.set_ylabel("weights (% a bin)")
-    _legend(axes)
-
-
-def panels(number: int, title: str, height: float = 3.9) -> tuple[Figure, list[Axes]]:
-    """Return a figure with some axes in a row.
-
-    Args:
-        number: How many axes.
-        title: Stands above the figure.
-        height: That of the figure, in inches.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6 * number, height), layout="constrained")
-    FigureCanvasAgg(figure)  # no window and no global state, whatever the user's matplotlib is set to
-    figure.suptitle(title, fontsize=11, parse_math=False)
-    return figure, list(figure.subplots(1, number, squeeze=False)[0])
+    legend(axes)
 
 
 def _epochs(values: np.ndarray) -> np.ndarray:
@@ -165,15 +149,4 @@ def _label(axes: Axes, label: str) -> None:
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(axes)
-
-
-def _legend(axes: Axes) -> None:
-    """Put the legend under the axes, where it covers no data."""
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=8, frameon=False)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG."""
-    figure.savefig(path, dpi=110)
+    legend(axes)

@@ -24,7 +24,7 @@ from keras import ops
 import tf_reg
 from tf_reg import _walk
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
-from tf_reg.recipes import compacted, gain, plots, sureness, training, usefulness, weight_plots
+from tf_reg.recipes import compacted, gain, plots, run_report, sureness, training, usefulness, weight_plots
 from tf_reg.recipes.data.image_data import ImageData
 from tf_reg.recipes.notes import warnings_as_notes
 from tf_reg.serving.exporting import export
@@ -50,9 +50,13 @@ class Result:
 
     def table(self) -> str:
         """Return the run's results as a table of a few lines."""
-        rows = [(label, form.format(self.metrics[key])) for key, label, form in _ROWS if key in self.metrics]
-        width = max(len(label) for label, _ in rows)
-        return "\n".join(f"{label:<{width}}  {value:>10}" for label, value in rows)
+        width = max(len(label) for label, _ in self.rows)
+        return "\n".join(f"{label:<{width}}  {value:>10}" for label, value in self.rows)
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """The name and the number of each result."""
+        return [(label, form.format(self.metrics[key])) for key, label, form in _ROWS if key in self.metrics]
 
 
 _ROWS = (
@@ -95,7 +99,9 @@ def run(config: Config) -> Result:
     folder = _make_folder(config)
     try:
         config.save(folder / "config.json")
-        return _train_and_write(model, config, images, folder)
+        result = _train_and_write(model, config, images, folder)
+        run_report.write(folder, result.rows, config, result.gain, result.compaction)
+        return result
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Interrupted. What there is lies in {folder}.") from None
     except BrokenPipeError:  # nobody reads what training prints

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from tf_reg.recipes import run, training
+from tf_reg.recipes import run, run_report, training
 from tf_reg.recipes.compacted import Compacted
 from tf_reg.recipes.custom import load_model
 from tf_reg.recipes.data.image_data import ImageData
@@ -112,6 +112,7 @@ def _written(model: keras.Model, found: Shrunk, config: Config, images: ImageDat
         verification = made.export(exports, None, *more, look=look)
     except VerificationError as error:
         raise UserError(f"The model can't be exported: {error} It lies in {folder}.") from error
+    run_report.of_shrink(folder, found, made.table(made.metrics), config)
     return f"\n{found}\n\n{made.table(made.metrics)}\n\nrun         {folder}\nSavedModel  {verification.path}"
 
 

@@ -13,7 +13,7 @@ from keras import ops
 
 from tf_reg._keras import sublayers
 from tf_reg.compaction.plan import CompactionPlan, LayerPlan
-from tf_reg.recipes.plots import panels, save
+from tf_reg.reporting.figures import panels, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -98,6 +98,11 @@ class CrossValidation:
         return self.path.model(self.choose(rule))
 
     def __str__(self) -> str:
+        return "\n".join(aligned(self.rows, words=0))
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The cells of the table, the head first."""
         rows = [["strength", "zeros", "parameters", self.metric, "error", ""]]
         least, simple = self.choose("min"), self.choose("1se")
         for place, record in enumerate(self.path.records):
@@ -105,7 +110,7 @@ class CrossValidation:
             share = f"{record.zeros / record.weights:.1%}"
             numbers = f"{self.mean[place]:.4f}", f"{self.error[place]:.4f}"
             rows.append([f"{record.strength:.3g}", share, f"{record.parameters:,}", *numbers, ", ".join(words)])
-        return "\n".join(aligned(rows, words=0))
+        return rows
 
 
 def cross_validate(

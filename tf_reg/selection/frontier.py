@@ -109,9 +109,13 @@ class Shrunk:
     level: float
 
     def __repr__(self) -> str:
+        return "\n".join([*aligned(self.rows), self.verdict])
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The cells of the table, the head first."""
         rows = [_HEAD, ["original", "", *_sizes(self.original, self.original), f"{self.score:.4f}", "", "", ""]]
-        rows += [_cells(one, self.original) for one in self.frontier]
-        return "\n".join([*aligned(rows), self.verdict])
+        return rows + [_cells(one, self.original) for one in self.frontier]
 
     @property
     def verdict(self) -> str:

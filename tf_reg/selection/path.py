@@ -11,10 +11,11 @@ import numpy as np
 
 from tf_reg import _walk
 from tf_reg._checks import require
+from tf_reg._text_table import aligned
 from tf_reg.selection.examples import examples_of
 from tf_reg.selection.fits import Fits
 from tf_reg.selection.options import BuildModel, Options, checked_strengths, described, sign
-from tf_reg.selection.records import PathRecord, table
+from tf_reg.selection.records import PathRecord, rows_of
 from tf_reg.selection.store import Store
 from tf_reg.selection.walk import Plan, Walk, split
 
@@ -36,7 +37,12 @@ class RegularizationPath:
         return len(self.records)
 
     def __str__(self) -> str:
-        return table(self.records)
+        return "\n".join(aligned(self.rows, words=0))
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The cells of the table, the head first."""
+        return rows_of(self.records)
 
     @property
     def strengths(self) -> np.ndarray:

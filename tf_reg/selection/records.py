@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from tf_reg._text_table import aligned
 from tf_reg.selection.examples import Examples
 from tf_reg.selection.fits import Fits
 
@@ -125,8 +124,8 @@ class Recorder:
         return {name: float(value) for name, value in found.items() if name != "loss"}
 
 
-def table(records: Sequence[PathRecord]) -> str:
-    """Return the records as a table of text, a line each.
+def rows_of(records: Sequence[PathRecord]) -> list[list[str]]:
+    """Return the records as the cells of a table, the head first.
 
     Args:
         records: Fits.
@@ -140,4 +139,4 @@ def table(records: Sequence[PathRecord]) -> str:
         others = [f"{one.validation_loss:.4f}", *(f"{one.metrics[name]:.4f}" for name in metrics)] if checked else []
         kkt = "-" if one.violation is None else f"{one.violation:.1e}"
         rows.append([f"{one.strength:.3g}", share, f"{one.parameters:,}", f"{one.train_loss:.4f}", *others, kkt])
-    return "\n".join(aligned(rows, words=0))
+    return rows

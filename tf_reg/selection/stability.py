@@ -69,12 +69,17 @@ class Stability:
         return kept**2 / ((2 * threshold - 1) * inputs)
 
     def __str__(self) -> str:
+        return "\n".join(aligned(self.rows))
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The cells of the table, the head first."""
         rows = [["kernel", "strength", "inputs", "in 60 %", "in 90 %"]]
         for path, shares in self.frequencies.items():
             for strength, line in zip(self.strengths, shares, strict=True):
                 counts = [len(line), int((line >= 0.6).sum()), int((line >= 0.9).sum())]
                 rows.append([path, f"{strength:.3g}", *map(str, counts)])
-        return "\n".join(aligned(rows))
+        return rows
 
 
 def stability_selection(

@@ -1,0 +1,1 @@
+"""Reports: one file of HTML with the tables and pictures of a result."""
