@@ -32,7 +32,7 @@ def recipe_epoch(subject: Subject, steps: int) -> float:
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.redirect_stdout(_Terminal()),
-        run.writers(Path(folder)) as readers,
+        run.writers(Path(folder), subject.config) as readers,
     ):
         training.fit(subject.model, dataclasses.replace(subject.config, epochs=2), images, [*readers, clock])
     return clock.seconds

@@ -30,7 +30,8 @@ def table(out):
 def test_the_files(finished):
     assert (finished.code, finished.err) == (0, "")
     assert {path.name for path in finished.run.iterdir()} == {
-        "config.json", "history.csv", "metrics.json", "tensorboard", "curves.png", "regularization.png", "report.html", "weights.png",
+        "config.json", "history.csv", "metrics.json", "tensorboard", "curves.png", "regularization.png", "report.html",
+        "weights.png",
         "model.keras",
     }  # fmt: skip
 
@@ -100,12 +101,28 @@ def test_the_configuration_is_read_again(finished):
 
 
 @pytest.mark.slow
-def test_tensorboard_has_the_penalty(finished):
+def test_tensorboard_has_each_number_once_and_the_settings(finished):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    events = EventAccumulator(str(finished.run / "tensorboard/train"), size_guidance={"tensors": 0})
-    events.Reload()
-    assert {"epoch_penalty", "epoch_penalty/hidden_1", "epoch_sparsity"} < set(events.Tags()["tensors"])
+    found = {}
+    for name in ("train", "validation"):
+        events = EventAccumulator(str(finished.run / "tensorboard" / name), size_guidance={"tensors": 0})
+        found[name] = events.Reload()
+    tags = {name: events.Tags()["tensors"] for name, events in found.items()}
+    assert {path.name for path in (finished.run / "tensorboard").iterdir()} == {"train", "validation"}
+    assert {"penalty/model", "penalty/hidden_1", "sparsity/model", "strength/model", "training/loss"} < {*tags["train"]}
+    assert {*tags["validation"]} == {"training/loss", "training/accuracy", "training/data_loss"}
+    groups = sorted({tag.partition("/")[0] for tag in tags["train"]} - {"_hparams_"})
+    assert groups == ["penalty", "sparsity", "strength", "training", "weights"]
+    for tag, column in (("penalty/model", "penalty"), ("training/data_loss", "data_loss")):
+        values = [float(tf.make_ndarray(event.tensor_proto)) for event in found["train"].Tensors(tag)]
+        assert values == pytest.approx(finished.columns[column], rel=1e-6)
+    settings = HParamsPluginData.FromString(
+        found["train"].summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    ).session_start_info.hparams
+    assert settings["reg"].string_value == "group"
+    assert settings["group_lasso"].number_value == 0.01
 
 
 @pytest.mark.slow

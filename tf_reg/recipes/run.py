@@ -25,6 +25,7 @@ import tf_reg
 from tf_reg import _walk
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
 from tf_reg.recipes import compacted, gain, plots, run_report, sureness, training, usefulness, weight_plots
+from tf_reg.recipes.board import Board
 from tf_reg.recipes.data.image_data import ImageData
 from tf_reg.recipes.notes import warnings_as_notes
 from tf_reg.serving.exporting import export
@@ -153,15 +154,7 @@ def _free_names(config: Config) -> Iterator[str]:
 
 
 def _train_and_write(model: keras.Model, config: Config, images: ImageData, folder: Path) -> Result:
-    before, start = _weights(model), time.perf_counter()
-    try:
-        with writers(folder) as readers, warnings_as_notes():
-            training.fit(model, config, images, readers)
-    except KeyboardInterrupt:
-        _keep(model, before, folder)
-        raise
-    seconds = time.perf_counter() - start
-    history = _keep(model, before, folder)
+    history, seconds = _trained(model, config, images, folder)
     if not np.all(np.isfinite(history["loss"])):
         raise _of_no_use("Training diverged: the loss is no finite number.", config, folder)
     plan = plan_compaction(model)
@@ -194,6 +187,21 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
     details["metrics"] = metrics
     version = export(sure.served, saved_models, examples=test_images(images), details=details)
     return Result(metrics, folder, version, gain=said)
+
+
+def _trained(
+    model: keras.Model, config: Config, images: ImageData, folder: Path
+) -> tuple[dict[str, list[float]], float]:
+    """Train, and keep what there is, of an interrupted training too; returns the history and the seconds."""
+    before, start = _weights(model), time.perf_counter()
+    try:
+        with writers(folder, config) as readers, warnings_as_notes():
+            training.fit(model, config, images, readers)
+    except KeyboardInterrupt:
+        _keep(model, before, folder)
+        raise
+    seconds = time.perf_counter() - start
+    return _keep(model, before, folder), seconds
 
 
 def _compact(
@@ -277,12 +285,13 @@ def _keep(model: keras.Model, before: dict[str, np.ndarray], folder: Path) -> di
 
 
 @contextlib.contextmanager
-def writers(folder: Path) -> Iterator[list[keras.callbacks.Callback]]:
+def writers(folder: Path, config: Config) -> Iterator[list[keras.callbacks.Callback]]:
     """Give the callbacks that write a run's history, as a table and for TensorBoard."""
-    table = keras.callbacks.CSVLogger(str(folder / "history.csv"))
+    table, board = keras.callbacks.CSVLogger(str(folder / "history.csv")), Board(folder / "tensorboard", config)
     try:
-        yield [table, keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False)]
+        yield [table, board]
     finally:
+        board.close()
         if table.csv_file is not None:
             table.csv_file.close()  # Keras leaves it open where an exception ends the training
 
