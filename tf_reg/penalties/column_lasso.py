@@ -131,8 +131,8 @@ class ColumnLasso(PenaltyRegularizer):
     def _check_shape(self, shape: Sequence[int]) -> None:
         if len(shape) != 2 or shape[0] != self._inputs:
             raise ValueError(
-                f"A ColumnLasso with groups of {self._inputs} inputs needs a kernel of the shape ({self._inputs}, units). "
-                f"Received: {tuple(shape)}. Give it to the first layer behind the features of the columns."
+                f"A ColumnLasso of {self._inputs} inputs needs a kernel of the shape ({self._inputs}, units). Received: "
+                f"{tuple(shape)}. Give it to the first layer behind the features of the columns."
             )
 
 

@@ -6,6 +6,7 @@ import collections
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,8 +46,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
             columns = _columns(path, names, rows)
     except UnicodeDecodeError as error:
         raise TableError(
-            f"{path} isn't UTF-8 ({error.reason} at byte {error.start:,}). Save it as UTF-8, which spreadsheets offer as "
-            '"CSV UTF-8".'
+            f"{path} isn't UTF-8 ({error.reason} at byte {error.start:,}). Save it as UTF-8, which spreadsheets offer as CSV "
+            "UTF-8."
         ) from error
     except csv.Error as error:
         raise TableError(f"{path} can't be read as CSV, behind line {rows.line_num:,}: {error}.") from error
@@ -70,7 +71,7 @@ def check_names(names: Sequence[str], what: str) -> None:
         raise TableError(f"{what} has {count} columns of the name {name!r}. Give each another name.")
 
 
-def _columns(path: Path, names: list[str], rows: "csv._reader") -> list[np.ndarray]:  # noqa: UP037
+def _columns(path: Path, names: list[str], rows: Any) -> list[np.ndarray]:
     cells: list[list[str]] = []
     known: dict[str, str] = dict.fromkeys(MISSING, "")
     for cell in rows:

@@ -71,8 +71,8 @@ def column_features(table: Table, least: int = 2) -> Features:
     texts = [column.name for column in table.columns if column.kind == "category"]
     if texts and keras.backend.backend() != "tensorflow":
         raise TableError(
-            f"Categories are strings, which take KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}, with the "
-            f"column {texts[0]!r}. Drop the columns of categories, or make numbers of them."
+            f"Categories are strings, which take KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}, with "
+            f"the column {texts[0]!r}. Drop the columns of categories, or make numbers of them."
         )
     inputs = {
         column.input_name: keras.Input(

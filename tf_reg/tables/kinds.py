@@ -102,8 +102,8 @@ def _parsed(name: str, raw: np.ndarray, kind: Kind) -> np.ndarray:
             words = "numbers" if kind == "number" else "dates, such as 2026-12-31"
             comma = " with a point in place of the comma" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
             raise TableError(
-                f"The column {name!r} holds {words}. Received: {text!r} in row {row + 1:,}. Correct it{comma}, leave it "
-                f"empty where the value is missing, or take the column as categories: categorical=[{name!r}]."
+                f"The column {name!r} holds {words}. Received: {text!r} in row {row + 1:,}. Correct it{comma}, leave "
+                f"it empty where the value is missing, or take the column as categories: categorical=[{name!r}]."
             ) from None
     return values
 
