@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -15,6 +15,39 @@ from tf_reg._checks import is_integer, require
 from tf_reg.penalties import proximal_operators
 from tf_reg.penalties.penalty import PenaltyRegularizer
 from tf_reg.penalties.strengths import checked
+
+
+class ColumnGroups(NamedTuple):
+    """How a kernel falls into groups of inputs of any sizes: what `tf_reg.penalties.groups.Grouping` is for equal ones.
+
+    Args:
+        shape: The kernel's shape, `(inputs, units)`.
+        owners: The number of each input's group, int `(inputs,)`.
+        number: How many groups there are.
+    """
+
+    shape: tuple[int, ...]
+    owners: np.ndarray
+    number: int
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The axes along which the members of a group lie: both."""
+        return (0, 1)
+
+    def some(self, truth: Tensor) -> Tensor:
+        """Whether a boolean of the kernel's shape is true for some member of a group: shape `(groups,)`."""
+        counts = ops.sum(ops.cast(truth, "int32"), axis=1)
+        return ops.segment_sum(counts, ops.convert_to_tensor(self.owners, "int32"), num_segments=self.number) > 0
+
+    def mean_squares(self, values: np.ndarray) -> np.ndarray:
+        """The mean square of every group, `(groups,)`, of an array of the kernel's shape."""
+        sums = np.bincount(self.owners, np.square(values).sum(axis=1), self.number)
+        return sums / (np.bincount(self.owners, minlength=self.number) * self.shape[1])
+
+    def spread(self, chosen: np.ndarray) -> np.ndarray:
+        """Of each weight what its group has, of the kernel's shape, where `chosen` has one value for each group."""
+        return np.broadcast_to(chosen[self.owners][:, None], self.shape)
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")
@@ -112,6 +145,20 @@ class ColumnLasso(PenaltyRegularizer):
         sizes = np.array([1.0 if by_norm else math.sqrt(len(group) * shape[1]) for group in self.groups])
         return float(np.min(self.strength_of(shape).ravel() / sizes))
 
+    def grouping(self, shape: Sequence[int]) -> Any:
+        """The groups of a kernel of this shape, a `ColumnGroups`."""
+        self._check_shape(shape)
+        return ColumnGroups(tuple(shape), self._back // self._padded.shape[1], len(self.groups))
+
+    @property
+    def parameters(self) -> None:  # type: ignore[override]
+        """None: it is applied to each weight on its own."""
+        return None
+
+    def factor_shape(self, shape: Sequence[int]) -> None:
+        """None: columns have no factors of their own."""
+        return None
+
     def resized(self, before: Sequence[int], after: Sequence[int]) -> ColumnLasso:
         """The penalty with the strength that keeps the multiplier of a column's norm, for a layer with fewer units."""
         if before[0] != after[0]:
@@ -131,8 +178,8 @@ class ColumnLasso(PenaltyRegularizer):
     def _check_shape(self, shape: Sequence[int]) -> None:
         if len(shape) != 2 or shape[0] != self._inputs:
             raise ValueError(
-                f"A ColumnLasso of {self._inputs} inputs needs a kernel of the shape ({self._inputs}, units). Received: "
-                f"{tuple(shape)}. Give it to the first layer behind the features of the columns."
+                f"A ColumnLasso of {self._inputs} inputs needs a kernel of the shape ({self._inputs}, units). "
+                f"Received: {tuple(shape)}. Give it to the first layer behind the features of the columns."
             )
 
 

@@ -44,7 +44,7 @@ class Examples:
 
     @property
     def fed(self) -> Any:
-        """The inputs as `fit`, `evaluate` and `predict` take them: Keras takes strings as TensorFlow's tensors alone."""
+        """The inputs as `fit`, `evaluate` and `predict` take them: strings as tensors of TensorFlow."""
         return keras.tree.map_structure(
             lambda array: tensors_of_data(array) if array.dtype == object else array, self.inputs
         )

@@ -13,8 +13,7 @@ from tf_reg.serving.saved_graph import Tensor
 from tf_reg.serving.verify import replay
 from tf_reg.serving.write.signatures import Interface
 
-
-WORDS = ("".encode(), "word".encode(), "Öl".encode())  # as many as there are examples of numbers
+WORDS = (b"", b"word", "Öl".encode())  # as many as there are examples of numbers
 
 
 def made_up(interface: Interface) -> dict[str, np.ndarray]:

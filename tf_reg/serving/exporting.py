@@ -76,10 +76,10 @@ def export(
         The path of the new version.
 
     Raises:
-        ValueError: If the model isn't functional, has text or lookup layers of Keras other than `StringLookup`, or layers
-            with `stateful=True`; if a layer raises an error or can't be written as a graph; if the version is taken
-            or no positive integer, a name is no identifier or that of another output, an option, the examples or the
-            details don't fit, the folder is the address of a bucket, or `output_name` is `"probabilities"` and the
+        ValueError: If the model isn't functional, has text or lookup layers of Keras other than `StringLookup`, or
+            layers with `stateful=True`; if a layer raises an error or can't be written as a graph; if the version is
+            taken or no positive integer, a name is no identifier or that of another output, an option, the examples or
+            the details don't fit, the folder is the address of a bucket, or `output_name` is `"probabilities"` and the
             outputs aren't.
         VerificationError: A `RuntimeError`, if the written version isn't what it should be; nothing is published.
 

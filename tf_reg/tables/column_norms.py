@@ -72,8 +72,8 @@ def column_norms(model: keras.Model, groups: Mapping[str, Sequence[int]]) -> Col
     found = next((kernel for kernel in kernels if len(kernel.shape) == 2 and kernel.shape[0] == width), None)
     if found is None:
         raise ValueError(
-            f"column_norms needs a layer whose kernel reads the {width} features of the columns. Received: a model with "
-            f"kernels of the shapes {[tuple(kernel.shape) for kernel in kernels]}."
+            f"column_norms needs a layer whose kernel reads the {width} features of the columns. Received: a model "
+            f"with kernels of the shapes {[tuple(kernel.shape) for kernel in kernels]}."
         )
     weights = ops.convert_to_numpy(found).astype("float64")
     norms = {name: float(np.linalg.norm(weights[list(places)])) for name, places in groups.items()}

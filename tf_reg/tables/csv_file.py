@@ -46,8 +46,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
             columns = _columns(path, names, rows)
     except UnicodeDecodeError as error:
         raise TableError(
-            f"{path} isn't UTF-8 ({error.reason} at byte {error.start:,}). Save it as UTF-8, which spreadsheets offer as CSV "
-            "UTF-8."
+            f"{path} isn't UTF-8 ({error.reason} at byte {error.start:,}). Save it as UTF-8, which spreadsheets offer "
+            "as CSV UTF-8."
         ) from error
     except csv.Error as error:
         raise TableError(f"{path} can't be read as CSV, behind line {rows.line_num:,}: {error}.") from error

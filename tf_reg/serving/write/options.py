@@ -170,8 +170,8 @@ def check_model(model: keras.Model) -> None:
     words = [tensor.name for tensor in outputs if tensor.dtype == "string"]
     if words:
         raise ValueError(
-            f"The outputs must be numbers. Received strings for {', '.join(words)}. Let the model return the number of a "
-            "word, and look the word up in the client."
+            f"The outputs must be numbers. Received strings for {', '.join(words)}. Let the model return the number of "
+            "a word, and look the word up in the client."
         )
     _check_layers(model)
 
