@@ -24,8 +24,8 @@ from keras import ops
 import tf_reg
 from tf_reg import _walk
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
-from tf_reg.recipes import compacted, gain, plots, training, usefulness, weight_plots
-from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes import columns, compacted, gain, plots, training, usefulness, weight_plots
+from tf_reg.recipes.data.table_data import Data
 from tf_reg.recipes.notes import warnings_as_notes
 from tf_reg.serving.exporting import export
 from tf_reg.serving.verify.verification import VerificationError
@@ -48,6 +48,7 @@ class Result:
     saved_model: Path
     compaction: str = ""  # what --compact has cut out and what that saves, as text
     gain: str = ""  # what the penalty has gained and cost, in one line
+    columns: str = ""  # which columns of a table the model reads, as a table
 
     def table(self) -> str:
         """Return the run's results as a table of a few lines."""
@@ -58,18 +59,23 @@ class Result:
 
 _ROWS = (
     ("test_accuracy", "test accuracy", "{:.4f}"),
+    ("test_r2", "test R2", "{:.4f}"),
+    ("test_rmse", "test RMSE", "{:.5g}"),
+    ("test_mae", "test MAE", "{:.5g}"),
     ("test_loss", "test loss", "{:.4f}"),
     ("test_data_loss", "test loss without penalty", "{:.4f}"),
     ("test_nll_one_pass", "test log-loss, one pass", "{:.4f}"),
     ("test_nll_mc", "test log-loss, many passes", "{:.4f}"),
     ("test_accuracy_mc", "test accuracy, many passes", "{:.4f}"),
     ("train_accuracy", "training accuracy", "{:.4f}"),
+    ("train_r2", "training R2", "{:.4f}"),
     ("penalty", "penalty", "{:.4f}"),
     ("sparsity", "exact zeros", "{:.2%}"),
     ("near_sparsity", f"|weight| < {training.NEAR_ZERO:g}", "{:.2%}"),
     ("parameters", "parameters", "{:,}"),
     ("live_parameters", "live parameters", "{:,}"),
     ("baseline_test_accuracy", "test accuracy, no penalty", "{:.4f}"),
+    ("baseline_test_r2", "test R2, no penalty", "{:.4f}"),
     ("epochs", "epochs", "{}"),
     ("seconds", "training time (s)", "{:.1f}"),
 )
@@ -84,6 +90,7 @@ def run(config: Config) -> Result:
         KeyboardInterrupt: On Ctrl-C, after what there is has been written; the message names the folder.
     """
     model, images = training.prepare(config)
+    config = training.with_task(config, images)
     config, chosen = defaults.filled(config, images.train_size), defaults.words(config, images.train_size)
     print(chosen)
     for note in (*images.notes, *_bigger_batches(config, images)):
@@ -102,10 +109,11 @@ def run(config: Config) -> Result:
         raise UserError(f"The model can't be exported: {error} It lies in {folder}.") from error
 
 
-def _bigger_batches(config: Config, images: ImageData) -> Iterator[str]:
+def _bigger_batches(config: Config, images: Data) -> Iterator[str]:
+    what = "rows" if config.is_table else "images"
     if config.batch_size > images.train_size:
         yield (
-            f"--batch-size {config.batch_size} is more than the {images.train_size} training images: an epoch is one "
+            f"--batch-size {config.batch_size} is more than the {images.train_size} training {what}: an epoch is one "
             "step with all of them."
         )
 
@@ -137,12 +145,14 @@ def _free_names(config: Config) -> Iterator[str]:
     dataset = config.dataset.replace("/", "-")
     if config.dataset.startswith("folder:"):
         dataset = Path(config.dataset.removeprefix("folder:")).resolve().name[:50]
+    elif config.is_table:
+        dataset = Path(config.dataset.partition(":")[2] or config.dataset).stem[:50]
     stem = "-".join([dataset, config.model, *config.methods])
     yield stem
     yield from (f"{stem}-{number}" for number in itertools.count(2))
 
 
-def _train_and_write(model: keras.Model, config: Config, images: ImageData, folder: Path) -> Result:
+def _train_and_write(model: keras.Model, config: Config, images: Data, folder: Path) -> Result:
     before, start = _weights(model), time.perf_counter()
     try:
         with writers(folder) as readers, warnings_as_notes():
@@ -161,6 +171,7 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
     _write(metrics, folder)
     with whole(folder / "weights.png") as unfinished:
         weight_plots.weights(model, plan, unfinished, folder.name)
+    read = columns.written(model, images, folder)
     shares = usefulness.class_shares(images)
     problem = usefulness.useless(metrics, shares, config.label_smoothing)
     if problem is not None:
@@ -171,19 +182,18 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
         print("\nThe same training without the penalty, to compare with ...", flush=True)
         metrics |= gain.baseline(config)
         _write(metrics, folder)
-    details = {"classes": images.class_names, "config": dataclasses.asdict(config)}
+    details = {**columns.described(images), "config": dataclasses.asdict(config)}
     saved_models = Path(config.saved_models_dir) / folder.name
     said = gain.words(metrics, config)
     if config.compact:
-        return _compact(model, images, saved_models, Result(metrics, folder, saved_models, gain=said), details)
+        result = Result(metrics, folder, saved_models, gain=said, columns=read)
+        return _compact(model, images, saved_models, result, details)
     details["metrics"] = metrics
-    version = export(model, saved_models, examples=test_images(images), details=details)
-    return Result(metrics, folder, version, gain=said)
+    version = export(model, saved_models, examples=test_images(images), details=details, **columns.names(images))
+    return Result(metrics, folder, version, gain=said, columns=read)
 
 
-def _compact(
-    model: keras.Model, images: ImageData, saved_models: Path, result: Result, details: dict[str, Any]
-) -> Result:
+def _compact(model: keras.Model, images: Data, saved_models: Path, result: Result, details: dict[str, Any]) -> Result:
     """Compact a trained model, and write what there is of the compacted one: its file, its numbers, a SavedModel."""
     examples, metrics, folder = test_images(images), result.metrics, result.folder
     try:
@@ -198,13 +208,13 @@ def _compact(
     found = made.export(
         saved_models,
         None,
-        Options(),
+        Options(**columns.names(images)),
         examples,
         lambda: details | {"metrics": metrics | made.metrics},
         look=lambda: _write(metrics | made.metrics, folder),
     )
     metrics = metrics | made.metrics
-    return Result(metrics, folder, found.path, made.table(metrics), result.gain)
+    return dataclasses.replace(result, metrics=metrics, saved_model=found.path, compaction=made.table(metrics))
 
 
 def _write(metrics: dict[str, Any], folder: Path) -> None:
@@ -214,7 +224,7 @@ def _write(metrics: dict[str, Any], folder: Path) -> None:
 def _metrics(
     model: keras.Model,
     config: Config,
-    images: ImageData,
+    images: Data,
     folder: Path,
     epochs: int,
     seconds: float,
@@ -242,8 +252,8 @@ def _of_no_use(problem: str, config: Config, folder: Path) -> FailedError:
     )
 
 
-def test_images(images: ImageData) -> np.ndarray:
-    """Return the first `EXPORT_EXAMPLES` test images, which an export is verified and warmed up with."""
+def test_images(images: Data) -> Any:
+    """Return the first `EXPORT_EXAMPLES` test examples, which an export is verified and warmed up with."""
     return next(images.test.unbatch().batch(EXPORT_EXAMPLES).as_numpy_iterator())[0]
 
 

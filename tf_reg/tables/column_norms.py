@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -31,6 +33,13 @@ class ColumnNorms:
     def dead(self) -> tuple[str, ...]:
         """The columns whose weights are all exactly zero: the model doesn't read them."""
         return tuple(name for name, norm in zip(self.names, self.norms, strict=True) if norm == 0)
+
+    def csv(self) -> str:
+        """Return the table as CSV: column, features, norm."""
+        lines = io.StringIO()
+        rows = zip(self.names, self.features, (repr(float(norm)) for norm in self.norms), strict=True)
+        csv.writer(lines, lineterminator="\n").writerows([("column", "features", "norm"), *rows])
+        return lines.getvalue()
 
     def __str__(self) -> str:
         rows = [["column", "features", "norm"]]

@@ -9,11 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def by_content(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Return an order of the rows, int64 `(rows,)`, that looks random and is the same however the rows are ordered.
-
-    Rows are sorted by a hash of their values. Equal rows are numbered, and the number is part of the hash: so they are
-    apart like any other rows.
+def digests(columns: Sequence[np.ndarray]) -> list[bytes]:
+    """Return a hash of the values of each row.
 
     Args:
         columns: Arrays of one length: numbers, or objects that are str. Their order counts.
@@ -21,14 +18,28 @@ def by_content(columns: Sequence[np.ndarray]) -> np.ndarray:
     numbers = [np.asarray(one, "float64") + 0.0 for one in columns if one.dtype.kind != "O"]  # -0.0 is 0.0
     table = np.stack([np.where(np.isnan(one), np.nan, one) for one in numbers], 1) if numbers else None
     texts = [one for one in columns if one.dtype.kind == "O"]
-    seen: Counter[bytes] = Counter()
-    keys = []
+    found = []
     for row in range(len(columns[0])):
         digest = hashlib.blake2b(b"" if table is None else table[row].tobytes(), digest_size=16)
         for text in texts:
             content = text[row].encode(errors="surrogatepass")
             digest.update(len(content).to_bytes(8, "little") + content)
-        content = digest.digest()
+        found.append(digest.digest())
+    return found
+
+
+def by_content(rows: Sequence[bytes]) -> np.ndarray:
+    """Return an order of rows, int64 `(rows,)`, that looks random and is the same however the rows are ordered.
+
+    Rows are sorted by a hash of their contents. Equal rows are numbered, and the number is part of the hash: so they
+    are apart like any other rows.
+
+    Args:
+        rows: What `digests` returned.
+    """
+    seen: Counter[bytes] = Counter()
+    keys = []
+    for content in rows:
         keys.append(hashlib.blake2b(content + seen[content].to_bytes(8, "little"), digest_size=16).digest())
         seen[content] += 1
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), "int64")

@@ -99,9 +99,13 @@ class Table:
 
     def in_order(self) -> Table:
         """Return the table with its rows in an order that depends on their contents alone, as if they were shuffled."""
+        return self.take(order.by_content(self.digests()))
+
+    def digests(self) -> list[bytes]:
+        """Return what tells each row from others: a hash of its values, whatever the order of the columns is."""
         names = [column.name for column in self.columns]
         parts = [self.values[place] for place in sorted(range(len(names)), key=names.__getitem__)]
-        return self.take(order.by_content(parts if self.targets is None else [*parts, self.targets]))
+        return order.digests(parts if self.targets is None else [*parts, self.targets])
 
     def split(self, validation: float = 0.1, test: float = 0.2, seed: int = 0) -> tuple[Table, Table, Table]:
         """Return the rows for training, validation and test, each class in proportion.
@@ -120,17 +124,18 @@ class Table:
         for name, share in (("validation", validation), ("test", test)):
             require(0 <= number(share) < 1, f"{name} is a share, from 0 to below 1", name, share)
         ordered = self.in_order()
-        aside = order.share_of_each(ordered._labels, test)
+        aside = order.share_of_each(ordered.labels, test)
         tested, rest = ordered.take(aside), ordered.take(~aside)
         rest = rest.take(np.random.default_rng(count(seed, "seed", 0)).permutation(len(rest)))
-        aside = order.share_of_each(rest._labels, validation)
+        aside = order.share_of_each(rest.labels, validation)
         parts = rest.take(~aside), rest.take(aside), tested
         for part, name, share in zip(parts[1:], ("validation", "test"), (validation, test), strict=True):
             require(not share or len(part) > 0, f"{name} must leave a row or more of the {len(self)}", name, share)
         return parts
 
     @property
-    def _labels(self) -> np.ndarray:
+    def labels(self) -> np.ndarray:
+        """The number of each row's class, `(rows,)`; 0 for all rows of a regression."""
         classes = self.task == "classification" and self.targets is not None
         return self.targets if classes else np.zeros(len(self), int)  # type: ignore[return-value]
 
