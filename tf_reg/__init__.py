@@ -26,6 +26,7 @@ from tf_reg.optimizers.proximal import Proximal as Proximal
 from tf_reg.penalties.channel_penalty import ChannelLasso as ChannelLasso
 from tf_reg.penalties.channel_penalty import ChannelPenalty as ChannelPenalty
 from tf_reg.penalties.checked_map import proximal_map as proximal_map
+from tf_reg.penalties.column_lasso import ColumnLasso as ColumnLasso
 from tf_reg.penalties.group_lasso import GroupLasso as GroupLasso
 from tf_reg.penalties.log_sum import LogSum as LogSum
 from tf_reg.penalties.lq import Lq as Lq
@@ -44,6 +45,11 @@ from tf_reg.selection.shrink import shrink as shrink
 from tf_reg.selection.stability import stability_selection as stability_selection
 from tf_reg.serving.exporting import export as export
 from tf_reg.serving.exporting import verify_saved_model as verify_saved_model
+from tf_reg.tables.column_norms import column_norms as column_norms
+from tf_reg.tables.features import column_features as column_features
+from tf_reg.tables.losses import RelativeSquaredError as _RelativeSquaredError  # noqa: F401  # saved models name it
+from tf_reg.tables.table import Table as Table
+from tf_reg.tables.table import read_table as read_table
 from tf_reg.uncertainty.calibration import calibrate as calibrate
 from tf_reg.uncertainty.calibration import expected_calibration_error as expected_calibration_error
 from tf_reg.uncertainty.monte_carlo import mc_predict as mc_predict
@@ -51,6 +57,7 @@ from tf_reg.uncertainty.monte_carlo import mc_predict as mc_predict
 __all__ = [
     "ChannelLasso",
     "ChannelPenalty",
+    "ColumnLasso",
     "DropBlock2D",
     "DropConnect",
     "DropoutSchedule",
@@ -68,10 +75,13 @@ __all__ = [
     "StochasticDepth",
     "StochasticWeightAveraging",
     "StrengthSchedule",
+    "Table",
     "TargetSparsity",
     "TemperatureScaling",
     "calibrate",
     "channels",
+    "column_features",
+    "column_norms",
     "compact",
     "cross_validate",
     "expected_calibration_error",
@@ -82,6 +92,7 @@ __all__ = [
     "proximal_map",
     "proximal_of",
     "register_prox",
+    "read_table",
     "regularization_path",
     "regularize",
     "regularizers_of",

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from tf_reg.recipes import training
-from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes.data.table_data import Data
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import UserError
 
@@ -27,7 +27,7 @@ class Subject:
     name: str
     config: Config
     model: keras.Model
-    images: ImageData
+    images: Data
 
     @property
     def batches(self) -> int:
@@ -55,7 +55,7 @@ def add_flags(parser: ArgumentParser) -> None:
     parser.add_argument("--train-size", type=int, metavar="N", help="train on that many examples only")
 
 
-def load(flags: Namespace, batch_size: int, **changes: Any) -> tuple[Config, keras.Model, ImageData]:
+def load(flags: Namespace, batch_size: int, **changes: Any) -> tuple[Config, keras.Model, Data]:
     """Return a configuration, its compiled model and its data.
 
     Raises:
@@ -83,7 +83,7 @@ def subjects(flags: Namespace, batch_size: int) -> Iterator[Subject]:
         yield dataclasses.replace(subject.again(**settings), name=name)
 
 
-def _compiled(config: Config, images: ImageData) -> keras.Model:
+def _compiled(config: Config, images: Data) -> keras.Model:
     model = training.build_model(config, images)
     training.compile_model(model, config, images.train_size)
     return model

@@ -17,7 +17,6 @@ import numpy as np
 
 from benchmarks import fitting, report, timing
 from benchmarks.subjects import Subject, load
-from tf_reg.recipes.data.image_data import ImageData
 from tf_reg_cli.errors import UserError
 
 IMAGES = 12800  # in what is timed at once
@@ -107,7 +106,7 @@ class _PyTorch:
 
 
 @contextlib.contextmanager
-def _pytorch(images: ImageData) -> Iterator[_PyTorch]:
+def _pytorch(images: Any) -> Iterator[_PyTorch]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "examples.npz"
         np.savez(file, **_examples(images))
@@ -119,7 +118,7 @@ def _pytorch(images: ImageData) -> Iterator[_PyTorch]:
                 process.kill()
 
 
-def _examples(images: ImageData) -> dict[str, Any]:
+def _examples(images: Any) -> dict[str, Any]:
     pixels, labels = zip(*images.train_eval.as_numpy_iterator(), strict=True)
     return {
         "images": np.concatenate(pixels),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tf_reg_cli.checks import flag
 from tf_reg_cli.errors import UserError
-from tf_reg_cli.field_types import CONCAVE, CONVEX, GROUPED, MAYBE_GROUPED, NETWORKS, SPARSE
+from tf_reg_cli.field_types import CONCAVE, CONVEX, GROUPED, MAYBE_GROUPED, NETWORKS, OF_TABLES, SPARSE
 
 if TYPE_CHECKING:
     from tf_reg_cli.config import Config
@@ -49,6 +49,7 @@ def check(config: Config) -> None:
         raise UserError(f"--image-size takes one number or two, not {len(config.image_size)}.")
     if config.color_mode is not None and not config.dataset.startswith("folder:"):
         raise UserError("--color-mode is for --dataset folder:PATH. Other data sets have their own.")
+    _check_table(config)
     if config.mc_samples is not None and not config.dropout:
         raise UserError("--mc-samples does nothing without --dropout.")
     _check_epochs(config)
@@ -81,6 +82,31 @@ def check_given(config: Config, given: Iterable[str]) -> None:
 def one_of(words: Sequence[str]) -> str:
     """Return words as "a, b or c"."""
     return " or ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
+
+
+def _check_table(config: Config) -> None:
+    """What tables take and images don't, and the other way round."""
+    of_tables: dict[str, Any] = {"target": None, "task": None, "categorical": None, "drop": None}
+    of_images: dict[str, Any] = {
+        "data_dir": None,
+        "image_size": None,
+        "augment": False,
+        "normalization": "dataset",
+        "flip": None,
+        **dict.fromkeys(("rand_augment", "random_erasing", "mixup", "cutmix")),
+    }
+    for name, default in (of_images if config.is_table else of_tables).items():
+        if getattr(config, name) != default:
+            what, other = ("images", "a table") if config.is_table else ("a table", "images")
+            raise UserError(f"{flag(name)} is for {what}. --dataset {config.dataset} is {other}. Leave it out.")
+    if not config.is_table:
+        return
+    if config.model not in OF_TABLES:
+        raise UserError(f"--model {config.model} takes images. A table takes --model {one_of(OF_TABLES)}.")
+    of_classes: dict[str, Any] = {"label_smoothing": 0.0, "mc_samples": None, "calibrate": False}
+    for name, default in of_classes.items() if config.task == "regression" else ():
+        if getattr(config, name) != default:
+            raise UserError(f"{flag(name)} is for classes. The target is a number: a regression. Leave it out.")
 
 
 def _check_penalty(config: Config) -> None:

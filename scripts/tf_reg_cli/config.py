@@ -17,6 +17,7 @@ from tf_reg_cli.field_types import (
     GROUPED,
     MAYBE_GROUPED,
     SPARSE,
+    TABLES,
     AboveOne,
     Between,
     Count,
@@ -25,6 +26,7 @@ from tf_reg_cli.field_types import (
     Counts,
     Dataset,
     Name,
+    Names,
     Network,
     NotNegative,
     Penalty,
@@ -34,6 +36,7 @@ from tf_reg_cli.field_types import (
     Share,
     Strength,
     Target,
+    is_table,
 )
 from tf_reg_cli.fields import flags_of, option
 from tf_reg_cli.files import write_whole
@@ -48,8 +51,17 @@ class Config:
     """
 
     dataset: Dataset = option(
-        "digits", "digits, the name of a TensorFlow Datasets image classification set, or folder:PATH", group="Data"
+        "digits",
+        "digits, the name of a TensorFlow Datasets image classification set, or folder:PATH; or a table: csv:FILE, "
+        f"parquet:FILE, npz:FILE, {', '.join(TABLES)}",
+        group="Data",
     )
+    target: str | None = option(None, "the column of a table to predict")
+    task: Literal["classification", "regression"] | None = option(
+        None, "what the target is (default: text and up to 10 different whole numbers are classes, others a regression)"
+    )
+    categorical: Names | None = option(None, "columns of a table whose numbers are names, such as codes")
+    drop: Names | None = option(None, "columns of a table to leave out")
     data_dir: Place | None = option(None, "where TensorFlow Datasets keeps its sets (default: $TFDS_DATA_DIR)")
     image_size: Counts | None = option(None, "resize images to this height and width, in pixels: one number or two")
     color_mode: Literal["grayscale", "rgb"] | None = option(
@@ -94,8 +106,9 @@ class Config:
     lq_power: Literal["0", "1/2", "2/3"] = option("1/2", "the power of lq; 0 counts the weights that aren't zero")
     groups: Literal["inputs", "outputs"] | None = option(
         None,
-        "the groups: all weights of an output of a layer, or of an input (of the last layer always an input) (default: "
-        "outputs with group and sparse-group; with mcp, scad and log-sum single weights)",
+        "the groups: all weights of an output of a layer, or of an input (of the last layer always an input); the "
+        "inputs of a table are its columns (default: outputs with group and sparse-group, inputs for tables; with mcp, "
+        "scad and log-sum single weights)",
     )
     proximal: bool | None = option(
         None, "pay the penalty by tf_reg.Proximal, which makes exact zeros (default: but for l2)"
@@ -234,6 +247,11 @@ class Config:
     def pays_proximally(self) -> bool:
         """Whether the penalty is paid by `tf_reg.Proximal` and not in the loss."""
         return self.reg in SPARSE if self.proximal is None else self.proximal and self.reg != "none"
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the data set is a table, and not one of images."""
+        return is_table(self.dataset)
 
     def save(self, path: Path) -> None:
         """Write the configuration as JSON, whole or not at all."""

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tf_reg_cli.checks import flag
-from tf_reg_cli.field_types import NETWORKS, SPARSE
+from tf_reg_cli.field_types import GROUPED, NETWORKS, SPARSE
 from tf_reg_cli.fields import option
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def missing(config: Config, train_size: int) -> dict[str, Any]:
         if size in names:
             given = getattr(config, slope)
             values[size] = max(1.001, FLAT_FROM / max(values[slope] if given is None else given, 1e-9))
+    if config.is_table and config.reg in GROUPED:
+        values["groups"] = "inputs"
     values = {name: value for name, value in values.items() if getattr(config, name) is None}
     if config.optimizer == "adamw" and not config.weight_decay:
         values["weight_decay"] = ADAMW
@@ -80,8 +82,11 @@ def words(config: Config, train_size: int) -> str:
     refit = refit_epochs(filled(config, train_size))
     if refit and config.refit_epochs is None and config.target_sparsity is None:
         values["refit_epochs"] = refit
-    flags = " ".join(f"{flag(name)} {value:g}" for name, value in values.items())
-    return f"{train_size:,} training images: {flags}" if flags else f"{train_size:,} training images"
+    flags = " ".join(
+        f"{flag(name)} {value if isinstance(value, str) else format(value, 'g')}" for name, value in values.items()
+    )
+    what = f"{train_size:,} training {'rows' if config.is_table else 'images'}"
+    return f"{what}: {flags}" if flags else what
 
 
 def refit_epochs(config: Config) -> int:

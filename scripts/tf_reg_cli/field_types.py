@@ -15,6 +15,9 @@ CONCAVE = (*MAYBE_GROUPED, "lq")
 CONVEX = ("l1", "l1l2", *GROUPED, "channels")
 SPARSE = (*CONVEX, *CONCAVE)  # penalties whose proximal operator makes zeros
 NETWORKS = ("linear", "mlp", "cnn")
+OF_TABLES = ("linear", "mlp")  # the networks that take tables
+TABLES = ("diabetes", "breast_cancer", "wine", "houses")  # that need no file
+FILES_OF_TABLES = ("csv", "parquet", "npz")
 APPLICATIONS = (  # of keras.applications, which takes seconds to import
     "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtSmall", "ConvNeXtTiny", "ConvNeXtXLarge", "DenseNet121",
     "DenseNet169", "DenseNet201", "EfficientNetB0", "EfficientNetB1", "EfficientNetB2", "EfficientNetB3",
@@ -27,16 +30,23 @@ APPLICATIONS = (  # of keras.applications, which takes seconds to import
 
 
 def dataset(name: str) -> str:
-    """Return the name of a data set, with the path of `folder:PATH` as `place` returns it.
+    """Return the name of a data set, with the path of `folder:PATH` or `csv:FILE` as `place` returns it.
 
     Raises:
         ValueError: What it must be, if it is none.
     """
     if not name.strip():
-        raise ValueError("digits, folder:PATH or a name of TensorFlow Datasets")
-    if not name.startswith("folder:"):
+        raise ValueError("digits, folder:PATH, csv:FILE, parquet:FILE, npz:FILE or a name of TensorFlow Datasets")
+    kind, colon, path = name.partition(":")
+    if not colon or kind not in ("folder", *FILES_OF_TABLES):
         return name
-    return "folder:" + place(name.removeprefix("folder:"))
+    return f"{kind}:{place(path)}"
+
+
+def is_table(name: str) -> bool:
+    """Return whether a data set is a table."""
+    kind, colon, _ = name.partition(":")
+    return name in TABLES or (bool(colon) and kind in FILES_OF_TABLES)
 
 
 COUNT = Must(lambda n: 1 <= n <= MOST, f"from 1 to {MOST}")
@@ -56,6 +66,10 @@ Counts = Annotated[
     tuple[int, ...],
     pydantic.BeforeValidator(lambda sizes: tuple(sizes) if isinstance(sizes, list) else sizes),  # as JSON has them
     Must(lambda sizes: bool(sizes) and all(1 <= n <= MOST for n in sizes), f"from 1 to {MOST} each").in_config,
+]
+Names = Annotated[
+    tuple[str, ...],
+    pydantic.BeforeValidator(lambda names: tuple(names) if isinstance(names, list) else names),
 ]
 CountOrNone = Annotated[int, Must(lambda n: 0 <= n <= MOST, f"from 0 to {MOST}").in_config]
 Seed = Annotated[int, Must(lambda n: 0 <= n <= MOST, f"from 0 to {MOST}").in_config]

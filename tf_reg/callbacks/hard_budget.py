@@ -55,14 +55,12 @@ class _Groups(Part):
         self._variable, self._plan = weight.variable, plan
 
     def sizes(self) -> np.ndarray:
-        value = ops.convert_to_numpy(self._variable.value).astype("float64").reshape(self._plan.shape)
-        return np.square(value).mean(axis=self._plan.axes).ravel()
+        return self._plan.mean_squares(ops.convert_to_numpy(self._variable.value).astype("float64"))
 
     def clear(self, chosen: np.ndarray) -> None:
-        value, shape = ops.convert_to_numpy(self._variable.value), self._plan.shape
-        spread = [1 if axis in self._plan.axes else size for axis, size in enumerate(shape)]
-        cleared = np.where(chosen.reshape(spread), np.zeros_like(value).reshape(shape), value.reshape(shape))
-        self._variable.assign(cleared.reshape(value.shape))
+        value = ops.convert_to_numpy(self._variable.value)
+        dead = self._plan.spread(chosen).reshape(value.shape)
+        self._variable.assign(np.where(dead, np.zeros_like(value), value))
 
 
 class _Channels(Part):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from tf_reg._backend import Tensor
@@ -80,6 +81,18 @@ class Grouping(NamedTuple):
         squares = ops.sum(ops.square(ops.reshape(kernel, self.shape)), axis=self.axes)
         safe = ops.where(squares > 0, squares, 1.0)  # the root's slope at zero is infinite
         return ops.where(squares > 0, ops.sqrt(safe), squares)
+
+    def mean_squares(self, values: np.ndarray) -> np.ndarray:
+        """The mean square of every group, `(groups,)`, of an array of the kernel's shape."""
+        return np.square(values.reshape(self.shape)).mean(axis=self.axes).ravel()
+
+    def spread(self, chosen: np.ndarray) -> np.ndarray:
+        """Of each weight what its group has, of the kernel's shape but for the gates, as `shape` sees it.
+
+        Args:
+            chosen: One value for each group, `(groups,)`.
+        """
+        return np.broadcast_to(chosen.reshape(self.one_each), self.shape)
 
     def root_mean_squares(self, kernel: Tensor) -> Tensor:
         """The root mean square of every group, of the shape `one_each`."""

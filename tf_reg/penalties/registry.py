@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import keras
 
 from tf_reg._backend import Tensor
+from tf_reg.penalties.column_lasso import ColumnLasso
 from tf_reg.penalties.coupled import ChannelMember
 from tf_reg.penalties.elastic_net import ElasticNet
 from tf_reg.penalties.group_lasso import GroupLasso
@@ -22,7 +23,7 @@ ProximalMap = Callable[[Tensor, Tensor], Tensor]
 Method = Callable[[Any, Tensor, Tensor], Tensor]
 _Method = TypeVar("_Method", bound=Method)
 
-_OWN = (ChannelMember, GroupLasso, LogSum, Lq, MCP, SCAD, SparseGroupLasso)
+_OWN = (ChannelMember, ColumnLasso, GroupLasso, LogSum, Lq, MCP, SCAD, SparseGroupLasso)
 _PENALTIES: dict[type, Callable[[Any], Penalty]] = {
     keras.regularizers.L1: ElasticNet,
     keras.regularizers.L2: ElasticNet,

@@ -13,10 +13,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from tf_reg._backend import tensors_of_data
 from tf_reg._text_table import aligned
 from tf_reg.compaction.compact import compact
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
-from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes.data.table_data import Data
 from tf_reg.recipes.retracing import expected_retracing
 from tf_reg.serving import saved_graph
 from tf_reg.serving.exporting import exported
@@ -51,8 +52,10 @@ class Compacted:
         """Whether anything was cut out."""
         return self.metrics["parameters"] > self.metrics["compact_parameters"]
 
-    def compare(self, images: ImageData) -> None:
-        """Count the test images that the two models give different classes."""
+    def compare(self, images: Data) -> None:
+        """Count the test examples that the two models give different classes; nothing for a regression."""
+        if images.task == "regression":
+            return
         with expected_retracing():
             one, other = (model.predict(images.test, verbose=0).argmax(-1) for model in (self.model, self.small))
         changed = int((one != other).sum())
@@ -111,7 +114,7 @@ class Compacted:
         )
 
     def _in_keras(self, batch: Mapping[str, np.ndarray]) -> Latency:
-        given = _in_structure(self.model, list(batch.values()))
+        given = _in_structure(self.model, list(map(_fed, batch.values())))
         with expected_retracing():
             return latency.latency(
                 lambda: self.model.predict_on_batch(given), lambda: self.small.predict_on_batch(given)
@@ -134,16 +137,17 @@ class Compacted:
             ]
         if "compact_changed_predictions" in metrics:
             changed, size = metrics["compact_changed_predictions"], metrics["test_size"]
-            lines.append(f"{changed:,} of {size:,} test images get another class from the compacted model.")
+            lines.append(f"{changed:,} of {size:,} test examples get another class from the compacted model.")
         return "\n".join(lines)
 
 
-def compacted(model: keras.Model, examples: np.ndarray | None = None) -> Compacted:
+def compacted(model: keras.Model, examples: Any = None) -> Compacted:
     """Compact a model; the state of its optimizer is kept, where it is compiled.
 
     Args:
         model: A built model.
-        examples: Inputs for the check that both compute the same, `(batch, ...)`; None for random ones alone.
+        examples: Inputs for the check that both compute the same, `(batch, ...)`, of a table a dictionary of these;
+            None for random ones alone.
 
     Raises:
         UserError: The model can't be compacted.
@@ -152,7 +156,7 @@ def compacted(model: keras.Model, examples: np.ndarray | None = None) -> Compact
         warnings.simplefilter("always", UserWarning)
         try:
             plan = plan_compaction(model)
-            given = None if examples is None else _in_structure(model, [examples])
+            given = examples if examples is None or isinstance(examples, dict) else _in_structure(model, [examples])
             small = compact(model, given, keep_optimizer=model.compiled)
         except (ValueError, RuntimeError) as error:
             raise UserError(f"The model can't be compacted: {error}") from error
@@ -171,6 +175,11 @@ def _in_structure(model: keras.Model, arrays: list[np.ndarray]) -> Any:
     if len(arrays) != len(keras.tree.flatten(structure)):
         return arrays
     return keras.tree.pack_sequence_as(structure, arrays)
+
+
+def _fed(array: np.ndarray) -> Any:
+    """What Keras takes: strings as a tensor of TensorFlow."""
+    return tensors_of_data(array) if array.dtype == object else array
 
 
 def _repeated(array: np.ndarray, size: int) -> np.ndarray:
@@ -195,6 +204,7 @@ def _rows(metrics: Mapping[str, Any]) -> list[list[str]]:
         ("multiply-adds", "multiply_adds", "{:,}"),
         ("SavedModel (bytes)", "saved_model_bytes", "{:,}"),
         ("test accuracy", "test_accuracy", "{:.4f}"),
+        ("test R2", "test_r2", "{:.4f}"),
         ("test loss, no penalty", "test_data_loss", "{:.6f}"),
     ):
         if f"compact_{name}" in metrics:

@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_reg.recipes import compacted, custom, run, training
-from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes import columns, compacted, custom, run, training
+from tf_reg.recipes.data.table_data import Data
 from tf_reg.serving.exporting import exported
 from tf_reg.serving.write import versions
 from tf_reg.serving.write.options import Options
@@ -19,6 +19,8 @@ from tf_reg_cli.checks import flag
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import UserError
 from tf_reg_cli.files import Source
+
+DEFAULT_OUTPUT = Options().output_name
 
 
 def published(folder: Path) -> set[int]:
@@ -65,7 +67,9 @@ def export_saved(
         examples = _array(examples_file)
     elif source.run is not None:
         images = _images(details["config"])
-        examples, details["classes"] = run.test_images(images), images.class_names
+        examples = run.test_images(images)
+        details |= columns.described(images)
+        options |= _names(images, options)
     try:
         if compact:
             return _compacted(model, folder, version, Options(**options), examples, images, details, gpu)
@@ -80,7 +84,7 @@ def _compacted(
     version: int | None,
     options: Options,
     examples: np.ndarray | None,
-    images: ImageData | None,
+    images: Data | None,
     details: dict[str, Any],
     gpu: bool,
 ) -> str:
@@ -93,6 +97,14 @@ def _compacted(
 
     found = made.export(folder, version, options, examples, lambda: details | {"metrics": metrics()}, gpu=gpu)
     return f"{made.table(metrics())}\n\n{found}"
+
+
+def _names(images: Data, options: dict[str, Any]) -> dict[str, str]:
+    """The names of a table's inputs and outputs, but for those that were given."""
+    found = columns.names(images)
+    if options["output_name"] != DEFAULT_OUTPUT:
+        found.pop("output_name", None)
+    return found
 
 
 def _in_flags(text: str) -> str:
@@ -116,7 +128,7 @@ def _array(file: Path) -> np.ndarray:
         raise UserError(f"{file} can't be read as an array: {error}.") from error
 
 
-def _images(settings: dict[str, Any]) -> training.ImageData:
+def _images(settings: dict[str, Any]) -> Data:
     try:
         return training.load_data(Config(**settings))
     except (UserError, TypeError) as error:

@@ -65,6 +65,9 @@ def words(metrics: Mapping[str, Any], config: Config) -> str:
     units = config.compact or config.has_groups or config.reg == "channels" or config.target_of != "weights"
     left, of = ("live_parameters", "parameters") if units else ("weights_left", "weights")
     said = f"{_percent(metrics[left] / metrics[of])} of the {of} left"
+    if "test_r2" in metrics:
+        found, before = metrics["test_r2"], metrics.get("baseline_test_r2")
+        return f"{said}, test R2 {found:.3f}" + ("" if before is None else f" ({before:.3f} without the penalty)")
     accuracy, before = metrics["test_accuracy"], metrics.get("baseline_test_accuracy")
     if before is None:
         return f"{said}, {100 * accuracy:.1f} % test accuracy"

@@ -9,28 +9,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tf_reg.reporting.figures import legend, panels, save
+from tf_reg.tables.column_norms import ColumnNorms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 History = Mapping[str, Sequence[float]]
 
+_MOST_COLUMNS = 40
 _MOST_LINES = 8  # colours that the eye can still tell apart
 
 
 def curves(history: History, path: Path, title: str) -> None:
-    """Draw training and validation loss, without the penalty, and accuracy over the epochs.
+    """Draw training and validation loss, without the penalty, and accuracy or R2 over the epochs.
 
     Args:
-        history: Keras' `History.history` with `data_loss`, `val_data_loss`, `accuracy` and `val_accuracy`.
+        history: Keras' `History.history` with `data_loss` and `val_data_loss`, and `accuracy` and `val_accuracy` or, of
+            a regression, `r2` and `val_r2`.
         path: The PNG to write.
         title: Stands above the figure.
     """
     figure, (left, right) = panels(2, title)
-    for axes, key, label in (
-        (left, "data_loss", "loss without penalty (nats)"),
-        (right, "accuracy", "accuracy (%)"),
-    ):
+    numbers = "r2" in history
+    loss = "squared error / variance of the target" if numbers else "loss without penalty (nats)"
+    score, words = ("r2", "R2") if numbers else ("accuracy", "accuracy (%)")
+    for axes, key, label in ((left, "data_loss", loss), (right, score, words)):
         scale = 100 if key == "accuracy" else 1
         for prefix, name, style in (("", "training", "--"), ("val_", "validation", "-")):
             values = scale * np.asarray(history[prefix + key])
@@ -38,6 +41,33 @@ def curves(history: History, path: Path, title: str) -> None:
         _mark_refit(axes, history)
         _label(axes, label)
     left.set_ylim(bottom=0)
+    if numbers:
+        right.set_ylim(bottom=max(-1.0, right.get_ylim()[0]), top=1)  # the first epochs may be far below
+    save(figure, path)
+
+
+def columns(found: ColumnNorms, path: Path, title: str) -> None:
+    """Draw the norm of the weights that read each column of a table, a bar a column.
+
+    Args:
+        found: What `tf_reg.column_norms` returned.
+        path: The PNG to write.
+        title: Stands above the figure.
+    """
+    names, norms = found.names[:_MOST_COLUMNS], found.norms[:_MOST_COLUMNS]
+    figure, [axes] = panels(1, title, height=max(2.4, 1.3 + 0.22 * len(names)))
+    places = np.arange(len(names))
+    axes.barh(places, norms, color="#1f77b4")
+    for place, norm in zip(places.tolist(), norms.tolist(), strict=True):
+        axes.text(norm, place, " 0" if norm == 0 else f" {norm:.3g}", va="center", fontsize=8)
+    shown = [name if len(name) <= 30 else f"{name[:29]}…" for name in names]
+    axes.set_yticks(places, labels=[name.replace("$", r"\$") for name in shown], fontsize=8)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.margins(x=0.15)
+    axes.set_xlabel("norm of the weights that read the column")
+    axes.grid(axis="x", alpha=0.3)
+    if len(found.names) > len(names):
+        axes.set_title(f"the {len(names)} largest of {len(found.names)} columns", fontsize=9)
     save(figure, path)
 
 

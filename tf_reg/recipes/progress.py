@@ -12,7 +12,7 @@ from tf_reg.callbacks.batches import batches_done, steps_at_once
 
 WIDTH = 80
 # What an epoch's line shows, as far as it is known and fits. The file history.csv has all keys.
-COLUMNS = ("loss", "accuracy", "val_data_loss", "val_accuracy", "sparsity", "strength", "penalty")
+COLUMNS = ("loss", "accuracy", "r2", "val_data_loss", "val_accuracy", "val_r2", "sparsity", "strength", "penalty")
 
 
 class Progress(keras.callbacks.Callback):

@@ -24,10 +24,11 @@ from keras import ops
 import tf_reg
 from tf_reg import _walk
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
-from tf_reg.recipes import compacted, gain, plots, run_report, sureness, training, usefulness, weight_plots
+from tf_reg.recipes import columns, compacted, gain, plots, run_report, sureness, training, usefulness, weight_plots
 from tf_reg.recipes.board import Board
-from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes.data.table_data import Data
 from tf_reg.recipes.notes import warnings_as_notes
+from tf_reg.recipes.result import Result
 from tf_reg.serving.exporting import export
 from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.serving.write.options import Options
@@ -39,51 +40,6 @@ from tf_reg_cli.files import whole, write_whole
 EXPORT_EXAMPLES = 32
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a finished run found (`metrics.json`), and where it lies."""
-
-    metrics: dict[str, Any]
-    folder: Path
-    saved_model: Path
-    compaction: str = ""  # what --compact has cut out and what that saves, as text
-    gain: str = ""  # what the penalty has gained and cost, in one line
-
-    def table(self) -> str:
-        """Return the run's results as a table of a few lines."""
-        width = max(len(label) for label, _ in self.rows)
-        return "\n".join(f"{label:<{width}}  {value:>10}" for label, value in self.rows)
-
-    @property
-    def rows(self) -> list[tuple[str, str]]:
-        """The name and the number of each result."""
-        return [(label, form.format(self.metrics[key])) for key, label, form in _ROWS if key in self.metrics]
-
-
-_ROWS = (
-    ("test_accuracy", "test accuracy", "{:.4f}"),
-    ("test_loss", "test loss", "{:.4f}"),
-    ("test_data_loss", "test loss without penalty", "{:.4f}"),
-    ("test_nll_one_pass", "test log-loss, one pass", "{:.4f}"),
-    ("test_nll_mc", "test log-loss, many passes", "{:.4f}"),
-    ("test_nll_temperature", "test log-loss, temperature", "{:.4f}"),
-    ("test_ece_one_pass", "calibration error, one pass", "{:.4f}"),
-    ("test_ece_mc", "calibration error, many passes", "{:.4f}"),
-    ("test_ece_temperature", "calibration error, temperature", "{:.4f}"),
-    ("temperature", "temperature", "{:.3f}"),
-    ("test_accuracy_mc", "test accuracy, many passes", "{:.4f}"),
-    ("train_accuracy", "training accuracy", "{:.4f}"),
-    ("penalty", "penalty", "{:.4f}"),
-    ("sparsity", "exact zeros", "{:.2%}"),
-    ("near_sparsity", f"|weight| < {training.NEAR_ZERO:g}", "{:.2%}"),
-    ("parameters", "parameters", "{:,}"),
-    ("live_parameters", "live parameters", "{:,}"),
-    ("baseline_test_accuracy", "test accuracy, no penalty", "{:.4f}"),
-    ("epochs", "epochs", "{}"),
-    ("seconds", "training time (s)", "{:.1f}"),
-)
-
-
 def run(config: Config) -> Result:
     """Train as `config` says and write `runs/<name>/` and a SavedModel.
 
@@ -93,6 +49,7 @@ def run(config: Config) -> Result:
         KeyboardInterrupt: On Ctrl-C, after what there is has been written; the message names the folder.
     """
     model, images = training.prepare(config)
+    config = training.with_task(config, images)
     config, chosen = defaults.filled(config, images.train_size), defaults.words(config, images.train_size)
     print(chosen)
     for note in (*images.notes, *_bigger_batches(config, images)):
@@ -101,7 +58,7 @@ def run(config: Config) -> Result:
     try:
         config.save(folder / "config.json")
         result = _train_and_write(model, config, images, folder)
-        run_report.write(folder, result.rows, config, result.gain, result.compaction)
+        run_report.write(folder, result, config)
         return result
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Interrupted. What there is lies in {folder}.") from None
@@ -113,10 +70,11 @@ def run(config: Config) -> Result:
         raise UserError(f"The model can't be exported: {error} It lies in {folder}.") from error
 
 
-def _bigger_batches(config: Config, images: ImageData) -> Iterator[str]:
+def _bigger_batches(config: Config, images: Data) -> Iterator[str]:
+    what = "rows" if config.is_table else "images"
     if config.batch_size > images.train_size:
         yield (
-            f"--batch-size {config.batch_size} is more than the {images.train_size} training images: an epoch is one "
+            f"--batch-size {config.batch_size} is more than the {images.train_size} training {what}: an epoch is one "
             "step with all of them."
         )
 
@@ -148,12 +106,14 @@ def _free_names(config: Config) -> Iterator[str]:
     dataset = config.dataset.replace("/", "-")
     if config.dataset.startswith("folder:"):
         dataset = Path(config.dataset.removeprefix("folder:")).resolve().name[:50]
+    elif config.is_table:
+        dataset = Path(config.dataset.partition(":")[2] or config.dataset).stem[:50]
     stem = "-".join([dataset, config.model, *config.methods])
     yield stem
     yield from (f"{stem}-{number}" for number in itertools.count(2))
 
 
-def _train_and_write(model: keras.Model, config: Config, images: ImageData, folder: Path) -> Result:
+def _train_and_write(model: keras.Model, config: Config, images: Data, folder: Path) -> Result:
     history, seconds = _trained(model, config, images, folder)
     if not np.all(np.isfinite(history["loss"])):
         raise _of_no_use("Training diverged: the loss is no finite number.", config, folder)
@@ -169,6 +129,7 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
     if sure.asked:
         with whole(folder / "calibration.png") as unfinished:
             sure.draw(unfinished, folder.name)
+    read = columns.written(model, images, folder)
     shares = usefulness.class_shares(images)
     problem = usefulness.useless(metrics, shares, config.label_smoothing)
     if problem is not None:
@@ -179,19 +140,18 @@ def _train_and_write(model: keras.Model, config: Config, images: ImageData, fold
         print("\nThe same training without the penalty, to compare with ...", flush=True)
         metrics |= gain.baseline(config)
         _write(metrics, folder)
-    details = {"classes": images.class_names, "config": dataclasses.asdict(config)}
+    details = {**columns.described(images), "config": dataclasses.asdict(config)}
     saved_models = Path(config.saved_models_dir) / folder.name
     said = gain.words(metrics, config)
     if config.compact:
-        return _compact(sure.served, images, saved_models, Result(metrics, folder, saved_models, gain=said), details)
+        result = Result(metrics, folder, saved_models, gain=said, columns=read)
+        return _compact(sure.served, images, saved_models, result, details)
     details["metrics"] = metrics
-    version = export(sure.served, saved_models, examples=test_images(images), details=details)
-    return Result(metrics, folder, version, gain=said)
+    version = export(sure.served, saved_models, examples=test_images(images), details=details, **columns.names(images))
+    return Result(metrics, folder, version, gain=said, columns=read)
 
 
-def _trained(
-    model: keras.Model, config: Config, images: ImageData, folder: Path
-) -> tuple[dict[str, list[float]], float]:
+def _trained(model: keras.Model, config: Config, images: Data, folder: Path) -> tuple[dict[str, list[float]], float]:
     """Train, and keep what there is, of an interrupted training too; returns the history and the seconds."""
     before, start = _weights(model), time.perf_counter()
     try:
@@ -204,9 +164,7 @@ def _trained(
     return _keep(model, before, folder), seconds
 
 
-def _compact(
-    model: keras.Model, images: ImageData, saved_models: Path, result: Result, details: dict[str, Any]
-) -> Result:
+def _compact(model: keras.Model, images: Data, saved_models: Path, result: Result, details: dict[str, Any]) -> Result:
     """Compact a trained model, and write what there is of the compacted one: its file, its numbers, a SavedModel."""
     examples, metrics, folder = test_images(images), result.metrics, result.folder
     try:
@@ -221,14 +179,15 @@ def _compact(
     found = made.export(
         saved_models,
         None,
-        Options(),
+        Options(**columns.names(images)),
         examples,
         lambda: details | {"metrics": metrics | made.metrics},
         look=lambda: _write(metrics | made.metrics, folder),
     )
     metrics = metrics | made.metrics
     dense = {f"test_{key}": value for key, value in model.evaluate(images.test, verbose=0, return_dict=True).items()}
-    return Result(metrics, folder, found.path, made.table(metrics | dense), result.gain)
+    table = made.table(metrics | dense)
+    return dataclasses.replace(result, metrics=metrics, saved_model=found.path, compaction=table)
 
 
 def _write(metrics: dict[str, Any], folder: Path) -> None:
@@ -238,7 +197,7 @@ def _write(metrics: dict[str, Any], folder: Path) -> None:
 def _metrics(
     model: keras.Model,
     config: Config,
-    images: ImageData,
+    images: Data,
     folder: Path,
     epochs: int,
     seconds: float,
@@ -265,8 +224,8 @@ def _of_no_use(problem: str, config: Config, folder: Path) -> FailedError:
     )
 
 
-def test_images(images: ImageData) -> np.ndarray:
-    """Return the first `EXPORT_EXAMPLES` test images, which an export is verified and warmed up with."""
+def test_images(images: Data) -> Any:
+    """Return the first `EXPORT_EXAMPLES` test examples, which an export is verified and warmed up with."""
     return next(images.test.unbatch().batch(EXPORT_EXAMPLES).as_numpy_iterator())[0]
 
 

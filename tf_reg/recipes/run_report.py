@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tf_reg.recipes.result import Result
 from tf_reg.reporting import page
 from tf_reg.reporting.page import Picture, Section
 from tf_reg.reporting.results import shrink_sections
@@ -26,26 +27,24 @@ PICTURES = {  # what a run may have, in the order of the report
 }
 
 
-def write(folder: Path, result: Sequence[Sequence[str]], config: Config, lead: str = "", compaction: str = "") -> None:
+def write(folder: Path, result: Result, config: Config) -> None:
     """Write the report of a run into its folder.
 
     Args:
         folder: The run's folder, with its pictures and `history.csv`.
-        result: The table of results: a name and a number each.
+        result: What the run found.
         config: The configuration, with numbers for all settings that have an effect.
-        lead: What is said first.
-        compaction: What `--compact` has cut out, as text.
     """
-    sections = [Section("Result", rows=[["", "value"], *result])]
-    if compaction:
-        sections.append(Section("Compaction", lines=compaction))
-    sections += [
+    sections = [
+        Section("Result", rows=[["", "value"], *result.rows]),
+        Section("Columns", lines=result.columns),
+        Section("Compaction", lines=result.compaction),
         Section("Pictures", pictures=pictures(folder)),
         Section("Epochs", rows=history(folder / "history.csv"), words=0, closed=True),
         Section("Settings", rows=[["flag", "value"], *settings(config)], words=2, closed=True),
     ]
     with whole(folder / FILE) as unfinished:
-        page.write(unfinished, folder.name, [one for one in sections if one != Section(one.title)], lead)
+        page.write(unfinished, folder.name, [one for one in sections if one.filled], result.gain)
 
 
 def of_shrink(folder: Path, found: Shrunk, table: str, config: Config) -> None:

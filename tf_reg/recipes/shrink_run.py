@@ -9,10 +9,10 @@ from typing import Any
 
 import keras
 
-from tf_reg.recipes import run, run_report, training
+from tf_reg.recipes import columns, run, run_report, training
 from tf_reg.recipes.compacted import Compacted
 from tf_reg.recipes.custom import load_model
-from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes.data.table_data import Data
 from tf_reg.recipes.notes import warnings_as_notes
 from tf_reg.recipes.retracing import expected_retracing
 from tf_reg.selection.examples import examples_of
@@ -81,15 +81,18 @@ def _folders(source: Source, name: str | None, runs_dir: Path | None, saved_mode
     return folder, exports
 
 
-def _config(file: Path) -> tuple[Config, ImageData]:
+def _config(file: Path) -> tuple[Config, Data]:
     try:
         config = Config(**json.loads(file.read_text()))
-        return config, training.load_data(config)
+        images = training.load_data(config)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"The run's data can't be had: {error}") from error
+    if images.task == "regression":
+        raise UserError("shrink tests accuracies, which a regression hasn't got. Train with --target-sparsity instead.")
+    return config, images
 
 
-def _written(model: keras.Model, found: Shrunk, config: Config, images: ImageData, folder: Path, exports: Path) -> str:
+def _written(model: keras.Model, found: Shrunk, config: Config, images: Data, folder: Path, exports: Path) -> str:
     """Write the model that was found, its numbers and its SavedModel; returns the tables."""
     with whole(folder / "model.keras") as unfinished:
         found.model.save(unfinished)
@@ -98,7 +101,7 @@ def _written(model: keras.Model, found: Shrunk, config: Config, images: ImageDat
     made = Compacted(model, found.model, None, metrics | {f"compact_{key}": value for key, value in small.items()})
     made.compare(images)
     examples = run.test_images(images)
-    details = {"classes": images.class_names, "config": dataclasses.asdict(config)}
+    details = {**columns.described(images), "config": dataclasses.asdict(config)}
 
     def kept() -> dict[str, Any]:
         own = {"name": folder.name, **small, "max_drop": found.max_drop, "level": found.level}
@@ -108,7 +111,7 @@ def _written(model: keras.Model, found: Shrunk, config: Config, images: ImageDat
         write_whole(folder / "metrics.json", json.dumps(kept(), indent=2, allow_nan=False) + "\n")
 
     try:
-        more = (Options(), examples, lambda: details | {"metrics": kept()})
+        more = (Options(**columns.names(images)), examples, lambda: details | {"metrics": kept()})
         verification = made.export(exports, None, *more, look=look)
     except VerificationError as error:
         raise UserError(f"The model can't be exported: {error} It lies in {folder}.") from error
@@ -121,7 +124,7 @@ def _sizes(model: keras.Model) -> dict[str, int]:
     return {name: value for name, value in sizes.items() if value is not None}
 
 
-def _tested(model: keras.Model, images: ImageData) -> dict[str, float]:
+def _tested(model: keras.Model, images: Data) -> dict[str, float]:
     losses = model.evaluate(images.test, verbose=0, return_dict=True)
     return {f"test_{key}": value for key, value in losses.items() if key in ("accuracy", "data_loss")}
 

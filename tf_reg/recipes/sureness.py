@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from tf_reg.recipes import plots, training
-from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes.data.table_data import Data
 from tf_reg.uncertainty import calibration
 from tf_reg.uncertainty.monte_carlo import mc_predict
 from tf_reg_cli.config import Config
@@ -18,11 +18,11 @@ NAMES = {"one_pass": "one pass", "mc": "many passes", "temperature": "temperatur
 
 
 class Sureness:
-    """What a classifier says of the test images, in each of the ways that a configuration asks for.
+    """What a classifier says of the test examples, in each of the ways that a configuration asks for.
 
     Args:
         model: A trained classifier with probabilities of shape `(batch, classes)`.
-        images: The data. A temperature is fitted to the validation images.
+        images: The data. A temperature is fitted to the validation examples.
         config: `mc_samples` and `calibrate`.
 
     Attributes:
@@ -31,7 +31,7 @@ class Sureness:
         notes: Sentences for the user.
     """
 
-    def __init__(self, model: keras.Model, images: ImageData, config: Config) -> None:
+    def __init__(self, model: keras.Model, images: Data, config: Config) -> None:
         self.served, self.notes = model, list[str]()
         self.asked = bool(config.mc_samples or config.calibrate)
         self._found: dict[str, np.ndarray] = {}
@@ -44,14 +44,14 @@ class Sureness:
             batches = enumerate(images.test.as_numpy_iterator())
             seed, samples = config.seed, config.mc_samples
             means = [
-                mc_predict(model, x, samples, batch_size=len(x), seed=seed + number).mean for number, (x, _) in batches
+                mc_predict(model, x, samples, batch_size=len(y), seed=seed + number).mean for number, (x, y) in batches
             ]
             self._found["mc"] = np.concatenate(means)
             self._extra["mc_samples"] = samples
         if config.calibrate:
             self._calibrate(model, images, config)
 
-    def _calibrate(self, model: keras.Model, images: ImageData, config: Config) -> None:
+    def _calibrate(self, model: keras.Model, images: Data, config: Config) -> None:
         try:
             seen = model.predict(images.validation, verbose=0)
             temperature = calibration.fit_temperature(_labels(images.validation), seen)
@@ -65,7 +65,7 @@ class Sureness:
         self._found["temperature"] = self.served.predict(images.test, verbose=0)
 
     def metrics(self) -> dict[str, Any]:
-        """Return what there is of these numbers, each for the test images.
+        """Return what there is of these numbers, each for the test examples.
 
         `test_nll_<way>` (nats per example), `test_ece_<way>` and `test_accuracy_<way>` (from 0 to 1) of the ways
         `one_pass`, `mc` and `temperature`; `mc_samples`; `temperature`.

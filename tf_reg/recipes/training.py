@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -21,13 +22,14 @@ from tf_reg.callbacks.weight_averaging import StochasticWeightAveraging, renew_b
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
 from tf_reg.measure.meter import Meter
 from tf_reg.optimizers.proximal import Proximal
-from tf_reg.recipes.data import image_data
-from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes.data import image_data, table_data
 from tf_reg.recipes.data.mixing import mixed
+from tf_reg.recipes.data.table_data import Data, TableData
 from tf_reg.recipes.execution import steps_per_execution
 from tf_reg.recipes.interrupt import StopAfterBatch
-from tf_reg.recipes.models import networks
+from tf_reg.recipes.models import networks, table_networks
 from tf_reg.recipes.progress import Progress
+from tf_reg.tables.losses import MeanRelativeSquaredError, RelativeSquaredError
 from tf_reg_cli.config import Config
 from tf_reg_cli.defaults import filled, refit_epochs
 from tf_reg_cli.errors import UserError
@@ -35,7 +37,7 @@ from tf_reg_cli.errors import UserError
 NEAR_ZERO = 1e-3
 
 
-def prepare(config: Config) -> tuple[keras.Model, ImageData]:
+def prepare(config: Config) -> tuple[keras.Model, Data]:
     """Return the compiled model and the data that `config` asks for.
 
     Sets the process' random seed, dtype policy and op determinism: the same configuration on the same machine gives
@@ -49,14 +51,40 @@ def prepare(config: Config) -> tuple[keras.Model, ImageData]:
         tf.config.experimental.enable_op_determinism()
     keras.config.set_dtype_policy(config.precision)
     images = load_data(config)
+    config = with_task(config, images)
     model = build_model(config, images)
     _check_target(model, config)
-    compile_model(model, config, images.train_size)
+    compile_model(model, config, images.train_size, images.moments)
     return model, images
 
 
-def load_data(config: Config) -> ImageData:
+def with_task(config: Config, images: Data) -> Config:
+    """Return a configuration that says the task of a table.
+
+    Args:
+        config: A configuration.
+        images: The data that it names.
+
+    Raises:
+        UserError: Flags that don't fit the task.
+    """
+    return dataclasses.replace(config, task=images.task) if config.is_table else config
+
+
+def load_data(config: Config) -> Data:
     """Load the data set that `config` names."""
+    if config.is_table:
+        return table_data.load(
+            config.dataset,
+            batch_size=config.batch_size,
+            target=config.target,
+            task=config.task,
+            categorical=config.categorical or (),
+            drop=config.drop or (),
+            train_size=config.train_size,
+            validation_split=config.validation_split,
+            seed=config.seed,
+        )
     image_size: Any = config.image_size  # height and width
     return image_data.load(
         config.dataset,
@@ -70,10 +98,13 @@ def load_data(config: Config) -> ImageData:
     )
 
 
-def build_model(config: Config, images: ImageData) -> keras.Model:
-    """Build the model that `config` asks for, for these images."""
+def build_model(config: Config, images: Data) -> keras.Model:
+    """Build the model that `config` asks for, for these images or this table."""
+    config = filled(config, images.train_size)
+    if isinstance(images, TableData):
+        return table_networks.build(config, images.features(), images.class_names, images.moments)
     return networks.build(
-        filled(config, images.train_size),
+        config,
         image_shape=images.image_shape,
         classes=len(images.class_names),
         mean=images.mean,
@@ -96,19 +127,43 @@ def _check_target(model: keras.Model, config: Config) -> None:
         raise UserError(f"--model {config.model} can't have this --target-sparsity. {error}") from error
 
 
-def compile_model(model: keras.Model, config: Config, train_size: int) -> None:
-    """Compile a classifier of one-hot labels, with the loss without penalty as the metric `data_loss`."""
+def compile_model(
+    model: keras.Model, config: Config, train_size: int, moments: tuple[float, float] | None = None
+) -> None:
+    """Compile a classifier of one-hot labels, or a regression, with the loss without penalty as the metric `data_loss`.
+
+    Args:
+        model: The model.
+        config: The configuration.
+        train_size: How many training examples there are.
+        moments: Mean and variance of the training targets of a regression; None for a classifier.
+    """
     config = filled(config, train_size)
+    loss, metrics = _classifier(config) if moments is None else _regression(moments[1])
     model.compile(
         optimizer=_optimizer(model, config, epoch=math.ceil(train_size / config.batch_size)),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
-        metrics=[
-            keras.metrics.CategoricalAccuracy(name="accuracy"),
-            keras.metrics.CategoricalCrossentropy(name="data_loss", label_smoothing=config.label_smoothing),
-        ],
+        loss=loss,
+        metrics=metrics,
         steps_per_execution=steps_per_execution(model, config, train_size),
         jit_compile="auto" if keras.backend.backend() == "jax" else config.jit,  # JAX is of no use without
     )
+
+
+def _classifier(config: Config) -> tuple[keras.losses.Loss, list[keras.metrics.Metric]]:
+    smoothing = config.label_smoothing
+    return keras.losses.CategoricalCrossentropy(label_smoothing=smoothing), [
+        keras.metrics.CategoricalAccuracy(name="accuracy"),
+        keras.metrics.CategoricalCrossentropy(name="data_loss", label_smoothing=smoothing),
+    ]
+
+
+def _regression(variance: float) -> tuple[keras.losses.Loss, list[keras.metrics.Metric]]:
+    return RelativeSquaredError(variance), [
+        keras.metrics.R2Score(name="r2"),
+        keras.metrics.RootMeanSquaredError(name="rmse"),
+        keras.metrics.MeanAbsoluteError(name="mae"),
+        MeanRelativeSquaredError(variance, name="data_loss"),
+    ]
 
 
 def _optimizer(model: keras.Model, config: Config, epoch: int) -> keras.Optimizer:
@@ -143,7 +198,7 @@ def _optimizer(model: keras.Model, config: Config, epoch: int) -> keras.Optimize
 def fit(
     model: keras.Model,
     config: Config,
-    images: ImageData,
+    images: Data,
     readers: Sequence[keras.callbacks.Callback] = (),
     silent: bool = False,
 ) -> None:
@@ -188,7 +243,7 @@ def fit(
         renew_batch_normalization(model, images.train_eval)
 
 
-def _averages(config: Config, images: ImageData) -> list[keras.callbacks.Callback]:
+def _averages(config: Config, images: Data) -> list[keras.callbacks.Callback]:
     """What puts an average of the weights in their place, if anything does."""
     if config.ema is not None:
         return [keras.callbacks.SwapEMAWeights()]
@@ -213,7 +268,7 @@ def _strength(config: Config) -> list[keras.callbacks.Callback]:
     return moves
 
 
-def measure(model: keras.Model, images: ImageData, plan: CompactionPlan | None = None) -> dict[str, Any]:
+def measure(model: keras.Model, images: Data, plan: CompactionPlan | None = None) -> dict[str, Any]:
     """Evaluate a trained model on all three splits, in inference mode, and measure its weights.
 
     Args:

@@ -36,7 +36,9 @@ def weights(model: keras.Model, plan: CompactionPlan, path: Path, title: str) ->
         title: Stands above the figure.
     """
     layer = first_with_kernel(model)
-    images = None if layer is None else kernel_images(ops.convert_to_numpy(layer.kernel), model.input_shape[1:])
+    shape = model.input_shape
+    known = layer is not None and isinstance(shape, tuple)  # and no columns of a table
+    images = kernel_images(ops.convert_to_numpy(layer.kernel), shape[1:]) if layer is not None and known else None
     layers = [one for one in plan.layers if one.before][:MOST_LAYERS]
     if images is None and not layers:
         return

@@ -73,6 +73,11 @@ class Section:
     pictures: Sequence[Picture] = ()
     closed: bool = False
 
+    @property
+    def filled(self) -> bool:
+        """Whether there is anything below the title."""
+        return bool(self.text or self.rows or self.lines or self.pictures)
+
 
 def page(title: str, sections: Sequence[Section], lead: str = "") -> str:
     """Return a page as HTML.

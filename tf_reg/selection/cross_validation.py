@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from tf_reg.selection.options import BuildModel, Options, checked_strengths, des
 from tf_reg.selection.path import RegularizationPath, walked
 from tf_reg.selection.store import Store
 from tf_reg.selection.walk import Plan, Walk
+from tf_reg.tables.table import Table
 
 Rule = Literal["min", "1se"]
 
@@ -145,8 +147,10 @@ def cross_validate(
     "Regularization paths for generalized linear models via coordinate descent".
 
     Args:
-        build_model: As in `tf_reg.regularization_path`; with `grid` a function of its keys.
-        data: All examples, as in `tf_reg.regularization_path`.
+        build_model: As in `tf_reg.regularization_path`; with `grid` a function of its keys. With a table it is also a
+            function of the rows to fit, a `tf_reg.Table`, and is called anew for each fold.
+        data: All examples, as in `tf_reg.regularization_path`; or a `tf_reg.Table`, whose rows are taken in the order
+            of `Table.in_order`.
         strengths: As in `tf_reg.regularization_path`; automatic ones are those of the path on all examples.
         splitter: How many folds, 2 or above, whose examples are drawn with `seed`; or a splitter of scikit-learn, such
             as `StratifiedKFold(5)`, `GroupKFold(5)` or `RepeatedKFold(n_splits=5)`; or pairs of index arrays: which
@@ -185,7 +189,8 @@ def cross_validate(
     True
     """
     options = Options(epochs, dense_epochs, batch_size, count, smallest, tolerance, relax, seed, verbose)
-    examples = examples_of(data)
+    table = data.in_order() if isinstance(data, Table) else None
+    examples = examples_of(data if table is None else (table.x, table.y))
     automatic = isinstance(strengths, str) and strengths == "auto"
     given = None if automatic else checked_strengths(strengths)
     direction = sign(metric, mode)
@@ -193,13 +198,30 @@ def cross_validate(
     points = _points(grid)
     found = []
     for number, point in enumerate(points):
-        fits, plan = options.prepared(build_model, examples, **point)
+        rows = _Rows(options, build_model, table, point)
+        fits, plan = rows.prepared(examples)
         settings = {**described(fits, plan), "strengths": given or "auto", "data": examples.fingerprint()}
         settings |= {"splits": Examples(*_flat(splits)).fingerprint(), "grid": shown(points)}
         store = Store(folder, settings) if len(points) == 1 else Store(_numbered(folder, number), settings)
-        found.append(_Validation(fits, plan, examples, store, metric, direction).run(splits, given, point))
+        found.append(_Validation(fits, plan, examples, store, metric, direction).run(splits, given, point, rows))
     best = min(range(len(found)), key=lambda place: float((direction * found[place].mean).min()))
     return dataclasses.replace(found[best], others=tuple(found[:best] + found[best + 1 :]))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """How a model is built for some rows of a table, whose statistics and categories it has."""
+
+    options: Options
+    build_model: BuildModel
+    table: Table | None
+    arguments: dict[str, Any]
+
+    def prepared(self, examples: Examples, places: np.ndarray | None = None) -> tuple[Fits, Plan]:
+        build = self.build_model
+        if self.table is not None and callable(build):
+            build = functools.partial(build, self.table if places is None else self.table.take(places))
+        return self.options.prepared(build, examples, **self.arguments)
 
 
 class _Validation:
@@ -209,26 +231,36 @@ class _Validation:
         self._fits, self._plan, self._examples, self._store = fits, plan, examples, store
         self._metric, self._direction = metric, direction
 
-    def run(self, splits: Splits, strengths: Sequence[float] | None, point: dict[str, Any]) -> CrossValidation:
+    def run(
+        self, splits: Splits, strengths: Sequence[float] | None, point: dict[str, Any], rows: _Rows
+    ) -> CrossValidation:
         start, fits = self._fits.state(), self._fits
         path = self._path(self._examples, None, strengths, self._store)
         values = []
         for number, (fitted, held_out) in enumerate(splits):
             if self._plan.verbose:
                 print(f"fold {number + 1} of {len(splits)}", flush=True)
-            fits.restore(start)
             store = self._store.below(f"fold-{number:03d}")
             taken = self._examples.take(fitted), self._examples.take(held_out)
-            values.append(self._values(self._path(*taken, [*path.strengths], store)))
+            if rows.table is None:
+                fits.restore(start)
+            else:
+                fits, _ = rows.prepared(taken[0], fitted)
+            values.append(self._values(self._path(*taken, [*path.strengths], store, fits)))
         sizes = np.array([len(held_out) for _, held_out in splits])
         return CrossValidation(path, np.array(values), sizes, self._metric, self._direction, point)
 
     def _path(
-        self, examples: Examples, validation: Examples | None, strengths: Sequence[float] | None, store: Store
+        self,
+        examples: Examples,
+        validation: Examples | None,
+        strengths: Sequence[float] | None,
+        store: Store,
+        fits: Fits | None = None,
     ) -> RegularizationPath:
-        walk = Walk(self._fits, examples, validation, self._plan, store)
+        walk = Walk(fits or self._fits, examples, validation, self._plan, store)
         records, dense = walked(walk, self._plan, strengths)
-        return RegularizationPath(records, dense, self._fits, store)
+        return RegularizationPath(records, dense, fits or self._fits, store)
 
     def _values(self, path: RegularizationPath) -> list[float]:
         records = [one.relaxed if self._plan.relax and one.relaxed is not None else one for one in path.records]

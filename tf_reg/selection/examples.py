@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_reg._backend import tensors_of_data
 from tf_reg._checks import is_array
 
 _EXPECTED = (
@@ -40,6 +41,13 @@ class Examples:
     def parts(self) -> tuple[Any, ...]:
         """Inputs, targets and, where there are any, weights: what a batch of a data set is."""
         return (self.inputs, self.targets) if self.weights is None else (self.inputs, self.targets, self.weights)
+
+    @property
+    def fed(self) -> Any:
+        """The inputs as `fit`, `evaluate` and `predict` take them: strings as tensors of TensorFlow."""
+        return keras.tree.map_structure(
+            lambda array: tensors_of_data(array) if array.dtype == object else array, self.inputs
+        )
 
     def take(self, places: Any) -> Examples:
         """Some of the examples.

@@ -26,14 +26,14 @@ def learned(model: keras.Model, examples: Examples, claims: Sequence[Claim] = ()
         claims: The penalties that its optimizer applies, if there are any.
     """
     some = examples.take(slice(0, SAMPLE))
-    outputs = model.predict(some.inputs, batch_size=SAMPLE, verbose=0)
+    outputs = model.predict(some.fed, batch_size=SAMPLE, verbose=0)
     constant = keras.tree.map_structure(lambda array: np.broadcast_to(array.mean(0), array.shape), outputs)
     targets = keras.tree.map_structure(ops.convert_to_tensor, some.targets)
 
     def loss(answers: Any) -> float:
         answers = keras.tree.map_structure(lambda array: ops.convert_to_tensor(np.array(array)), answers)
         with without_penalties(claims):
-            return float(ops.convert_to_numpy(model.compute_loss(some.inputs, targets, answers)))
+            return float(ops.convert_to_numpy(model.compute_loss(some.fed, targets, answers)))
 
     of_constant = loss(constant)
     return max(of_constant - loss(outputs), 0.01 * abs(of_constant), 1e-6)

@@ -119,8 +119,8 @@ class Recorder:
     def _metrics(self) -> dict[str, float]:
         if self._validation is None or len(self._fits.model.metrics) < 2:  # the loss is the first
             return {}
-        given = dict(zip(("x", "y", "sample_weight"), self._validation.parts, strict=False))
-        found = self._fits.model.evaluate(**given, batch_size=1024, verbose=0, return_dict=True)
+        given = dict(zip(("y", "sample_weight"), self._validation.parts[1:], strict=False))
+        found = self._fits.model.evaluate(self._validation.fed, **given, batch_size=1024, verbose=0, return_dict=True)
         return {name: float(value) for name, value in found.items() if name != "loss"}
 
 

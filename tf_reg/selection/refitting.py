@@ -70,7 +70,7 @@ def fit_once(model: keras.Model, examples: Examples, batch: int, **more: Any) ->
         **more: What `fit` takes besides.
     """
     given: Any = {"sample_weight": examples.weights, "batch_size": batch, "shuffle": False, "verbose": 0, **more}
-    model.fit(examples.inputs, examples.targets, **given)
+    model.fit(examples.fed, examples.targets, **given)
 
 
 def _falling(optimizer: keras.Optimizer, steps: int) -> keras.Optimizer:

@@ -64,7 +64,7 @@ class Task:
 
     def scores(self, model: keras.Model) -> np.ndarray:
         """Return the score of each validation example, `(examples,)`."""
-        outputs = model.predict(self.validation.inputs, batch_size=PREDICT, verbose=0)
+        outputs = model.predict(self.validation.fed, batch_size=PREDICT, verbose=0)
         return scores_of(self.score, self.validation.targets, outputs)
 
 

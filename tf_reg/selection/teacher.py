@@ -26,7 +26,7 @@ def taught(model: keras.Model, classes: Classes, train: Examples, batch: int) ->
         train: The examples.
         batch: Examples a call.
     """
-    outputs = np.asarray(model.predict(train.inputs, batch_size=batch, verbose=0))
+    outputs = np.asarray(model.predict(train.fed, batch_size=batch, verbose=0))
     labels = classes.one_hot_labels(train.targets, outputs)
     if classes.binary:
         labels = np.concatenate([1 - labels, labels], -1)

@@ -13,10 +13,20 @@ from tf_reg.serving.saved_graph import Tensor
 from tf_reg.serving.verify import replay
 from tf_reg.serving.write.signatures import Interface
 
+WORDS = (b"", b"word", "Öl".encode())  # as many as there are examples of numbers
+
 
 def made_up(interface: Interface) -> dict[str, np.ndarray]:
-    """Return random numbers for every input of a model, by input name."""
-    return replay.random_inputs(saved_graph.Signature(interface.tensors, {}))
+    """Return random numbers, or words, for every input of a model, by input name."""
+    numbers = {name: tensor for name, tensor in interface.tensors.items() if tensor.dtype != "string"}
+    made = replay.random_inputs(saved_graph.Signature(numbers, {}))
+    for name, tensor in interface.tensors.items():
+        if tensor.dtype == "string":
+            shape = (len(WORDS), *(1 if size is None else size for size in tensor.shape[1:]))
+            words = np.empty(shape, object)
+            words[...] = np.reshape(np.array(WORDS, object), (len(WORDS), *(1 for _ in shape[1:])))
+            made[name] = words
+    return {name: made[name] for name in interface.tensors}
 
 
 def named(interface: Interface, examples: Any) -> dict[str, np.ndarray]:
@@ -52,18 +62,37 @@ def named(interface: Interface, examples: Any) -> dict[str, np.ndarray]:
 
 def _array(name: str, tensor: Tensor, value: Any) -> np.ndarray:
     """Return the examples for one input in the dtype of the signature."""
+    if tensor.dtype == "string":
+        return _strings(name, tensor, value)
     try:
         array = keras.ops.convert_to_numpy(value)
     except (TypeError, ValueError):  # a list of lists of several lengths
         array = np.asarray(None)
     numbers = array.dtype.kind not in "OSU"
-    fits = len(array.shape) == len(tensor.shape) and all(
-        want in (None, have) for want, have in zip(tensor.shape, array.shape, strict=True)
-    )
-    if not numbers or not fits:
+    if not numbers or not _fits(tensor, array):
         received = f"the shape {array.shape}" if numbers else f"{type(value).__name__}, which is no array of numbers"
         raise ValueError(
             f"`examples` for the input {name} must be an array of the shape {tensor.shape}, None for their number. "
             f"Received: {received}."
         )
     return array.astype(tensor.dtype)
+
+
+def _strings(name: str, tensor: Tensor, value: Any) -> np.ndarray:
+    """Return strings as an array of bytes objects, in UTF-8."""
+    array = np.asarray(value.numpy() if hasattr(value, "numpy") else value, object)
+    words = [one.encode() if isinstance(one, str) else one for one in array.ravel().tolist()]
+    if not _fits(tensor, array) or not all(isinstance(one, bytes) for one in words):
+        raise ValueError(
+            f"`examples` for the input {name} must be an array of strings of the shape {tensor.shape}, None for their "
+            f"number; a missing one is an empty string. Received: {type(value).__name__} of the shape {array.shape}."
+        )
+    made = np.empty(array.shape, object)
+    made.ravel()[:] = words
+    return made
+
+
+def _fits(tensor: Tensor, array: np.ndarray) -> bool:
+    return len(array.shape) == len(tensor.shape) and all(
+        want in (None, have) for want, have in zip(tensor.shape, array.shape, strict=True)
+    )

@@ -48,6 +48,7 @@ def export(
     existing versions are never touched. A model on JAX or torch is written by a process that runs TensorFlow. The model
     stays as it was, whatever comes of it: weights, states, counters, metrics, seeds, and the attributes of its layers.
 
+    A model may take strings: a request has them in UTF-8, and they are looked up on the server's CPU by `StringLookup`.
     `TimeDistributed` takes sequences of any length. A layer of your own may hold a `tf.lookup.StaticHashTable`, as an
     attribute. What can't be served is refused in a sentence that names the layer and a way out.
 
@@ -67,7 +68,7 @@ def export(
         logits: Add the output `logits`, what the softmax or sigmoid at the model's end is applied to.
         examples: Inputs to verify with and to warm the server up with, `(batch, ...)`, at least 1; for several inputs a
             list or a dictionary of these. By default random numbers from 0 to 255, as pixels are. A model that takes
-            no such numbers (the rows of an Embedding, say) needs examples of its own.
+            no such numbers (the rows of an Embedding, say) needs examples of its own. Strings are str or bytes.
         details: What the manifest shall say besides, as JSON has it, such as `classes`, `config` and `metrics`.
         gpu: Whether every operation must have a GPU kernel.
 
@@ -75,10 +76,10 @@ def export(
         The path of the new version.
 
     Raises:
-        ValueError: If the model isn't functional, takes strings, has text or lookup layers of Keras or layers with
-            `stateful=True`; if a layer raises an error or can't be written as a graph; if the version is taken
-            or no positive integer, a name is no identifier or that of another output, an option, the examples or the
-            details don't fit, the folder is the address of a bucket, or `output_name` is `"probabilities"` and the
+        ValueError: If the model isn't functional, has text or lookup layers of Keras other than `StringLookup`, or
+            layers with `stateful=True`; if a layer raises an error or can't be written as a graph; if the version is
+            taken or no positive integer, a name is no identifier or that of another output, an option, the examples or
+            the details don't fit, the folder is the address of a bucket, or `output_name` is `"probabilities"` and the
             outputs aren't.
         VerificationError: A `RuntimeError`, if the written version isn't what it should be; nothing is published.
 

@@ -57,6 +57,8 @@ def command(
     for name in [name for name in OF_A_RUN if name in (flags or {})]:
         raise UserError(f"{flag(name)} does nothing in a comparison, which writes no runs and no models. Leave it out.")
     base = configured(flags or {}, config)
+    if base.is_table:
+        raise UserError(f"compare has methods for images. --dataset {base.dataset} is a table. Take tf-reg train.")
     try:
         with quiet_start():
             from tf_reg.recipes import comparison

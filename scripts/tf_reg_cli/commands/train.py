@@ -45,7 +45,7 @@ def command(
         result = run.run(wanted)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(str(interrupt) or "Interrupted before anything was written.") from None
-    compaction = f"\n{result.compaction}\n" if result.compaction else ""
+    compaction = "".join(f"\n{text}\n" for text in (result.columns, result.compaction) if text)
     print(f"\n{result.table()}\n{compaction}\nrun         {result.folder}\nSavedModel  {result.saved_model}")
     if result.gain:
         print(f"\n{result.gain}")

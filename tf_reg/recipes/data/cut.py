@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -45,7 +46,15 @@ def cut(source: Source, train_size: int | None, validation_split: float, seed: i
     return train.take(stratified_order(train.labels, seed)[:train_size]), validation, test
 
 
-def missing_classes(splits: Splits, class_names: Sequence[str]) -> Iterator[str]:
+class Labelled(Protocol):
+    """Examples with labels."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The examples' labels, int64 `(size,)`."""
+
+
+def missing_classes(splits: Sequence[Labelled], class_names: Sequence[str]) -> Iterator[str]:
     """What to say of classes that a split has no example of, a sentence for each split."""
     for name, split in zip(("training", "validation", "test"), splits, strict=True):
         present = set(split.labels.tolist())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -41,6 +41,8 @@ class ImageData:
         flippable: Whether a mirrored image keeps its class. False for characters, and for a folder of images,
             of which nobody knows.
         notes: What is to be said to the user: files left out, classes without examples, equal files; a sentence each.
+        task: Always this one.
+        moments: None: there is no target that is a number.
     """
 
     name: str
@@ -57,6 +59,8 @@ class ImageData:
     variance: tuple[float, ...]
     flippable: bool
     notes: tuple[str, ...] = ()
+    task: Literal["classification"] = "classification"
+    moments: None = None
 
 
 def load(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -62,7 +62,7 @@ def build(
         x = _augmented(x, flippable if config.flip is None else config.flip, config.augment_strength)
     if config.model in NETWORKS:
         x = _normalized(x, config, mean, variance)
-        x = {"linear": _linear, "mlp": _mlp, "cnn": _cnn}[config.model](x, config)
+        x = body(x, config)
     else:
         x = _dropped(applications.features(config.model, x), config)
     x = layers.Dense(classes, name=pretrained.HEAD)(x)
@@ -70,10 +70,18 @@ def build(
     model = keras.Model(inputs, outputs, name=config.model)
     if config.weights is not None:
         pretrained.load(model, config.weights)
-    _regularize(model, config)
-    if config.max_norm is not None:
-        _constrain(model, config.max_norm)
+    put_on(model, config)
     return model
+
+
+def body(x: Tensor, config: Config) -> Tensor:
+    """Return what the network that `config.model` names makes of its inputs, before the last layer.
+
+    Args:
+        x: Normalised pixels, or features `(batch, features)`.
+        config: Which network.
+    """
+    return {"linear": _linear, "mlp": _mlp, "cnn": _cnn}[config.model](x, config)
 
 
 def _constrain(model: keras.Model, largest: float) -> None:
@@ -84,14 +92,32 @@ def _constrain(model: keras.Model, largest: float) -> None:
             layer.kernel_constraint = layer.kernel.constraint = keras.constraints.MaxNorm(largest, axes)
 
 
-def _regularize(model: keras.Model, config: Config) -> None:
+def put_on(
+    model: keras.Model,
+    config: Config,
+    head: str = pretrained.HEAD,
+    others: Mapping[str, keras.Regularizer | None] | None = None,
+) -> None:
+    """Put the regularizer and the constraint that `config` asks for on the kernels of a model, in place.
+
+    Args:
+        model: The model.
+        config: Which penalty, and its strengths.
+        head: The name of the last layer with weights.
+        others: Regularizers of layers that have another one, by their names.
+
+    Raises:
+        UserError: A network that can't have the penalty.
+    """
+    if config.max_norm is not None:
+        _constrain(model, config.max_norm)
     if config.reg == "channels":
         try:
             regularize(model, regularizer(config))
         except ValueError as error:
             raise UserError(f"--model {config.model} can't have --reg channels: {error}") from error
     elif config.reg != "none":
-        rules = {pretrained.HEAD: regularizer(config, last=True), "*": regularizer(config)}
+        rules = {head: regularizer(config, last=True), **(others or {}), "*": regularizer(config)}
         regularize(model, rules, unmatched="ignore")  # a linear model has one kernel
 
 

@@ -16,7 +16,6 @@ DEFAULT, UINT8, BYTES = "serving_default", "serving_uint8", "serving_bytes"
 _LOOKUPS = (
     keras.layers.TextVectorization,
     keras.layers.IntegerLookup,
-    keras.layers.StringLookup,
     keras.layers.Hashing,
 )
 
@@ -137,8 +136,8 @@ def check_model(model: keras.Model) -> None:
     """Refuse a model that no signature can be made of.
 
     Raises:
-        ValueError: If it isn't functional, or has nested inputs or outputs, takes strings, or has tables of words or
-            layers that remember the batch before.
+        ValueError: If it isn't functional, or has nested inputs or outputs, takes strings on another backend than
+            TensorFlow, or has tables of words other than StringLookup, or layers that remember the batch before.
     """
     if not isinstance(model, keras.Model):
         raise ValueError(f"The model must be a functional or sequential one of Keras. Received: {model!r}.")
@@ -163,10 +162,16 @@ def check_model(model: keras.Model) -> None:
                 f"in the model {model.name!r}."
             )
     strings = [tensor.name for tensor in inputs if tensor.dtype == "string"]
-    if strings:
+    if strings and keras.backend.backend() != "tensorflow":
         raise ValueError(
-            f"The inputs must be numbers. Received strings for {', '.join(strings)}. Turn them into numbers in the "
-            "client, and let the model begin behind that."
+            f"Inputs of strings take KERAS_BACKEND=tensorflow. Received: {', '.join(strings)} on "
+            f"{keras.backend.backend()}. Load the model there, or turn them into numbers in the client."
+        )
+    words = [tensor.name for tensor in outputs if tensor.dtype == "string"]
+    if words:
+        raise ValueError(
+            f"The outputs must be numbers. Received strings for {', '.join(words)}. Let the model return the number of "
+            "a word, and look the word up in the client."
         )
     _check_layers(model)
 
@@ -175,8 +180,8 @@ def _check_layers(model: keras.Model) -> None:
     lookups = [layer.name for _, layer in layer_paths(model) if isinstance(layer, _LOOKUPS)]
     if lookups:
         raise ValueError(
-            f"The signature is for numbers, without tables of words. Received the layers {', '.join(lookups)}. Split "
-            "the model behind them, and look the words up in the client."
+            f"Of the layers that take words apart or look them up, a signature takes StringLookup alone. Received: "
+            f"{', '.join(lookups)}. Split the model behind them, and do their part in the client."
         )
     remember = [
         repr(path) for path, layer in layer_paths(model) if isinstance(layer, keras.layers.RNN) and layer.stateful

@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from tf_reg import _keras
+from tf_reg._backend import tensors_of_data
 from tf_reg._ending import PROBABILITIES, activation_of
 from tf_reg._walk import layer_paths
 from tf_reg.serving.saved_graph import Tensor
@@ -157,20 +158,20 @@ class Interface:
         return serve, specs
 
     def _flat(self, inputs: Tensors) -> list[Any]:
-        return [ops.cast(inputs[name], tensor.dtype) for name, tensor in self.inputs.items()]
+        return [_cast(inputs[name], tensor.dtype) for name, tensor in self.inputs.items()]
 
     def _called(self, inputs: Tensors) -> Tensors:
         """Return the model's own outputs by name."""
         declared, returned = structures(self.model)
         if len(self.model.inputs) == 1:
             [array] = inputs.values()
-            given = keras.tree.map_structure(lambda tensor: ops.cast(array, tensor.dtype), declared)
+            given = keras.tree.map_structure(lambda tensor: _cast(array, tensor.dtype), declared)
         elif isinstance(declared, dict):
             given = copy.copy(declared)
             for name, tensor in declared.items():
-                given[name] = ops.cast(inputs[name], tensor.dtype)
+                given[name] = _cast(inputs[name], tensor.dtype)
         else:
-            given = [ops.cast(inputs[tensor.name], tensor.dtype) for tensor in declared]
+            given = [_cast(inputs[tensor.name], tensor.dtype) for tensor in declared]
         outputs = self.model(given, training=False)
         if len(self.model.outputs) == 1:
             return {self.options.output_name: keras.tree.flatten(outputs)[0]}
@@ -250,6 +251,11 @@ def _run(model: keras.Model, flat: Sequence[Any]) -> list[Any]:
     """Run a model in inference mode on a list of its inputs, however they are declared."""
     inputs = keras.tree.pack_sequence_as(structures(model)[0], list(flat))
     return keras.tree.flatten(model(inputs, training=False))
+
+
+def _cast(value: Any, dtype: str) -> Any:
+    """A tensor of a dtype; strings, which Keras has no operations for, as TensorFlow's."""
+    return tensors_of_data(value) if dtype == "string" else ops.cast(value, dtype)
 
 
 def _servable(value: Any, single: bool) -> Any:
