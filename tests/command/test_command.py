@@ -55,7 +55,10 @@ def test_help_names_every_flag_and_its_default(command):
         (["train", "--epoch", "3"], "tf-reg train: There is no flag --epoch. Did you mean --epochs"),
         (["train", "--weights", "nowhere.keras"], "tf-reg train: --weights nowhere.keras is no file."),
         (["compare", "--seeds", "0"], "tf-reg compare: --seeds must be 1 or more. Received: 0."),
-        (["compare", "--study", "x"], "tf-reg compare: --study must be one of methods, zeros. Received: 'x'."),
+        (
+            ["compare", "x"],
+            "tf-reg compare: The plan x can't be read as TOML: [Errno 2] No such file or directory: 'x'.",
+        ),
         (["export"], "tf-reg export: SOURCE is missing. --help shows what the command takes."),
         (["export", "nowhere"], "tf-reg export: nowhere is neither the folder of a run, with model.keras in it, "),
         (["verify", "nowhere"], "tf-reg verify: nowhere is no folder of a version, such as saved_models/m/1."),

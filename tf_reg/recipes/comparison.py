@@ -1,228 +1,201 @@
-"""Compare regularisation methods: choose strengths on validation examples, then measure several seeds."""
+"""Compare regularisation methods: choose settings on validation examples, then measure several seeds in pairs."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-import keras
 import numpy as np
+from scipy import stats
 
 from tf_reg.recipes import training
-from tf_reg.recipes.retracing import expected_retracing
+from tf_reg.recipes.plan import Column, Method, Overrides, Plan
+from tf_reg.recipes.trials import Trials
+from tf_reg_cli.checks import flag
 from tf_reg_cli.config import Config
+from tf_reg_cli.defaults import filled
 from tf_reg_cli.errors import UserError
-from tf_reg_cli.files import write_whole
-
-Overrides = dict[str, Any]
-
-IN_LOSS: Overrides = {"proximal": False}
-
-METHODS: dict[str, list[Overrides]] = {
-    "none": [{}],
-    "L1": [{"reg": "l1", "l1": strength, **IN_LOSS} for strength in (1e-5, 1e-4, 1e-3)],
-    "L2": [{"reg": "l2", "l2": strength} for strength in (1e-4, 1e-3, 1e-2)],
-    "elastic net": [
-        {"reg": "l1l2", "l1": l1, "l2": l2, **IN_LOSS} for l1, l2 in ((1e-5, 1e-3), (1e-4, 1e-4), (1e-4, 1e-3))
-    ],
-    "dropout": [{"dropout": rate} for rate in (0.2, 0.5, 0.7)],
-    "early stopping": [{"early_stopping": 5}],
-    "augmentation": [{"augment": True}],
-    "batch normalisation": [{"batch_norm": True}],
-    "weight decay": [{"weight_decay": strength} for strength in (1e-3, 1e-2, 1e-1)],
-    "combination": [
-        {"augment": True, "dropout": 0.2},
-        {"augment": True, "dropout": 0.5},
-        {"augment": True, "batch_norm": True},
-        {"augment": True, "batch_norm": True, "dropout": 0.2},
-        {"augment": True, "batch_norm": True, "dropout": 0.5, "weight_decay": 1e-2},
-        {"batch_norm": True, "dropout": 0.5},
-    ],
-}
-
-PENALISED: Overrides = {"refit_epochs": 0}  # to the end
-
-ZEROS: dict[str, list[Overrides]] = {
-    "none": [{}],
-    "L1 in the loss, as in Keras": [{"reg": "l1", "l1": 1e-4, **IN_LOSS}],
-    "L1 by Proximal": [{"reg": "l1", "l1": 1e-4, **PENALISED}],
-    "group lasso by Proximal": [{"reg": "group", "group_lasso": 3e-5, **PENALISED}],
-    "L1 to 90 % zeros, refit": [{"reg": "l1", "l1": 1e-4, "target_sparsity": 0.9}],
-    "L1 to 95 % zeros, refit": [{"reg": "l1", "l1": 1e-4, "target_sparsity": 0.955}],
-    "group lasso by Proximal, stronger": [{"reg": "group", "group_lasso": 5.5e-5, **PENALISED}],
-}
-
-
-class Column(NamedTuple):
-    """A number of a training that a table shows: its head, its value from `training.measure`, and its format."""
-
-    head: str
-    value: Callable[[dict[str, Any]], float]
-    form: str = "{:.1f}"
-
-
-class Study(NamedTuple):
-    """What a table compares: the methods, each with the strengths to choose from, and the columns."""
-
-    methods: dict[str, list[Overrides]]
-    columns: list[Column]
-
-
-_TEST = Column("test accuracy (%)", lambda found: 100 * found["test_accuracy"])
-STUDIES = {
-    "methods": Study(
-        METHODS,
-        [
-            _TEST,
-            Column("train - test (points)", lambda found: 100 * (found["train_accuracy"] - found["test_accuracy"])),
-        ],
-    ),
-    "zeros": Study(
-        ZEROS,
-        [
-            _TEST,
-            Column("exact zeros (%)", lambda found: 100 * found.get("sparsity", 0.0)),
-            Column("live parameters", lambda found: found["live_parameters"], "{:,.0f}"),
-        ],
-    ),
-}
 
 CHOOSING_SEEDS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One method at its chosen strength: mean and standard deviation over the seeds for each column of the study."""
-
-    method: str
-    chosen: Overrides
-    numbers: list[tuple[float, float]]
-
-
-class Trials:
-    """Trains configurations, and remembers each result in a file of JSON lines: none is computed twice, none lost.
+    """One method at its chosen settings.
 
     Args:
-        file: Where results are read from and added to; made where it is missing.
-
-    Raises:
-        UserError: If the file can't be read as such, or can't be written. A last line that was cut off is dropped.
+        method: The method.
+        chosen: The settings.
+        configs: The configuration of each seed.
+        numbers: Mean and standard deviation over the seeds for each column of the plan.
+        difference: How much better its test score is than that of its reference, the mean over the seeds and its
+            standard error; None for the reference and for one seed.
+        p_value: That of a paired t-test of this difference; None where it is the same for every seed.
     """
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            content = file.read_text() if file.exists() else ""
-            *whole, rest = content.split("\n")
-            records = [json.loads(line) for line in whole]
-            self._known = {_key(record["config"]): record["metrics"] for record in records}
-            if rest:
-                if not rest.startswith('{"config": '):
-                    raise ValueError("its last line is no result")
-                write_whole(file, "".join(line + "\n" for line in whole))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file} is no file of results: {error}. Choose another --results.") from error
-
-    def metrics(self, config: Config) -> dict[str, Any]:
-        """Return what training with `config` gives, from the file where it is known."""
-        settings = dataclasses.asdict(config)
-        key = _key(settings)
-        if key not in self._known:
-            self._known[key] = _train(config)
-            with self._file.open("a") as stream:
-                stream.write(json.dumps({"config": settings, "metrics": self._known[key]}) + "\n")
-        return self._known[key]
+    method: Method
+    chosen: Overrides
+    configs: tuple[Config, ...]
+    numbers: tuple[tuple[float, float], ...]
+    difference: tuple[float, float] | None = None
+    p_value: float | None = None
 
 
-def compare(base: Config, seeds: int, trials: Trials, study: Study) -> Iterable[Row]:
-    """Yield a row for every method, as it is done.
+class Progress:
+    """Says on the error stream how far a comparison is: a line for each training.
 
-    Of a method's strengths, the one with the highest mean validation accuracy over the first two seeds is chosen;
-    test examples have no say in it.
+    Args:
+        total: How many trainings there are.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._trained, self._seconds = total, 0, 0, 0.0
+
+    def add(self, words: str, seconds: float | None) -> None:
+        """Count a training.
+
+        Args:
+            words: What was trained, and what came out.
+            seconds: What it took; None if its result was known.
+        """
+        self._done += 1
+        if seconds is None:
+            return
+        self._trained, self._seconds = self._trained + 1, self._seconds + seconds
+        left = (self._total - self._done) * self._seconds / self._trained
+        rest = f"{left / 60:.0f} min left at most" if left >= 90 else f"{left:.0f} s left at most"
+        print(f"[{self._done}/{self._total}] {words}, {seconds:.1f} s; {rest}", file=sys.stderr, flush=True)
+
+
+def compare(base: Config, seeds: int, trials: Trials, plan: Plan) -> Iterator[Row]:
+    """Check a plan, and return an iterator over its rows: one for every method, as it is done.
+
+    Of a method's settings, those with the highest mean validation score over the first two seeds are chosen; test
+    examples have no say in it. A method and the one that it is compared with have the same seeds, and so the same split
+    and the same order of the examples.
 
     Args:
         base: Everything but the method and the seed.
         seeds: How many seeds to report, counted from `base.seed`.
         trials: Trains, or remembers.
-        study: The methods, and what to report of them.
+        plan: The methods, and what to report of them.
 
     Raises:
         UserError: If `base` has methods switched on, which would be part of every row.
     """
     if base.methods:
         raise UserError(f"compare switches the methods on itself. Leave out the flags of {', '.join(base.methods)}.")
-    for method, candidates in study.methods.items():
-        chosen = candidates[0]
+    needs_epochs = [method for method in plan.methods if method.epochs_factor > 1]
+    epochs = base.epochs or (_epochs(base) if needs_epochs else None)
+    made = {method.name: _configs(base, method, epochs) for method in plan.methods}
+    few = min(seeds, CHOOSING_SEEDS)
+    progress = Progress(sum(len(ones) * few + seeds - few if len(ones) > 1 else seeds for ones in made.values()))
+    return _rows(plan, made, seeds, trials, progress)
+
+
+def _rows(plan: Plan, made: dict[str, list[Config]], seeds: int, trials: Trials, progress: Progress) -> Iterator[Row]:
+    few, scores = min(seeds, CHOOSING_SEEDS), dict[str, np.ndarray]()
+    for method in plan.methods:
+        candidates = made[method.name]
+        place = 0
         if len(candidates) > 1:
-            chosen = max(
-                candidates, key=lambda one: _validation_accuracy(base, one, min(seeds, CHOOSING_SEEDS), trials)
-            )
-        results = _results(base, chosen, seeds, trials)
-        numbers = [[column.value(result) for result in results] for column in study.columns]
-        yield Row(method, chosen, [_mean_and_deviation(values) for values in numbers])
+            found = [_scores(one, few, trials, progress, method, "validation") for one in candidates]
+            place = int(np.argmax([one.mean() for one in found]))
+        first = candidates[place]
+        configs = tuple(dataclasses.replace(first, seed=first.seed + number) for number in range(seeds))
+        start = few if len(candidates) > 1 else 0
+        scores[method.name] = _scores(first, seeds, trials, progress, method, "test", start)
+        results = [trials.metrics(config) for config in configs]
+        numbers = tuple(_mean_and_deviation([column.value(one) for one in results]) for column in plan.columns)
+        row = Row(method, method.choose[place], configs, numbers)
+        reference = plan.reference(method)
+        yield row if reference is None or seeds < 2 else _paired(row, scores[method.name], scores[reference.name])
 
 
-def markdown(rows: Iterable[Row], study: Study) -> Iterable[str]:
-    """Yield the lines of a table in Markdown."""
-    yield f"| method | chosen | {' | '.join(column.head for column in study.columns)} |"
-    yield "|---|" + "---|" * (1 + len(study.columns))
+def _epochs(base: Config) -> int:
+    """Return the default of `--epochs` for the data."""
+    return int(filled(base, training.load_data(base).train_size).epochs or 0)
+
+
+def _configs(base: Config, method: Method, epochs: int | None) -> list[Config]:
+    """Return the configuration of each of a method's settings."""
+    own: Overrides = {} if method.epochs_factor == 1 else {"epochs": (epochs or 0) * method.epochs_factor}
+    found = []
+    for settings in method.choose:
+        try:
+            found.append(dataclasses.replace(base, **own, **settings))
+        except UserError as error:
+            raise UserError(f"{method.name}: {error}") from error
+    return found
+
+
+def _scores(
+    config: Config, seeds: int, trials: Trials, progress: Progress, method: Method, split: str, start: int = 0
+) -> np.ndarray:
+    """Return the score of each seed. Those from `start` on count as progress."""
+    found = []
+    for number in range(seeds):
+        one = dataclasses.replace(config, seed=config.seed + number)
+        known, begin = trials.knows(one), time.perf_counter()
+        metrics = trials.metrics(one)
+        found.append(metrics[f"{split}_score"])
+        if number >= start or not known:
+            words = f"{method.name}, seed {one.seed}: validation {metrics['validation_score']:.4f}"
+            progress.add(words, None if known else time.perf_counter() - begin)
+    return np.asarray(found, "float64")
+
+
+def _paired(row: Row, scores: np.ndarray, reference: np.ndarray) -> Row:
+    """Add the paired test of a method against its reference."""
+    gain = scores - reference
+    error = float(np.std(gain, ddof=1) / math.sqrt(len(gain)))
+    p_value = float(stats.ttest_rel(scores, reference).pvalue) if np.ptp(gain) > 1e-9 else None
+    return dataclasses.replace(row, difference=(float(gain.mean()), error), p_value=p_value)
+
+
+def cells(rows: Iterable[Row], plan: Plan) -> Iterator[list[str]]:
+    """Yield the cells of the table, the head first."""
+    percent = all(column.metric != "test_score" for column in plan.columns)
+    unit = " (points)" if percent else ""
+    yield ["method", "chosen", *(column.head for column in plan.columns), f"better by{unit}", "p"]
     for row in rows:
         chosen = ", ".join(_words(name, value) for name, value in _shown(row.chosen))
-        cells = [_plus_minus(column.form, *number) for column, number in zip(study.columns, row.numbers, strict=True)]
-        yield f"| {row.method} | {chosen} | {' | '.join(cells)} |"
+        numbers = [_plus_minus(column, *number) for column, number in zip(plan.columns, row.numbers, strict=True)]
+        paired = ["", ""]
+        if row.difference is not None:
+            mean, error = (100 * one if percent else one for one in row.difference)
+            digits = 2 if percent else 3
+            paired = [f"{mean:+.{digits}f} ± {error:.{digits}f}", "-" if row.p_value is None else f"{row.p_value:.3f}"]
+        yield [row.method.name, chosen, *numbers, *paired]
+
+
+def markdown(rows: Iterable[Row], plan: Plan) -> Iterator[str]:
+    """Yield the lines of a table in Markdown."""
+    for number, line in enumerate(cells(rows, plan)):
+        yield f"| {' | '.join(line)} |"
+        if number == 0:
+            yield "|---" * len(line) + "|"
 
 
 def _shown(chosen: Overrides) -> list[tuple[str, Any]]:
-    return [
-        (name.replace("_", " "), value)
-        for name, value in chosen.items()
-        if name not in ("reg", "proximal", "refit_epochs")
-    ]
+    return [(name, value) for name, value in chosen.items() if name not in ("reg", "proximal", "refit_epochs")]
 
 
 def _words(name: str, value: Any) -> str:
+    words = flag(name).removeprefix("--").replace("-", " ")
     if value is True:
-        return name
-    return f"{name} {value}" if isinstance(value, str) else f"{name} {value:g}"
+        return words
+    return f"{words} {value}" if isinstance(value, str) else f"{words} {value:g}"
 
 
-def _plus_minus(form: str, mean: float, deviation: float) -> str:
+def _plus_minus(column: Column, mean: float, deviation: float) -> str:
+    form = column.form
     return form.format(mean) if math.isnan(deviation) else f"{form.format(mean)} ± {form.format(deviation)}"
 
 
 def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-
-
-def _validation_accuracy(base: Config, overrides: Overrides, seeds: int, trials: Trials) -> float:
-    return float(np.mean([result["validation_accuracy"] for result in _results(base, overrides, seeds, trials)]))
-
-
-def _results(base: Config, overrides: Overrides, seeds: int, trials: Trials) -> list[dict[str, Any]]:
-    return [trials.metrics(dataclasses.replace(base, **overrides, seed=base.seed + number)) for number in range(seeds)]
-
-
-def _train(config: Config) -> dict[str, Any]:
-    keras.utils.clear_session()
-    with expected_retracing():
-        model, images = training.prepare(config)
-        training.fit(model, config, images, silent=True)
-        return training.measure(model, images)
-
-
-def _key(settings: dict[str, Any]) -> str:
-    """What tells one training from another: all settings but those of what is printed and written where.
-
-    A setting that is newer than a file of results has its default there. The steps that `"auto"` chooses give the
-    weights that single steps do.
-    """
-    silent = ("quiet", "name", "runs_dir", "saved_models_dir", "data_dir", "compact", "baseline")
-    settings = dataclasses.asdict(Config()) | settings
-    if settings["steps_per_execution"] == "auto":
-        settings["steps_per_execution"] = 1
-    return json.dumps({name: value for name, value in settings.items() if name not in silent}, sort_keys=True)

@@ -1,0 +1,110 @@
+"""Trainings whose results are kept in a file: none is computed twice, none is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_reg.recipes import training
+from tf_reg.recipes.retracing import expected_retracing
+from tf_reg_cli.config import Config
+from tf_reg_cli.errors import UserError
+from tf_reg_cli.files import write_whole
+
+EDGES = np.geomspace(1e-7, 10, 65)  # of the bins of a histogram of |weight|
+KEPT = ("data_loss", "val_data_loss", "accuracy", "val_accuracy", "r2", "val_r2", "sparsity")  # of the history
+
+Record = dict[str, Any]
+
+
+class Trials:
+    """Trains configurations, and remembers each result in a file of JSON lines.
+
+    Args:
+        file: Where results are read from and added to; made where it is missing.
+
+    Raises:
+        UserError: If the file can't be read as such, or can't be written. A last line that was cut off is dropped.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            content = file.read_text() if file.exists() else ""
+            *whole, rest = content.split("\n")
+            records = [json.loads(line) for line in whole]
+            self._known: dict[str, Record] = {_key(record["config"]): record for record in records}
+            if any("metrics" not in record for record in records):
+                raise ValueError("a line has no metrics")
+            if rest:
+                if not rest.startswith('{"config": '):
+                    raise ValueError("its last line is no result")
+                write_whole(file, "".join(line + "\n" for line in whole))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file} is no file of results: {error}. Choose another --results.") from error
+
+    def knows(self, config: Config) -> bool:
+        """Return whether a result is in the file."""
+        return _key(dataclasses.asdict(config)) in self._known
+
+    def record(self, config: Config) -> Record:
+        """Return what training with `config` gives, from the file where it is known.
+
+        `metrics` has what `training.measure` returns. `history` has a list of numbers an epoch, and `weights` how many
+        weights are in each bin between `EDGES` and how many are zero; both are missing in older files.
+        """
+        settings = dataclasses.asdict(config)
+        key = _key(settings)
+        if key not in self._known:
+            self._known[key] = {"config": settings, **train(config)}
+            with self._file.open("a") as stream:
+                stream.write(json.dumps(self._known[key]) + "\n")
+        return self._known[key]
+
+    def metrics(self, config: Config) -> dict[str, Any]:
+        """Return the numbers of a training, with its accuracy or R2 as `..._score` too."""
+        metrics = self.record(config)["metrics"]
+        scores: dict[str, Any] = {}
+        for split in ("train", "validation", "test"):
+            value = metrics.get(f"{split}_accuracy", metrics.get(f"{split}_r2"))
+            scores |= {f"{split}_score": value} if value is not None else {}
+        return metrics | scores
+
+
+def train(config: Config) -> Record:
+    """Train with a configuration and return `metrics`, `history` and `weights`, as in `Trials.record`."""
+    keras.utils.clear_session()
+    with expected_retracing():
+        model, images = training.prepare(config)
+        training.fit(model, config, images, silent=True)
+        metrics = training.measure(model, images)
+    history = {name: [float(v) for v in values] for name, values in model.history.history.items() if name in KEPT}
+    return {"metrics": metrics, "history": history, "weights": _histogram(model)}
+
+
+def _histogram(model: keras.Model) -> dict[str, Any]:
+    """Count the weights of all kernels in each bin of size, and those that are zero."""
+    kernels = [ops.convert_to_numpy(one).ravel() for one in model.weights if one.name == "kernel"]
+    sizes = np.abs(np.concatenate(kernels)) if kernels else np.zeros(0)
+    counts = np.histogram(np.clip(sizes[sizes > 0], EDGES[0], EDGES[-1]), EDGES)[0]
+    return {"bins": counts.tolist(), "zeros": int((sizes == 0).sum())}
+
+
+def _key(settings: dict[str, Any]) -> str:
+    """What tells one training from another: all settings but those of what is printed and written where.
+
+    A setting that is newer than a file of results has its default there. The steps that `"auto"` chooses give the
+    weights that single steps do.
+    """
+    silent = ("quiet", "name", "runs_dir", "saved_models_dir", "data_dir", "compact", "baseline")
+    settings = dataclasses.asdict(Config()) | settings
+    if settings["steps_per_execution"] == "auto":
+        settings["steps_per_execution"] = 1
+    return json.dumps({name: value for name, value in settings.items() if name not in silent}, sort_keys=True)
