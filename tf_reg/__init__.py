@@ -45,7 +45,6 @@ from tf_reg.serving.exporting import verify_saved_model as verify_saved_model
 from tf_reg.tables.column_norms import column_norms as column_norms
 from tf_reg.tables.features import column_features as column_features
 from tf_reg.tables.losses import RelativeSquaredError as _RelativeSquaredError  # noqa: F401  # saved models name it
-from tf_reg.tables.table import Table as Table
 from tf_reg.tables.table import read_table as read_table
 from tf_reg.uncertainty.monte_carlo import mc_predict as mc_predict
 
@@ -69,7 +68,6 @@ __all__ = [
     "SparseGroupLasso",
     "StochasticDepth",
     "StrengthSchedule",
-    "Table",
     "TargetSparsity",
     "channels",
     "column_features",
