@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 import tf_reg
-from tf_reg.measure.zeros import sparsity
+from tf_reg.measure.meter import Meter
 from tf_reg.penalties.registry import proximal_map
 
 pytestmark = pytest.mark.contract
@@ -74,7 +74,7 @@ def test_a_report_counts_columns():
     layer = keras.layers.Dense(2, kernel_regularizer=penalty)
     model = keras.Sequential([keras.Input((4,)), layer])
     layer.set_weights([np.array([[0, 0], [1, 1], [0, 0], [0, 5.0]]), np.zeros(2)])
-    total = sparsity(model).total
+    total = Meter(model).measure().total
     assert (total.groups, total.dead_groups) == (3, 1)
 
 
@@ -84,7 +84,7 @@ def test_an_exact_target_leaves_the_largest_columns():
     layer = keras.layers.Dense(1, kernel_regularizer=tf_reg.ColumnLasso(0.1, [[0, 3], [1], [2]]))
     model = keras.Sequential([keras.Input((4,)), layer])
     layer.set_weights([np.array([[1.0], [2.0], [0.5], [2.5]]), np.zeros(1)])
-    HardBudget(model, "groups", [], 2 / 3, 1).clear()
+    HardBudget(model, "groups", [], 2 / 3, 1).apply(fewer=False)
     np.testing.assert_array_equal(array(layer.kernel).ravel() != 0, [False, True, False, False])
 
 

@@ -131,8 +131,7 @@ class Rebuilt:
         penalty = group_penalty_of(keras.regularizers.get(config.get(name)))
         if isinstance(penalty, (ChannelMember, ColumnLasso)):
             kept = {axis: self._removal.kept(ids) for axis, ids in self._analysis.slices[id(variable)].items()}
-            of_columns = isinstance(penalty, ColumnLasso)
-            left = penalty.resized_by(kept, variable.shape) if of_columns else penalty.resized_by(kept)
+            left = penalty.resized_by(kept, variable.shape)
             config[name] = None if left is None else keras.regularizers.serialize(left)
             return
         if penalty is not None and penalty.takes_heads:

@@ -100,6 +100,7 @@ class ColumnLasso(PenaltyRegularizer):
             padded[number, : len(group)] = group
             self._back[group] = number * most + np.arange(len(group))
         self._padded = padded
+        self._owners = self._back // most  # the number of each row's group
 
     def __call__(self, x: Tensor) -> Tensor:
         """The penalty of a kernel, a scalar of the kernel's dtype. Its gradient at a column of zeros is zero."""
@@ -112,7 +113,8 @@ class ColumnLasso(PenaltyRegularizer):
     def norms(self, x: Tensor) -> Tensor:
         """The Euclidean norm of the weights of every column, `(columns,)`. Its gradient at zeros is zero."""
         self._check_shape(x.shape)
-        squares = ops.sum(ops.square(self._grouped(x)), axis=(1, 2))
+        owners = ops.convert_to_tensor(self._owners, "int32")
+        squares = ops.segment_sum(ops.sum(ops.square(x), axis=1), owners, num_segments=len(self.groups))
         safe = ops.where(squares > 0, squares, ops.ones_like(squares))  # the root's slope at zero is infinite
         return ops.where(squares > 0, ops.sqrt(safe), squares)
 
@@ -156,7 +158,7 @@ class ColumnLasso(PenaltyRegularizer):
     def grouping(self, shape: Sequence[int]) -> Any:
         """The groups of a kernel of this shape, a `ColumnGroups`."""
         self._check_shape(shape)
-        return ColumnGroups(tuple(shape), self._back // self._padded.shape[1], len(self.groups))
+        return ColumnGroups(tuple(shape), self._owners, len(self.groups))
 
     @property
     def parameters(self) -> None:  # type: ignore[override]
