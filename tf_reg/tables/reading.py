@@ -34,7 +34,8 @@ def raw_columns(source: Any) -> Raw:
     else:
         package = type(source).__module__.partition(".")[0]
         readers = {"pandas": _of_pandas, "polars": _of_polars}
-        if package not in readers or not hasattr(source, "columns"):
+        frame = type(source).__name__ in ("DataFrame", "LazyFrame")
+        if package not in readers or not frame:
             raise TableError(f"A table is {EXPECTED}. Received: {type(source).__name__}.")
         found = readers[package](source)
     lengths = {len(values) for values in found.values()}

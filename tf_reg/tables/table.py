@@ -131,7 +131,7 @@ class Table:
         rest = rest.take(np.random.default_rng(count(seed, "seed", 0)).permutation(len(rest)))
         aside = order.share_of_each(rest.labels, validation)
         parts = rest.take(~aside), rest.take(aside), tested
-        for part, name, share in zip(parts[1:], ("validation", "test"), (validation, test), strict=True):
+        for part, name, share in ((tested, "test", test), (parts[1], "validation", validation)):
             require(not share or len(part) > 0, f"{name} must leave a row or more of the {len(self)}", name, share)
         return parts
 
