@@ -134,7 +134,10 @@ REFUSED = {
     "sequence": (lambda: nested(lambda x: {"p": layers.Dense(1)(x), "q": x}), r"one output.*with 2\..*model\(inputs\)"),
     "nothing": (lambda: None, "one of Keras. Received: None"),
     "layer": (lambda: layers.Dense(1), "one of Keras. Received: <Dense"),
-    "strings": (lambda: keras.Sequential([keras.Input((), dtype="string"), layers.Identity()]), "must be numbers"),
+    "strings": (
+        lambda: keras.Sequential([keras.Input((), dtype="string"), layers.Identity()]),
+        "outputs must be numbers",
+    ),
 }
 
 

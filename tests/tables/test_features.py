@@ -113,7 +113,7 @@ def test_the_model_is_keras_own_and_is_saved_whole(tmp_path):
 
 
 @on_tensorflow
-@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.slow
 def test_each_fold_has_the_statistics_of_its_own_rows_alone():
     """A model of a fold knows no category of the rows that it is judged on, and the order of the rows has no effect."""
     rng = np.random.default_rng(0)

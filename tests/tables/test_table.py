@@ -1,4 +1,4 @@
-"""What a table is made of: the task, the rows of each split, whatever their order, and more rows of the same columns."""
+"""What a table is made of: the task, the rows of each split in whatever order, more rows of the same columns."""
 
 from __future__ import annotations
 

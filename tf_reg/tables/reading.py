@@ -88,6 +88,8 @@ def _of_arrays(arrays: Mapping[Any, Any]) -> Raw:
     found: Raw = {}
     for name, given in arrays.items():
         array = np.asarray(given)
+        if array.dtype.kind in "US" and not isinstance(given, np.ndarray):
+            array = np.asarray(given, object)  # else a missing value would be the text "nan"
         if array.ndim == 2:
             parts = {f"{name}_{place}": array[:, place] for place in range(array.shape[1])}
         else:
