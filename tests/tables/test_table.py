@@ -64,7 +64,7 @@ def test_equal_rows_are_divided_too():
 
 def test_too_few_rows_for_a_split():
     table = tf_reg.read_table({"x": [1.0, 2.0], "y": [0.5, 0.7]}, "y")
-    with pytest.raises(ValueError, match="test must leave a row or more"):
+    with pytest.raises(ValueError, match="divided so that one is for test"):
         table.split()
     with pytest.raises(ValueError, match="validation is a share"):
         table.split(1.0)

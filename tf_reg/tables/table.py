@@ -132,7 +132,11 @@ class Table:
         aside = order.share_of_each(rest.labels, validation)
         parts = rest.take(~aside), rest.take(aside), tested
         for part, name, share in ((tested, "test", test), (parts[1], "validation", validation)):
-            require(not share or len(part) > 0, f"{name} must leave a row or more of the {len(self)}", name, share)
+            if share and not len(part):
+                raise TableError(
+                    f"The {len(self):,} rows can't be divided so that one is for {name}, as each class keeps one for "
+                    f"training. Give more rows, fewer classes, or another share. Received: {name}={share:g}."
+                )
         return parts
 
     @property
