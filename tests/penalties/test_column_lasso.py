@@ -102,6 +102,31 @@ def test_what_is_left_of_it_keeps_the_multiplier_of_each_norm():
     assert float(array(again(small))) == float(array(left(small)))
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_compacted_layer_has_the_same_penalty(compiled):
+    """Dead columns and dead units go, and the value of the penalty stays."""
+    penalty = tf_reg.ColumnLasso(0.1, [[0, 5], [1], [2, 3], [4], [6], [7]])
+    layer = keras.layers.Dense(4, "relu", kernel_regularizer=penalty)
+    model = keras.Sequential([keras.Input((8,)), layer, keras.layers.Dense(1)])
+    kernel = np.random.default_rng(0).normal(size=(8, 4))
+    kernel[[1, 2, 3, 7]] = 0
+    kernel[:, 2] = 0
+    layer.set_weights([kernel, np.zeros(4)])
+    if compiled:
+        model.compile(tf_reg.Proximal(keras.optimizers.SGD(0.1)), "mse")
+        x = np.random.default_rng(1).normal(size=(4, 8))
+        before = model.evaluate(x, np.ones((4, 1)), verbose=0)
+        small = tf_reg.compact(model, keep_optimizer=True)
+        assert small.evaluate(x, np.ones((4, 1)), verbose=0) == pytest.approx(before, rel=1e-5)
+        return
+    small = tf_reg.compact(model)
+    found = next(one for one in small.layers if getattr(one, "units", None) == 3)
+    assert found.kernel.shape == (4, 3)
+    assert found.kernel_regularizer.groups == [[0, 2], [1], [3]]
+    value = float(array(found.kernel_regularizer(found.kernel)))
+    assert value == pytest.approx(float(array(penalty(layer.kernel))), rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("groups", "expected"),
     [([[0, 2]], "each place"), ([[0], [0]], "each place"), ([[0], []], "each place"), ([0, 1], "each place")],

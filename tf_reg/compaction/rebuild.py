@@ -129,10 +129,13 @@ class Rebuilt:
         stems = (variable.name, variable.name.removesuffix("_kernel"), "depthwise")
         name = next((f"{stem}_regularizer" for stem in stems if f"{stem}_regularizer" in config), "")
         penalty = group_penalty_of(keras.regularizers.get(config.get(name)))
-        if isinstance(penalty, (ChannelMember, ColumnLasso)):
-            kept = {axis: self._removal.kept(ids) for axis, ids in self._analysis.slices[id(variable)].items()}
-            left = penalty.resized_by(kept, variable.shape)
+        if isinstance(penalty, ColumnLasso):
+            left = penalty.resized_by(dict(enumerate(self._removal.along(variable))), variable.shape)
             config[name] = None if left is None else keras.regularizers.serialize(left)
+            return
+        if isinstance(penalty, ChannelMember):
+            kept = {axis: self._removal.kept(ids) for axis, ids in self._analysis.slices[id(variable)].items()}
+            config[name] = keras.regularizers.serialize(penalty.resized_by(kept))
             return
         if penalty is not None and penalty.takes_heads:
             sizes = Heads(config["num_heads"], config["key_dim"], config["value_dim"])

@@ -182,7 +182,7 @@ class ColumnLasso(PenaltyRegularizer):
         if not any(groups):
             return None
         weights = self.size_weights
-        if not isinstance(weights, bool) or (weights and kept):
+        if not isinstance(weights, bool) or weights:
             sizes = self._multipliers(before).tolist()
             weights = [size for size, group in zip(sizes, groups, strict=True) if group]
         return type(self)(self.strength, [group for group in groups if group], weights)

@@ -203,12 +203,11 @@ class ChannelMember(PenaltyRegularizer):
                 for one in (*reversed(models), layer):
                     bind(one.variables)
 
-    def resized_by(self, kept: Mapping[int, np.ndarray], before: Sequence[int] = ()) -> ChannelMember | None:
+    def resized_by(self, kept: Mapping[int, np.ndarray]) -> ChannelMember | None:
         """The regularizer of a weight that has lost channels; None where no number of a channel is left.
 
         Args:
             kept: Which places stay, boolean, by the axis.
-            before: The shape of the whole weight, which doesn't matter.
         """
         cut = [part if part.axis not in kept else part.cut(kept[part.axis]) for part in self.parts]
         left = [part._asdict() for part in cut if part is not None]
