@@ -142,6 +142,17 @@ def test_each_fold_has_the_statistics_of_its_own_rows_alone():
     np.testing.assert_array_equal(found(rng.permutation(60)).values, first.values)
 
 
+@on_tensorflow
+def test_examples_of_words_are_told_from_others():
+    from tf_reg.selection.examples import examples_of
+
+    def fingerprint(words):
+        table = tf_reg.read_table({"c": words, "y": [0.5, 1.5]}, "y")
+        return examples_of((table.x, table.y)).fingerprint()
+
+    assert fingerprint(["Köln", "東京"]) == fingerprint(["Köln", "東京"]) != fingerprint(["Köln", "東亰"])
+
+
 def test_column_norms_name_what_a_model_reads():
     table = tf_reg.read_table({"x": [1.0, 2.0, np.nan], "b": [1.0, 3.0, 2.0]})
     features = tf_reg.column_features(table)
