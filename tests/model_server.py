@@ -213,9 +213,13 @@ def _columns(rows, tensors):
     return {name: [row[name] for row in rows] for name in tensors}
 
 
+def decoded(value):
+    return [decoded(one) for one in value] if isinstance(value, list) else base64.b64decode(value["b64"])
+
+
 def _array(value, dtype):
     if dtype == "string":
-        return np.array([base64.b64decode(item["b64"]) for item in value], object)
+        return np.array(decoded(value), object)
     return np.asarray(value, dtype)
 
 

@@ -59,6 +59,20 @@ def linear():
     return made
 
 
+COLUMNS = {"x": np.arange(4.0), "z": np.ones(4), "y": np.array([0.5, 1, 2, 4])}
+
+
+@functools.cache
+def table():
+    return tf_reg.read_table(COLUMNS, "y")
+
+
+@functools.cache
+def on_columns():
+    features = tf_reg.column_features(table())
+    return keras.Model(features.inputs, layers.Dense(1)(features.outputs)), features.groups
+
+
 CHOSEN = {
     "build_model": lambda: linear,
     "data": lambda: DATA,
@@ -83,6 +97,7 @@ VARIABLES = {"var_list": lambda: [keras.Variable(np.ones(2))]}
 CALLS = {
     "ChannelLasso": {},
     "ChannelPenalty": {"penalty": lambda: tf_reg.GroupLasso(0.1)},
+    "ColumnLasso": {"strength": lambda: 0.1, "groups": lambda: [[0], [1, 2]]},
     "DropBlock2D": {},
     "DropConnect": {"layer": lambda: layers.Dense(2)},
     "DropoutSchedule": {"schedule": lambda: plan},
@@ -104,12 +119,15 @@ CALLS = {
     "TemperatureScaling": {},
     "channels": {"model": model},
     "calibrate": {"model": classifier, "x": lambda: np.ones((4, 4)), "y": lambda: np.arange(4) % 2},
+    "column_features": {"table": lambda: table()},
+    "column_norms": {"model": lambda: on_columns()[0], "groups": lambda: on_columns()[1]},
     "compact": {"model": model},
     "expected_calibration_error": {"y_true": lambda: [0, 1], "probabilities": lambda: np.full((2, 2), 0.5)},
     "plan_compaction": {"model": model},
     "mc_predict": {"model": model, "x": lambda: np.ones((2, 4)), "samples": lambda: 2},
     "proximal_map": {"regularizer": lambda: L1},
     "proximal_of": {"optimizer": lambda: keras.optimizers.SGD(0.1)},
+    "read_table": {"source": lambda: COLUMNS},
     "register_prox": {"regularizer_class": lambda: keras.Regularizer},
     "regularize": {"model": model, "rules": lambda: L1},
     "regularizers_of": {"model": model},
@@ -157,6 +175,7 @@ RIGHT = {
         "shrink.score", "shrink.folder", "shrink.distill",
         *(f"{name}.{one}" for name in PATHS for one in ("epochs", "dense_epochs", "batch_size", "folder")),
         "regularization_path.validation", "cross_validate.groups", "cross_validate.grid",
+        "read_table.target", "read_table.task",
     },
     "an array": {
         "StochasticWeightAveraging.data", "expected_calibration_error.y_true",
@@ -167,7 +186,9 @@ RIGHT = {
         "DropoutSchedule.layers", "GapController.metric", "Proximal.name", "shrink.folder",
         *(f"{name}.folder" for name in PATHS),
     },
-    "an empty list": {"tf1.sum_regularizer.regularizer_list", "tf1.SumRegularizer.terms"},
+    "an empty list": {
+        "read_table.categorical", "read_table.drop",
+        "tf1.sum_regularizer.regularizer_list", "tf1.SumRegularizer.terms"},
     "minus one": {"DropBlock2D.seed", "DropConnect.seed", "StochasticDepth.seed"},
     "huge": {
         "Refit.epochs", "RegularizationLogger.update_freq", "TargetSparsity.refit_epochs", "mc_predict.seed",
@@ -175,7 +196,7 @@ RIGHT = {
         "Reweight.every", "Reweight.start", "Reweight.end",
     },
     "true": {
-        "ChannelLasso.size_weights", "ChannelPenalty.size_weights",
+        "ColumnLasso.size_weights", "ChannelLasso.size_weights", "ChannelPenalty.size_weights",
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",
         "TargetSparsity.keep_zeros", "TargetSparsity.exact", "LogSum.size_weights", "MCP.size_weights",
         "SCAD.size_weights", "Proximal.penalty_factors", "Proximal.dual_averaging", "shrink.verbose", "shrink.distill",

@@ -48,7 +48,6 @@ from tf_reg.serving.exporting import verify_saved_model as verify_saved_model
 from tf_reg.tables.column_norms import column_norms as column_norms
 from tf_reg.tables.features import column_features as column_features
 from tf_reg.tables.losses import RelativeSquaredError as _RelativeSquaredError  # noqa: F401  # saved models name it
-from tf_reg.tables.table import Table as Table
 from tf_reg.tables.table import read_table as read_table
 from tf_reg.uncertainty.calibration import calibrate as calibrate
 from tf_reg.uncertainty.calibration import expected_calibration_error as expected_calibration_error
@@ -75,7 +74,6 @@ __all__ = [
     "StochasticDepth",
     "StochasticWeightAveraging",
     "StrengthSchedule",
-    "Table",
     "TargetSparsity",
     "TemperatureScaling",
     "calibrate",

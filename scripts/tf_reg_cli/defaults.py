@@ -29,6 +29,8 @@ STRENGTHS = {
     "log_sum": 0.011, "lq": 0.00335,
 }  # fmt: skip
 ADAMW = 0.004  # the weight decay of keras.optimizers.AdamW
+# The same for tables, by validation rows of the four tables that have a name: docs/tables.md.
+OF_TABLES = STRENGTHS | {"l1": 0.07, "group_lasso": 0.14}
 FLAT_FROM = 0.1  # the weight from which on mcp and scad are flat
 OF_PENALTY = {
     "l1": ("l1",), "l2": ("l2",), "l1l2": ("l1", "l2"), "group": ("group_lasso",),
@@ -39,7 +41,8 @@ OF_PENALTY = {
 
 def strength(name: str, text: str) -> Any:
     """Declare a strength whose default falls with the number of training images."""
-    return option(None, f"{text} (default: {STRENGTHS[name]:g} / root of training images)")
+    of_tables = f"; of tables {OF_TABLES[name]:g} / root of rows" if OF_TABLES[name] != STRENGTHS[name] else ""
+    return option(None, f"{text} (default: {STRENGTHS[name]:g} / root of training images{of_tables})")
 
 
 def missing(config: Config, train_size: int) -> dict[str, Any]:
@@ -53,7 +56,8 @@ def missing(config: Config, train_size: int) -> dict[str, Any]:
     rate = course.learning_rate if config.model in NETWORKS else LARGE.learning_rate
     values: dict[str, Any] = {"epochs": course.epochs, "learning_rate": rate}
     names = OF_PENALTY.get(config.reg, ())
-    values |= {name: _rounded(STRENGTHS[name] / math.sqrt(train_size)) for name in names if name in STRENGTHS}
+    strengths = OF_TABLES if config.is_table else STRENGTHS
+    values |= {name: _rounded(strengths[name] / math.sqrt(train_size)) for name in names if name in strengths}
     for size, slope in (("mcp_gamma", "mcp"), ("scad_a", "scad")):
         if size in names:
             given = getattr(config, slope)

@@ -6,6 +6,7 @@ import keras
 import pytest
 
 from tests.tools import slow_on_tensorflow
+from tf_reg.penalties.column_lasso import ColumnLasso
 from tf_reg.penalties.group_lasso import GroupLasso
 from tf_reg.penalties.log_sum import LogSum
 from tf_reg.penalties.lq import Lq
@@ -22,6 +23,7 @@ CONVEX = {
     "group_inputs": lambda: GroupLasso(0.9, groups="inputs", size_weights=False),
     "group_lstm": lambda: GroupLasso(0.3, layout="lstm"),
     "group_axes": lambda: GroupLasso(0.3, groups=(0, 1)),
+    "columns": lambda: ColumnLasso(0.5, [[0], [2, 1]]),
     "sparse_group": lambda: SparseGroupLasso(0.3, 0.5),
     "sparse_group_gru": lambda: SparseGroupLasso(0.3, 0.5, groups="inputs", layout="gru"),
 }

@@ -131,6 +131,7 @@ def test_the_groups_are_those_that_become_zero_together(name):
 def test_the_value_is_the_regularizers_where_it_is_compiled_too(name):
     regularizer = MEMBERS[name]()
     x = np.random.default_rng(2).normal(size=(300, 240)).astype("float32")  # large enough to be added up by columns
+    x = x[: SHAPE[0]] if name == "columns" else x
     expected = float(array(regularizer(tensor(x))))
     function = penalty_of(regularizer).value
     if keras.backend.backend() == "tensorflow":

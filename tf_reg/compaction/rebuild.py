@@ -16,6 +16,7 @@ from tf_reg.compaction.reads import Graph
 from tf_reg.compaction.removal import Removal
 from tf_reg.compaction.select import SelectFeatures
 from tf_reg.compaction.state import carry_state
+from tf_reg.penalties.column_lasso import ColumnLasso
 from tf_reg.penalties.coupled import ChannelMember
 from tf_reg.penalties.heads import Heads
 from tf_reg.penalties.registry import group_penalty_of
@@ -128,6 +129,10 @@ class Rebuilt:
         stems = (variable.name, variable.name.removesuffix("_kernel"), "depthwise")
         name = next((f"{stem}_regularizer" for stem in stems if f"{stem}_regularizer" in config), "")
         penalty = group_penalty_of(keras.regularizers.get(config.get(name)))
+        if isinstance(penalty, ColumnLasso):
+            left = penalty.resized_by(dict(enumerate(self._removal.along(variable))), variable.shape)
+            config[name] = None if left is None else keras.regularizers.serialize(left)
+            return
         if isinstance(penalty, ChannelMember):
             kept = {axis: self._removal.kept(ids) for axis, ids in self._analysis.slices[id(variable)].items()}
             config[name] = keras.regularizers.serialize(penalty.resized_by(kept))

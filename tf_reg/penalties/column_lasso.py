@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, ValuesView
 from typing import Any, NamedTuple
 
 import keras
@@ -68,7 +68,8 @@ class ColumnLasso(PenaltyRegularizer):
         strength: The multiplier of the penalty, not negative.
         groups: Of each column, the places of its features among the layer's inputs: the `groups` of
             `tf_reg.column_features`, or lists of places. Each input is in one group.
-        size_weights: Whether a column's norm counts `sqrt(|c|)` times. If not, every norm counts once.
+        size_weights: Whether a column's norm counts `sqrt(|c|)` times. If not, every norm counts once. Or how many
+            times each column's norm counts, a number for each.
 
     Raises:
         ValueError: A strength below zero or not finite, groups that leave a place out or have one twice; when called, a
@@ -82,12 +83,14 @@ class ColumnLasso(PenaltyRegularizer):
     """
 
     def __init__(
-        self, strength: float, groups: Mapping[str, Sequence[int]] | Sequence[Sequence[int]], size_weights: bool = True
+        self,
+        strength: float,
+        groups: Mapping[str, Sequence[int]] | Sequence[Sequence[int]],
+        size_weights: bool | Sequence[float] = True,
     ):
         self.strength = checked(strength, "strength")
-        require(isinstance(size_weights, bool), "size_weights is True or False", "size_weights", size_weights)
         self.groups = _checked_groups(groups)
-        self.size_weights = size_weights
+        self.size_weights = _checked_weights(size_weights, len(self.groups))
         most = max(map(len, self.groups))
         self._inputs = sum(map(len, self.groups))
         # Each group's places, with that of a row of zeros, the last one, behind the shorter ones.
@@ -97,6 +100,7 @@ class ColumnLasso(PenaltyRegularizer):
             padded[number, : len(group)] = group
             self._back[group] = number * most + np.arange(len(group))
         self._padded = padded
+        self._owners = self._back // most  # the number of each row's group
 
     def __call__(self, x: Tensor) -> Tensor:
         """The penalty of a kernel, a scalar of the kernel's dtype. Its gradient at a column of zeros is zero."""
@@ -109,7 +113,8 @@ class ColumnLasso(PenaltyRegularizer):
     def norms(self, x: Tensor) -> Tensor:
         """The Euclidean norm of the weights of every column, `(columns,)`. Its gradient at zeros is zero."""
         self._check_shape(x.shape)
-        squares = ops.sum(ops.square(self._grouped(x)), axis=(1, 2))
+        owners = ops.convert_to_tensor(self._owners, "int32")
+        squares = ops.segment_sum(ops.sum(ops.square(x), axis=1), owners, num_segments=len(self.groups))
         safe = ops.where(squares > 0, squares, ops.ones_like(squares))  # the root's slope at zero is infinite
         return ops.where(squares > 0, ops.sqrt(safe), squares)
 
@@ -125,8 +130,13 @@ class ColumnLasso(PenaltyRegularizer):
 
     def strength_of(self, shape: Sequence[int]) -> np.ndarray:
         """The multiplier of every column's norm in a kernel of this shape, `(columns, 1, 1)`."""
-        sizes = np.array([math.sqrt(len(group) * shape[1]) if self.size_weights else 1.0 for group in self.groups])
-        return self.strength * sizes[:, None, None]
+        return self.strength * self._multipliers(shape)[:, None, None]
+
+    def _multipliers(self, shape: Sequence[int]) -> np.ndarray:
+        """How many times each column's norm counts, `(columns,)`."""
+        if isinstance(self.size_weights, list):
+            return np.array(self.size_weights)
+        return np.array([math.sqrt(len(one) * shape[1]) if self.size_weights else 1.0 for one in self.groups])
 
     @property
     def gives_zeros(self) -> bool:
@@ -148,7 +158,7 @@ class ColumnLasso(PenaltyRegularizer):
     def grouping(self, shape: Sequence[int]) -> Any:
         """The groups of a kernel of this shape, a `ColumnGroups`."""
         self._check_shape(shape)
-        return ColumnGroups(tuple(shape), self._back // self._padded.shape[1], len(self.groups))
+        return ColumnGroups(tuple(shape), self._owners, len(self.groups))
 
     @property
     def parameters(self) -> None:  # type: ignore[override]
@@ -159,12 +169,23 @@ class ColumnLasso(PenaltyRegularizer):
         """None: columns have no factors of their own."""
         return None
 
-    def resized(self, before: Sequence[int], after: Sequence[int]) -> ColumnLasso:
-        """The penalty with the strength that keeps the multiplier of a column's norm, for a layer with fewer units."""
-        if before[0] != after[0]:
-            raise ValueError("A ColumnLasso needs all inputs of its layer. Received: a layer that loses some of them.")
-        strength = self.strength * (math.sqrt(before[1] / after[1]) if self.size_weights else 1.0)
-        return type(self)(strength, self.groups, self.size_weights)
+    def resized_by(self, kept: Mapping[int, np.ndarray], before: Sequence[int]) -> ColumnLasso | None:
+        """The penalty of what is left of a kernel, with the multiplier of each column's norm; None where nothing is.
+
+        Args:
+            kept: Which places stay, boolean, by the axis.
+            before: The shape of the whole kernel.
+        """
+        inputs = np.asarray(kept.get(0, np.ones(self._inputs, bool)))
+        new = np.cumsum(inputs) - 1
+        groups = [[int(new[place]) for place in group if inputs[place]] for group in self.groups]
+        if not any(groups):
+            return None
+        weights = self.size_weights
+        if not isinstance(weights, bool) or weights:
+            sizes = self._multipliers(before).tolist()
+            weights = [size for size, group in zip(sizes, groups, strict=True) if group]
+        return type(self)(self.strength, [group for group in groups if group], weights)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor, as plain Python."""
@@ -186,9 +207,22 @@ class ColumnLasso(PenaltyRegularizer):
 def _checked_groups(groups: Any) -> list[list[int]]:
     expected = "groups has a list of places for each column, with each place from 0 on in one of them"
     given = groups.values() if isinstance(groups, Mapping) else groups
-    require(isinstance(given, Iterable) and not isinstance(given, str), expected, "groups", groups)
-    lists = [list(group) if isinstance(group, (list, tuple, np.ndarray)) else [group] for group in given]
+    listed = isinstance(given, (list, tuple, ValuesView)) or getattr(given, "ndim", 0) == 2
+    require(listed, expected, "groups", groups)
+    known = [isinstance(group, (list, tuple, range)) or getattr(group, "ndim", 0) == 1 for group in given]
+    require(all(known), expected, "groups", groups)
+    lists = [list(group) for group in given]
     places = [place for group in lists for place in group]
     whole = bool(places) and all(lists) and all(map(is_integer, places))
     require(whole and sorted(places) == list(range(len(places))), expected, "groups", groups)
     return [[int(place) for place in group] for group in lists]
+
+
+def _checked_weights(weights: Any, number: int) -> bool | list[float]:
+    if isinstance(weights, bool):
+        return weights
+    listed = isinstance(weights, (list, tuple, np.ndarray)) and len(weights) == number
+    sizes = [float(one) if isinstance(one, (int, float, np.number)) else math.nan for one in weights] if listed else []
+    right = listed and all(0 < one < math.inf for one in sizes)
+    require(right, "size_weights is True, False, or a number above 0 for each group", "size_weights", weights)
+    return sizes

@@ -148,9 +148,9 @@ def cross_validate(
 
     Args:
         build_model: As in `tf_reg.regularization_path`; with `grid` a function of its keys. With a table it is also a
-            function of the rows to fit, a `tf_reg.Table`, and is called anew for each fold.
-        data: All examples, as in `tf_reg.regularization_path`; or a `tf_reg.Table`, whose rows are taken in the order
-            of `Table.in_order`.
+            function of the rows to fit, a table too, and is called anew for each fold.
+        data: All examples, as in `tf_reg.regularization_path`; or what `tf_reg.read_table` returns, whose rows
+            are taken in an order that depends on their contents alone.
         strengths: As in `tf_reg.regularization_path`; automatic ones are those of the path on all examples.
         splitter: How many folds, 2 or above, whose examples are drawn with `seed`; or a splitter of scikit-learn, such
             as `StratifiedKFold(5)`, `GroupKFold(5)` or `RepeatedKFold(n_splits=5)`; or pairs of index arrays: which

@@ -71,9 +71,8 @@ class Examples:
         digest = hashlib.sha256()
         for array in keras.tree.flatten(self.parts):
             digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(
-                np.ascontiguousarray(array).tobytes() if array.dtype != object else array.astype(str).tobytes()
-            )
+            words = array.dtype == object
+            digest.update(repr(array.tolist()).encode() if words else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
 
 

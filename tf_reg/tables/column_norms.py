@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_reg._checks import require
 from tf_reg._keras import sublayers
 from tf_reg._text_table import aligned
 
@@ -72,10 +73,13 @@ def column_norms(model: keras.Model, groups: Mapping[str, Sequence[int]]) -> Col
     >>> features = tf_reg.column_features(table)
     >>> layer = keras.layers.Dense(1)
     >>> model = keras.Model(features.inputs, layer(features.outputs))
-    >>> layer.kernel.assign([[2.0], [0.0]])
+    >>> layer.set_weights([np.array([[2.0], [0.0]]), np.zeros(1)])
     >>> tf_reg.column_norms(model, features.groups).dead
     ('rooms',)
     """
+    require(isinstance(model, keras.Model), "model is a keras.Model", "model", model)
+    known = isinstance(groups, Mapping) and all(isinstance(one, (list, tuple)) for one in groups.values())
+    require(known and bool(groups), "groups are those of tf_reg.column_features", "groups", groups)
     width = sum(map(len, groups.values()))
     kernels = [layer.kernel for layer in sublayers(model) if getattr(layer, "kernel", None) is not None]
     found = next((kernel for kernel in kernels if len(kernel.shape) == 2 and kernel.shape[0] == width), None)

@@ -34,7 +34,8 @@ def raw_columns(source: Any) -> Raw:
     else:
         package = type(source).__module__.partition(".")[0]
         readers = {"pandas": _of_pandas, "polars": _of_polars}
-        if package not in readers or not hasattr(source, "columns"):
+        frame = type(source).__name__ in ("DataFrame", "LazyFrame")
+        if package not in readers or not frame:
             raise TableError(f"A table is {EXPECTED}. Received: {type(source).__name__}.")
         found = readers[package](source)
     lengths = {len(values) for values in found.values()}
@@ -87,6 +88,8 @@ def _of_arrays(arrays: Mapping[Any, Any]) -> Raw:
     found: Raw = {}
     for name, given in arrays.items():
         array = np.asarray(given)
+        if array.dtype.kind in "US" and not isinstance(given, np.ndarray):
+            array = np.asarray(given, object)  # else a missing value would be the text "nan"
         if array.ndim == 2:
             parts = {f"{name}_{place}": array[:, place] for place in range(array.shape[1])}
         else:

@@ -67,13 +67,15 @@ class Table:
 
     @property
     def x(self) -> dict[str, Any]:
-        """What a model takes, by the names of its inputs, `(rows, 1)`: float32 arrays, and TensorFlow's strings."""
-        return {
-            column.input_name: tensors_of_data(values[:, None])
-            if column.kind == "category"
-            else values[:, None].astype("float32")
-            for column, values in zip(self.columns, self.values, strict=True)
+        """What a model takes, by the names of its inputs, `(rows, 1)`: arrays of float32.
+
+        With categories, which are strings, all are tensors of TensorFlow: Keras takes no arrays of strings.
+        """
+        columns = zip(self.columns, self.values, strict=True)
+        found = {
+            one.input_name: v[:, None].astype(object if one.kind == "category" else "float32") for one, v in columns
         }
+        return tensors_of_data(found) if any(one.kind == "category" for one in self.columns) else found
 
     @property
     def y(self) -> np.ndarray:
@@ -129,8 +131,12 @@ class Table:
         rest = rest.take(np.random.default_rng(count(seed, "seed", 0)).permutation(len(rest)))
         aside = order.share_of_each(rest.labels, validation)
         parts = rest.take(~aside), rest.take(aside), tested
-        for part, name, share in zip(parts[1:], ("validation", "test"), (validation, test), strict=True):
-            require(not share or len(part) > 0, f"{name} must leave a row or more of the {len(self)}", name, share)
+        for part, name, share in ((tested, "test", test), (parts[1], "validation", validation)):
+            if share and not len(part):
+                raise TableError(
+                    f"The {len(self):,} rows can't be divided so that one is for {name}, as each class keeps one for "
+                    f"training. Give more rows, fewer classes, or another share. Received: {name}={share:g}."
+                )
         return parts
 
     @property
@@ -196,7 +202,9 @@ def read_table(
     >>> table.task, table.x["size"].shape, table.y.shape
     ('regression', (3, 1), (3, 1))
     """
-    require(task in (None, "classification", "regression"), "task is 'classification' or 'regression'", "task", task)
+    known = task is None or (isinstance(task, str) and task in ("classification", "regression"))
+    require(known, "task is 'classification' or 'regression'", "task", task)
+    require(target is None or isinstance(target, str), "target is the name of a column", "target", target)
     raw = raw_columns(source)
     for name, given in (("target", [] if target is None else [target]), ("categorical", categorical), ("drop", drop)):
         _check_known(name, given, raw)
@@ -260,7 +268,8 @@ def _known(table: Table, raw: np.ndarray) -> np.ndarray:
 
 
 def _check_known(argument: str, names: Sequence[str], raw: Raw) -> None:
-    require(not isinstance(names, str), f"{argument} is a list of names of columns", argument, names)
+    listed = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+    require(listed, f"{argument} is a list of names of columns", argument, names)
     unknown = [name for name in names if name not in raw]
     if unknown:
         raise TableError(f"{argument} must name a column of the table: {_listed(list(raw))}. Received: {unknown[0]!r}.")

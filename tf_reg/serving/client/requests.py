@@ -10,16 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tf_reg.serving.client import files as reading
-from tf_reg.serving.client.server import Arrays, Client, Signature
+from tf_reg.serving.client import table_file
+from tf_reg.serving.client.server import Arrays, Client, Signature, Tensor
 from tf_reg_cli.errors import UserError
 
 
 class Request(NamedTuple):
-    """Examples for a signature with one input.
+    """Examples for a signature.
 
     Args:
         signature: The signature's name.
-        inputs: The one array, `(examples, ...)`, by its name.
+        inputs: The arrays, `(examples, ...)`, by their names: one, but for the columns of a table.
         names: What each example is called.
     """
 
@@ -38,8 +39,8 @@ def prepare(client: Client, files: Sequence[Path], signature: str | None) -> Req
 
     Args:
         client: Whom to ask what the model takes.
-        files: `.npy` files with examples, `(examples, ...)`, where one example alone is taken as such; every other file
-            is an image.
+        files: `.npy` files with examples, `(examples, ...)`, where one example alone is taken as such; or one table,
+            a .csv, .tsv or .parquet file; every other file is an image.
         signature: The signature; None to choose.
 
     Raises:
@@ -49,8 +50,13 @@ def prepare(client: Client, files: Sequence[Path], signature: str | None) -> Req
     if name not in client.signatures:
         raise UserError(f"The model has the signatures {', '.join(sorted(client.signatures))}. Received: {name}.")
     inputs = client.signatures[name].inputs
+    if any(map(table_file.is_table, files)):
+        return _of_table(name, files, inputs)
     if len(inputs) != 1:
-        raise UserError(f"The signature {name} has the inputs {', '.join(inputs)}; this client has one to give.")
+        raise UserError(
+            f"The signature {name} has the inputs {', '.join(inputs)}; a file of examples has one to give. "
+            "Give the columns of a table, as .csv or .parquet."
+        )
     [(key, tensor)] = inputs.items()
     parts = [reading.examples(file, tensor) for file in files]
     shapes = [part.shape[1:] for part in parts]
@@ -65,6 +71,13 @@ def prepare(client: Client, files: Sequence[Path], signature: str | None) -> Req
         for row in range(len(part))
     ]
     return Request(name, {key: np.concatenate(parts)}, names)
+
+
+def _of_table(name: str, files: Sequence[Path], inputs: Mapping[str, Tensor]) -> Request:
+    if len(files) != 1:
+        raise UserError(f"A table is asked about alone. Received: {', '.join(map(str, files))}.")
+    found = table_file.columns(files[0], inputs)
+    return Request(name, found, [f"{files[0]}[{row}]" for row in range(len(next(iter(found.values()))))])
 
 
 def chunks(request: Request, size: int) -> Iterator[Request]:

@@ -156,9 +156,13 @@ def _quoted(name: str) -> str:
 
 
 def _plain(array: np.ndarray) -> Any:
-    if array.dtype == object:
-        return [{"b64": base64.b64encode(content).decode()} for content in array]
-    return array.tolist()
+    return _in_base64(array.tolist()) if array.dtype == object else array.tolist()
+
+
+def _in_base64(content: Any) -> Any:
+    if isinstance(content, list):
+        return [_in_base64(one) for one in content]
+    return {"b64": base64.b64encode(content).decode()}
 
 
 def _json(body: Any) -> str:
