@@ -24,6 +24,7 @@ from tf_reg_cli.field_types import (
     CountOrNone,
     Counts,
     Dataset,
+    Factors,
     Name,
     Network,
     NotNegative,
@@ -96,6 +97,10 @@ class Config:
         None,
         "the groups: all weights of an output of a layer, or of an input (of the last layer always an input) (default: "
         "outputs with group and sparse-group; with mcp, scad and log-sum single weights)",
+    )
+    layer_factors: Factors | None = option(
+        None,
+        "what the strengths are multiplied by in single layers: hidden_1=0.5 logits=2 (not with mcp, scad, channels)",
     )
     proximal: bool | None = option(
         None, "pay the penalty by tf_reg.Proximal, which makes exact zeros (default: but for l2)"

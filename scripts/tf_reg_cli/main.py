@@ -11,7 +11,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from tf_reg_cli.commands import compare, export, predict, serving_config, shrink, train, verify
+from tf_reg_cli.commands import compare, export, predict, serving_config, shrink, train, tune, verify
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import FailedError, UserError
 from tf_reg_cli.fields import with_lone_values
@@ -34,7 +34,7 @@ def app() -> App:
         default_parameter=Parameter(consume_multiple=True, negative_iterable=(), show_default=False),
         result_action="return_value",
     )
-    for module in (train, shrink, compare, export, verify, predict, serving_config):
+    for module in (train, tune, shrink, compare, export, verify, predict, serving_config):
         name = module.__name__.rpartition(".")[2].replace("_", "-")
         made.command(module.command, name=name)
     return made
