@@ -114,8 +114,8 @@ def command(
     examples have no say. Settings are drawn by Optuna's TPE. Trials that fall behind end early (successive halving).
 
     The study is runs/<name>/study.db, or in --storage. The same command, started again or elsewhere, joins in. Trials
-    of a process that has died are repeated. After Ctrl-C the same command goes on. The folder has best.json, which train
-    --config takes (front-N.json for each trial N of a Pareto front), and pictures.
+    of a process that has died are repeated. After Ctrl-C the same command goes on. The folder has best.json, which
+    train --config takes (front-N.json for each trial N of a Pareto front), and pictures.
 
     For example:
 

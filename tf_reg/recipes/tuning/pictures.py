@@ -54,6 +54,8 @@ def draw(
 
 def _history(trials: Sequence[FrozenTrial], objectives: Sequence[str], path: Path, title: str) -> None:
     """Draw a point for each trial, and the best value so far."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, all_axes = panels(len(objectives), title)
     for position, (axes, objective) in enumerate(zip(all_axes, objectives, strict=True)):
         found = {
@@ -70,6 +72,7 @@ def _history(trials: Sequence[FrozenTrial], objectives: Sequence[str], path: Pat
         x, y = _points(found[TrialState.COMPLETE], position, objective)
         best = np.minimum if DIRECTIONS[objective] == "minimize" else np.maximum
         axes.step(x, best.accumulate(y), where="post", color="C1", label="best so far")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _finish(axes, "trial", LABELS[objective])
         if objective == "live-parameters":
             axes.set_yscale("log")
