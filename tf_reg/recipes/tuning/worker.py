@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tf_reg.compaction.plan import plan_compaction
 from tf_reg.recipes import training
 from tf_reg.recipes.data.image_data import ImageData
+from tf_reg.recipes.forgetting import forgotten
 from tf_reg.recipes.retracing import expected_retracing
 from tf_reg.recipes.tuning import results
 from tf_reg.recipes.tuning.study import Begun, Study, TakenError, ended
@@ -70,7 +71,7 @@ class Worker:
                 continue
             start = time.perf_counter()
             try:
-                with self._study.alive(begun.trial, self._wanted.heartbeat):
+                with forgotten(), self._study.alive(begun.trial, self._wanted.heartbeat):
                     ended_as = self._run(begun)
             except KeyboardInterrupt:
                 self._study.end(begun.trial, TrialState.FAIL, notes={"reason": "interrupted"}, again=True)
@@ -96,7 +97,6 @@ class Worker:
         return written if written.state == state else None
 
     def _trained(self, trial: Trial, config: Config) -> tuple[TrialState, list[float] | None, dict[str, Any]]:
-        keras.utils.clear_session()
         watch = _Watch(self._study, trial, self._wanted.objectives)
         with expected_retracing(), _unsaid():
             model, images = training.prepare(config, self._images)
