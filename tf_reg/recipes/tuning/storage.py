@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy
+import sqlalchemy.orm
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 
@@ -48,11 +49,16 @@ class Database:
         self._trouble = -float("inf")  # when a call failed last
         try:
             with _alone(self._url):
-                self.trials, self._beats = self._opened(), self._opened()
+                self.trials = self._opened()
         except ImportError as error:
             raise UserError(f"--storage needs a driver that isn't installed: {error}. {DRIVER}") from error
         except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, RuntimeError, OSError) as error:
             raise UserError(f"--storage {shown(self._url)} can't be opened: {_reason(error)}") from error
+
+        # The thread of the heartbeats has sessions of its own, which are in no transaction of `one_transaction`.
+        self._beats = RDBStorage.__new__(RDBStorage)
+        sessions = sqlalchemy.orm.scoped_session(sqlalchemy.orm.sessionmaker(bind=self.trials.engine))
+        vars(self._beats).update(vars(self.trials), scoped_session=sessions)
 
     def _opened(self) -> RDBStorage:
         sqlite = self._url.get_backend_name() == "sqlite"
@@ -85,9 +91,8 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
-        for storage in (self.trials, self._beats):
-            storage.remove_session()
-            storage.engine.dispose()
+        self.trials.remove_session()
+        self.trials.engine.dispose()
 
     def insist(self, call: Callable[[], Returned]) -> Returned:
         """Return what a call returns, and repeat it while the database is away.
@@ -151,8 +156,6 @@ def parsed(url: str) -> sqlalchemy.URL:
         raise UserError(f"--storage must be postgresql+psycopg://USER@HOST/DATABASE. Received: {url!r}.") from error
     except ImportError as error:
         raise UserError(f"--storage needs a driver that isn't installed: {error}. {DRIVER}") from error
-    except sqlalchemy.exc.NoSuchModuleError:
-        parts = parts.set(drivername="unknown")
     if parts.get_backend_name() not in ("sqlite", "postgresql"):
         raise UserError(f"--storage takes PostgreSQL: postgresql+psycopg://USER@HOST/DATABASE. Received: {url!r}.")
     return parts

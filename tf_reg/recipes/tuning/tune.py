@@ -17,7 +17,7 @@ from tf_reg.recipes.models import networks
 from tf_reg.recipes.tuning import results
 from tf_reg.recipes.tuning.storage import Database, locked
 from tf_reg.recipes.tuning.study import Study, ended, other_settings
-from tf_reg.recipes.tuning.worker import LOGS, Wanted, Worker, config_of
+from tf_reg.recipes.tuning.worker import Wanted, Worker, config_of
 from tf_reg_cli import search_space
 from tf_reg_cli.config import Config
 from tf_reg_cli.defaults import filled
@@ -105,7 +105,7 @@ def _folder(config: Config, settings: Mapping[str, Any]) -> Path:
 
 def _pruner(config: Config, wanted: Wanted, images: ImageData) -> optuna.pruners.BasePruner | None:
     """Successive halving: of the trials that have come to a ninth, and to a third, of the epochs a third goes on."""
-    if not wanted.prune or len(wanted.objectives) > 1 or wanted.objectives[0] not in LOGS:
+    if not wanted.prunes:
         return None
     epochs = filled(config, images.train_size).epochs or 1
     return optuna.pruners.SuccessiveHalvingPruner(max(1, math.ceil(epochs / HALVING**2)), HALVING)
@@ -117,3 +117,5 @@ def _first_lines(study: Study, folder: Path, space: Space, wanted: Wanted) -> It
     yield from (f"  {name}: {one}" for name, one in space.items())
     if len(wanted.objectives) > 1:
         yield "Several objectives: no trial ends early, and the result is the Pareto front."
+    elif wanted.prunes:
+        yield "Trials that fall behind end early, by successive halving."

@@ -56,6 +56,11 @@ class Wanted:
     heartbeat: int = 30
     retries: int = 2
 
+    @property
+    def prunes(self) -> bool:
+        """Whether trials that fall behind end early: only of one objective that is known after each epoch."""
+        return self.prune and len(self.objectives) == 1 and self.objectives[0] in LOGS
+
 
 class Worker:
     """This process' part of a search."""
