@@ -15,6 +15,7 @@ from tf_reg_cli.checks import did_you_mean, flag
 from tf_reg_cli.config import Config
 from tf_reg_cli.defaults import STRENGTHS, missing
 from tf_reg_cli.errors import UserError
+from tf_reg_cli.field_types import SCALED
 from tf_reg_cli.fields import plain
 
 FACTOR = "layer_factors."  # and the name of a layer
@@ -64,9 +65,9 @@ def from_words(words: Iterable[str]) -> Space:
     space: Space = {}
     for word in words:
         name, equals, given = word.partition("=")
-        name = _name(name, "--search")
-        if not equals or not given or name in space:
+        if not equals or not given or not name or _name(name, "--search") in space:
             raise UserError(f"--search takes NAME=LOW:HIGH or NAME=A,B, each name once. Received: {word!r}.")
+        name = _name(name, "--search")
         if ":" in given:
             ends = given.split(":")
             space[name] = _range(name, dict(zip(("low", "high"), map(_number, ends), strict=False)), word)
@@ -89,8 +90,8 @@ def from_file(file: Path) -> Space:
         raise UserError(f"--space {file} can't be read as {kind}: {error}.") from error
     if not isinstance(loaded, dict) or not loaded:
         raise UserError(f"--space {file} must hold settings, such as dropout = {{low = 0.0, high = 0.5}}.")
-    if isinstance(layers := loaded.pop("layer_factors", {}), dict):
-        loaded |= {f"{FACTOR}{name}": entry for name, entry in layers.items()}
+    if isinstance(loaded.get("layer_factors"), dict):  # a table of tables
+        loaded |= {f"{FACTOR}{name}": entry for name, entry in loaded.pop("layer_factors").items()}
     return {(known := _name(name, f"--space {file}")): _entry(known, entry, file) for name, entry in loaded.items()}
 
 
@@ -130,8 +131,8 @@ def _range(name: str, ends: Mapping[str, Any], where: str) -> Range:
     if not numbers or not low < high < float("inf"):  # type: ignore[operator]
         raise UserError(f"{where}: a range goes from a number to a larger one. Received: {low} and {high}.")
     kind = float if name.startswith(FACTOR) else plain(_HINTS[name])
-    if kind not in (int, float):
-        raise UserError(f"{where}: {name} is no number. Give its choices: {name}=A,B.")
+    if kind not in (int, float) or "tuple" in str(_HINTS.get(name)):
+        raise UserError(f"{where}: {name} has no range. Give its choices: {name}=A,B.")
     if kind is int and not (float(low).is_integer() and float(high).is_integer()):  # type: ignore[arg-type]
         raise UserError(f"{where}: {name} takes whole numbers. Received: {low} and {high}.")
     log = ends.get("log", low > 0 and high >= 10 * low)  # type: ignore[operator]
@@ -224,18 +225,30 @@ def default(base: Config, given: Iterable[str], train_size: int) -> Space:
     return {name: one for name, one in space.items() if name not in set(given)}
 
 
-def per_layer(layers: Sequence[str]) -> Space:
+def per_layer(layers: Sequence[str], base: Config) -> Space:
     """Return a space of factors of the strengths, one for each layer.
 
+    Args:
+        layers: The layers that have a penalty.
+        base: The settings of all trials.
+
     Raises:
-        UserError: No layer has a penalty, or very many have.
+        UserError: Layers have no factors under this penalty, or there are very many.
     """
-    if not 0 < len(layers) <= MOST_LAYERS:
+    if base.reg not in SCALED:
+        raise UserError(f"--per-layer needs --reg {one_of(SCALED)}. Received: --reg {base.reg}.")
+    if len(layers) > MOST_LAYERS:
+        name = FACTOR.replace("_", "-") + layers[0]
         raise UserError(
-            f"--per-layer takes 1 to {MOST_LAYERS} layers with a penalty. Here are {len(layers)}. "
-            + (f"Choose some: --search {FACTOR.replace('_', '-')}{layers[0]}=0.1:10." if layers else "Give it a --reg.")
+            f"--per-layer takes up to {MOST_LAYERS} layers. --model {base.model} has {len(layers)}. Choose some: "
+            f"--search {name}=0.1:10."
         )
     return {f"{FACTOR}{name}": Range(*FACTORS, log=True) for name in layers}
+
+
+def first(space: Space) -> dict[str, Any]:
+    """Return one value of each setting: the low end, or the first choice."""
+    return {name: one.values[0] if isinstance(one, Choices) else one.low for name, one in space.items()}
 
 
 def _two_digits(value: float) -> float:

@@ -18,7 +18,7 @@ from tf_reg.recipes import comparison, run
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TOOLS = {"pytest", "ruff", "mypy", "lint-imports", "sphinx-build"}
-VERBS = {"train", "shrink", "compare", "export", "predict", "verify", "serving-config"}
+VERBS = {"train", "tune", "shrink", "compare", "export", "predict", "verify", "serving-config"}
 SUFFIXES = {".png", ".npy", ".h5", ".json", ".keras", ".py"}
 ALL = [(page, words) for page in PAGES for words in commands(page)]
 

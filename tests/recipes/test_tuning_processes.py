@@ -10,20 +10,18 @@ from collections import Counter
 
 import pytest
 
-from tests.recipes import postgres
-from tests.tools import ROOT, require_module
+from tests.tools import ROOT, imported
+
+for name in ("optuna", "psycopg"):
+    imported(name, "tune")
+
+from tests.recipes import postgres, studies  # noqa: E402
 
 TRIALS = 12
 FLAGS = (
     "--reg", "l1", "--hidden", "8", "--train-size", "200", "--epochs", "12", "--name", "s", "--trials", TRIALS,
     "--heartbeat", "2", "--retries", "5",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _needs_the_extra():
-    require_module("optuna", "tune")
-    require_module("psycopg", "tune")
 
 
 @pytest.fixture
@@ -59,15 +57,8 @@ class Trials:
         self.url = url
 
     def read(self):
-        import optuna
-        from sqlalchemy import pool
-
-        patience = {"timeout": 60} if self.url.startswith("sqlite") else {}
-        settings = {"connect_args": patience, "poolclass": pool.NullPool}  # leaves no connection open
-        with contextlib.suppress(KeyError, RuntimeError, optuna.exceptions.StorageInternalError):
-            storage = optuna.storages.RDBStorage(self.url, settings, skip_table_creation=True)
-            return optuna.load_study(study_name="s", storage=storage).trials
-        return []
+        found = studies.read(self.url)
+        return [] if found is None else found.trials
 
     def wait_for(self, found, seconds=120):
         """Read until something is found among the trials, and return it."""

@@ -228,6 +228,7 @@ def test_an_end_that_is_written_though_the_answer_is_lost(join, monkeypatch):
     assert [trial.state.name for trial in trials(study)] == ["COMPLETE", "RUNNING", "FAIL", "WAITING"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Python's filters are for one thread alone, as a process has it
 def test_many_at_once_on_one_file(join):
     """Threads with connections of their own stand for processes: no number twice, no waiting trial taken twice."""

@@ -19,8 +19,8 @@ from tf_reg_cli.files import require, weights
 from tf_reg_cli.start import quiet_start
 
 OF_A_RUN = ("mc_samples", "compact", "baseline", "saved_models_dir", "quiet")
-GROUP = Group("Search", sort_key=0)
-NEEDED = 'tf-reg tune needs Optuna: pip install -e ".[tune]".'
+GROUP = Group("Search", sort_key=-1)
+NEEDED = 'Optuna is not installed: pip install -e ".[tune]".'
 COUNT = Must(lambda n: 1 <= n < 2**31, "1 or more")
 SECONDS = Must(lambda n: 1 <= n <= 3600, "from 1 to 3600")
 RETRIES = Must(lambda n: 0 <= n <= 100, "from 0 to 100")

@@ -67,12 +67,12 @@ def tune(config: Config, given: set[str], flags: set[str], wanted: Wanted) -> st
 def _space(config: Config, given: set[str], flags: set[str], wanted: Wanted, images: ImageData) -> Space:
     space = search_space.default(config, given, images.train_size) if wanted.space is None else wanted.space
     if wanted.per_layer:
-        model = training.build_model(config, images)
-        layers = networks.penalised(model) if config.reg != "channels" else []
-        space = space | search_space.per_layer(layers)
+        space = space | search_space.per_layer(networks.penalised(training.build_model(config, images)), config)
     if not space:
         raise UserError("Nothing is left to search: all settings have flags. Leave some out, or give --search.")
-    return search_space.checked(space, config, flags)
+    space = search_space.checked(space, config, flags)
+    training.build_model(config_of(config, search_space.first(space)), images)  # before anything is written
+    return space
 
 
 def _settings(config: Config, space: Space, wanted: Wanted) -> dict[str, Any]:

@@ -88,9 +88,9 @@ class Worker:
 
     def _run(self, begun: Begun) -> FrozenTrial | None:
         """Train a trial and write what came out; None where others have taken it for lost."""
-        trial, config = begun.trial, config_of(self._config, begun.values)
+        trial = begun.trial
         try:
-            state, values, notes = self._trained(trial, config)
+            state, values, notes = self._trained(trial, config_of(self._config, begun.values))
         except TakenError:
             return None
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
@@ -192,7 +192,7 @@ def drawn(trial: Trial, space: Space, base: Config) -> dict[str, Any]:
 
 
 def config_of(base: Config, values: Mapping[str, Any]) -> Config:
-    """The configuration of a trial: factors of layers that aren't searched stay."""
+    """Return the configuration of a trial: factors of layers that aren't searched stay."""
     kept = {f"{FACTOR}{name}": value for name, value in factors(base.layer_factors or ()).items()}
     searched = any(name.startswith(FACTOR) for name in values)
     return dataclasses.replace(base, **search_space.as_fields((kept if searched else {}) | dict(values)))
