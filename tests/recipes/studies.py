@@ -1,15 +1,21 @@
 """A study as another program sees it."""
 
-import contextlib
-
 import optuna
-from sqlalchemy import pool
+import sqlalchemy
 
 
 def read(url, name="s"):
-    """Return a study, or None where there is none yet. No table is made and no connection stays open."""
-    settings = {"connect_args": {"timeout": 60} if url.startswith("sqlite") else {}, "poolclass": pool.NullPool}
-    with contextlib.suppress(KeyError, RuntimeError, optuna.exceptions.StorageInternalError):
-        storage = optuna.storages.RDBStorage(url, settings, skip_table_creation=True)
-        return optuna.load_study(study_name=name, storage=storage)
-    return None
+    """Return a study, or None where its settings aren't there yet. No connection stays open.
+
+    Optuna's storage would make tables where there are none, at the same time as the process that is watched.
+    """
+    patience = {"timeout": 60} if url.startswith("sqlite") else {}
+    settings = {"connect_args": patience, "poolclass": sqlalchemy.pool.NullPool}
+    ready = "SELECT 1 FROM studies NATURAL JOIN study_user_attributes WHERE study_name = :name AND key = 'settings'"
+    try:
+        with sqlalchemy.create_engine(url, **settings).connect() as connection:
+            if connection.execute(sqlalchemy.text(ready), {"name": name}).first() is None:
+                return None
+    except sqlalchemy.exc.DBAPIError:
+        return None
+    return optuna.load_study(study_name=name, storage=optuna.storages.RDBStorage(url, settings))

@@ -108,9 +108,9 @@ def _front(
     figure, all_axes = panels(len(pairs), title, height=4.3)
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     for axes, (second, first) in zip(all_axes, pairs, strict=True):
-        for some, label, style in ((done, "trial", {"color": "0.7"}), (front, "Pareto front", {"color": "C1"})):
+        for some, label, color in ((done, "trial", "0.7"), (front, "Pareto front", "C1")):
             (_, x), (_, y) = _points(some, first, objectives[first]), _points(some, second, objectives[second])
-            axes.plot(x, y, "o", label=label, markersize=5, **style)
+            axes.plot(x, y, "o", label=label, markersize=5, color=color)
         if len(objectives) == 2:
             _stairs(axes, front, objectives)
         _finish(axes, LABELS[objectives[first]], LABELS[objectives[second]])

@@ -36,12 +36,13 @@ def write(study: optuna.Study, folder: Path, address: str, objectives: Sequence[
         FailedError: No trial was completed.
     """
     trials = study.get_trials(deepcopy=False)
-    if not complete(trials):
+    top = best(trials, objectives[0])
+    if top is None:
         reasons = [trial.user_attrs["reason"] for trial in trials if "reason" in trial.user_attrs]
         why = f" The last one failed: {reasons[-1]}." if reasons else ""
         raise FailedError(f"No trial was completed.{why} {_dashboard(address)}")
     if len(objectives) == 1:
-        chosen = {"best.json": best(trials, objectives[0])}
+        chosen = {"best.json": top}
     else:
         front = sorted(study.best_trials, key=lambda trial: trial.values)
         chosen = {f"front-{trial.number}.json": trial for trial in front}

@@ -61,6 +61,13 @@ class Database:
         vars(self._beats).update(vars(self.trials), scoped_session=sessions)
 
     def _opened(self) -> RDBStorage:
+        """Optuna's storage. A second try is for another program, as the dashboard, that makes the tables too."""
+        try:
+            return self._once_opened()
+        except (StorageInternalError, sqlalchemy.exc.DBAPIError):
+            return self._once_opened()
+
+    def _once_opened(self) -> RDBStorage:
         sqlite = self._url.get_backend_name() == "sqlite"
         settings: dict[str, Any] = {"connect_args": {"timeout": 60} if sqlite else {"connect_timeout": 10}}
         with quiet():

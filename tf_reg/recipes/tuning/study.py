@@ -64,9 +64,10 @@ class Study:
 
     def _join(self, settings: dict[str, Any], directions: list[str]) -> None:
         def create() -> None:
+            wanted = [optuna.study.StudyDirection[one.upper()] for one in directions]
             with quiet():
                 optuna.create_study(
-                    study_name=self._name, storage=self._database.trials, directions=directions, load_if_exists=True
+                    study_name=self._name, storage=self._database.trials, directions=wanted, load_if_exists=True
                 )
 
         def agree() -> None:
