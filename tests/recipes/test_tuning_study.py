@@ -1,5 +1,6 @@
 """Who runs which trial, and what becomes of lost ones: a study in a file, without training."""
 
+import contextlib
 import shutil
 import threading
 import time
@@ -7,6 +8,7 @@ import warnings
 
 import pytest
 
+from tests.recipes import postgres
 from tests.tools import imported, require_module
 from tf_reg_cli.errors import FailedError, UserError
 
@@ -40,9 +42,9 @@ def join(tmp_path, empty):
     opened = []
     shutil.copy(empty, tmp_path / "study.db")
 
-    def study(patience=5.0, objectives=("accuracy",), pruner=None, seed=0, **settings):
-        opened.append(Database(f"sqlite:///{tmp_path}/study.db", heartbeat=1, patience=patience))
-        return Study(opened[-1], "s", SETTINGS | settings, objectives, pruner, seed)
+    def study(url=f"sqlite:///{tmp_path}/study.db", patience=5.0, objectives=("accuracy",), pruner=None, **settings):
+        opened.append(Database(url, heartbeat=1, patience=patience))
+        return Study(opened[-1], "s", SETTINGS | settings, objectives, pruner, 0)
 
     yield study
     for database in opened:
@@ -230,26 +232,31 @@ def test_an_end_that_is_written_though_the_answer_is_lost(join, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Python's filters are for one thread alone, as a process has it
-def test_many_at_once_on_one_file(join):
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_many_at_once(join, kind):
     """Threads with connections of their own stand for processes: no number twice, no waiting trial taken twice."""
-    studies, begun, budget = [join() for _ in range(4)], [], 12
-    for _ in range(6):
-        studies[0].end(studies[0].begin(budget, draw).trial, TrialState.FAIL, again=True)
-        studies[0].begin(budget, draw)
+    with postgres.server() if kind == "postgresql" else contextlib.nullcontext() as server:
+        where = {} if server is None else {"url": server.url}
+        studies, begun, budget = [join(**where) for _ in range(4)], [], 12
+        waiting = [studies[0].begin(budget, draw).trial for _ in range(6)]
+        for trial in waiting:
+            studies[0].end(trial, TrialState.FAIL, again=True)
 
-    def work(study):
-        while (one := study.begin(budget, draw)) is not True:
-            begun.append(one.trial.number)
-            study.end(one.trial, TrialState.COMPLETE, [0.5])
+        def work(study):
+            while (one := study.begin(budget, draw)) not in (True, False):
+                begun.append(one.trial.number)
+                study.end(one.trial, TrialState.COMPLETE, [0.5])
 
-    threads = [threading.Thread(target=work, args=(study,)) for study in studies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    numbers = [trial.number for trial in trials(studies[0])]
-    assert numbers == list(range(len(numbers)))
-    assert len(begun) == len(set(begun)) == 6
+        threads = [threading.Thread(target=work, args=(study,)) for study in studies]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        found = trials(studies[0])
+        assert [trial.number for trial in found] == list(range(6 + budget))
+        assert sorted(begun) == list(range(6, 6 + budget))
+        for study in studies:
+            study._database.close()
 
 
 @pytest.mark.filterwarnings("ignore")
