@@ -255,18 +255,31 @@ def test_many_at_once(join, kind):
         found = trials(studies[0])
         assert [trial.number for trial in found] == list(range(6 + budget))
         assert sorted(begun) == list(range(6, 6 + budget))
+        assert all(study._database.settled for study in studies)  # they wait for each other, and nobody is refused
         for study in studies:
             study._database.close()
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_two_that_begin_a_study_at_once(join, tmp_path):
-    (tmp_path / "study.db").unlink()  # all of them want to make its tables
-    threads = [threading.Thread(target=join) for _ in range(4)]
+def test_tables_are_made_by_one_at_a_time(join, tmp_path, monkeypatch):
+    (tmp_path / "study.db").unlink()
+    once_opened, inside, most = Database._once_opened, [], []
+
+    def watched(database):
+        inside.append(database)
+        most.append(len(inside))
+        try:
+            return once_opened(database)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(Database, "_once_opened", watched)
+    threads = [threading.Thread(target=join) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert most == [1, 1, 1]
     assert trials(join()) == []
 
 
