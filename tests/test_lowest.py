@@ -15,7 +15,9 @@ def pins():
 def test_the_floors_are_what_is_tested():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [Requirement(line) for line in (*project["dependencies"], *extras["serving"], *extras["test"])]
+    wanted = [
+        Requirement(line) for line in (*project["dependencies"], *extras["serving"], *extras["tune"], *extras["test"])
+    ]
     floors = {one.name: str(one.specifier).replace(">=", "==") for one in wanted if one.specifier}
     tested = pins()
     assert floors.keys() <= tested.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import operator
 import os
@@ -43,6 +44,13 @@ def require_module(name: str, extra: str = "backends") -> None:
     """Skip a test that needs a module which isn't installed."""
     if importlib.util.find_spec(name) is None:
         missing(name, f'{name} is not installed: pip install -e ".[{extra}]"')
+
+
+def imported(name: str, extra: str) -> Any:
+    """Return a module; skip a whole file of tests where it isn't installed."""
+    if importlib.util.find_spec(name) is None and name not in REQUIRED:
+        pytest.skip(f'{name} is not installed: pip install -e ".[{extra}]"', allow_module_level=True)
+    return importlib.import_module(name)
 
 
 def needs_keras(name: str) -> pytest.MarkDecorator:

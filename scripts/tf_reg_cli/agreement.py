@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tf_reg_cli.checks import flag
 from tf_reg_cli.errors import UserError
-from tf_reg_cli.field_types import CONCAVE, CONVEX, GROUPED, MAYBE_GROUPED, NETWORKS, OF_TABLES, SPARSE
+from tf_reg_cli.field_types import CONCAVE, CONVEX, GROUPED, MAYBE_GROUPED, NETWORKS, OF_TABLES, SCALED, SPARSE
 
 if TYPE_CHECKING:
     from tf_reg_cli.config import Config
@@ -27,6 +27,7 @@ NEEDS: dict[str, tuple[str, tuple[Any, ...]]] = {  # a flag that does nothing bu
     "lq": ("reg", ("lq",)),
     "lq_power": ("reg", ("lq",)),
     "groups": ("reg", (*GROUPED, *MAYBE_GROUPED)),
+    "layer_factors": ("reg", SCALED),
     "proximal": ("reg", ("l2", *SPARSE)),
     "target_sparsity": ("reg", SPARSE),
     "hidden": ("model", ("mlp",)),
@@ -113,6 +114,8 @@ def _check_penalty(config: Config) -> None:
     """Which penalties the network and the optimizer take."""
     if config.reg == "channels" and config.model == "linear":
         raise UserError("--reg channels needs units or filters that can go. --model linear has none: take mlp or cnn.")
+    if config.layer_factors and config.reg not in ("none", *SCALED):
+        raise UserError(f"--layer-factors takes --reg {one_of(SCALED)}. Received: --reg {config.reg}.")
     if config.reg == "lq" and not config.pays_proximally:
         raise UserError("--reg lq has no gradient at zero that could be followed. Leave out --no-proximal.")
     needs = {"--reweight": (config.reweight, SPARSE), "--dual-averaging": (config.dual_averaging, CONVEX)}

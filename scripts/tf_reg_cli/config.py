@@ -25,6 +25,7 @@ from tf_reg_cli.field_types import (
     CountOrNone,
     Counts,
     Dataset,
+    Factors,
     Name,
     Names,
     Network,
@@ -109,6 +110,10 @@ class Config:
         "the groups: all weights of an output of a layer, or of an input (of the last layer always an input); the "
         "inputs of a table are its columns (default: outputs with group and sparse-group, inputs for tables; with mcp, "
         "scad and log-sum single weights)",
+    )
+    layer_factors: Factors | None = option(
+        None,
+        "what the strengths are multiplied by in single layers: hidden_1=0.5 logits=2 (not with mcp, scad, channels)",
     )
     proximal: bool | None = option(
         None, "pay the penalty by tf_reg.Proximal, which makes exact zeros (default: but for l2)"

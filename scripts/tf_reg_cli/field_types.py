@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
 import pydantic
@@ -13,6 +14,7 @@ GROUPED = ("group", "sparse-group")  # penalties of groups alone
 MAYBE_GROUPED = ("mcp", "scad", "log-sum")  # penalties of single weights, or of groups
 CONCAVE = (*MAYBE_GROUPED, "lq")
 CONVEX = ("l1", "l1l2", *GROUPED, "channels")
+SCALED = ("l1", "l2", "l1l2", *GROUPED, "log-sum", "lq")  # whose strength a layer may have times a factor
 SPARSE = (*CONVEX, *CONCAVE)  # penalties whose proximal operator makes zeros
 NETWORKS = ("linear", "mlp", "cnn")
 OF_TABLES = ("linear", "mlp")  # the networks that take tables
@@ -60,6 +62,36 @@ COUNT_OR_AUTO = Must(
     lambda n: n == "auto" or (type(n) is int and COUNT.holds(n)), f"auto, or a whole number {COUNT.expected}", ("auto",)
 )
 
+FACTOR = re.compile(r"(.+)=([0-9.]+(?:[eE][+-]?[0-9]+)?)")
+
+
+def factors(words: Iterable[str]) -> dict[str, float]:
+    """Return the numbers of words such as `hidden_1=0.5`, by name.
+
+    Raises:
+        ValueError: A word isn't such, a number isn't above 0, or a name is there twice.
+    """
+    found: dict[str, float] = {}
+    for word in words:
+        match = FACTOR.fullmatch(word)
+        if match is None or match[1] in found or not 0 < float(match[2]) < float("inf"):
+            raise ValueError(f"{word!r} is no NAME=FACTOR of another name")
+        found[match[1]] = float(match[2])
+    return found
+
+
+def _are_factors(words: Sequence[str]) -> bool:
+    try:
+        return bool(factors(words))
+    except ValueError:
+        return False
+
+
+Factors = Annotated[
+    tuple[str, ...],
+    pydantic.BeforeValidator(lambda words: tuple(words) if isinstance(words, list) else words),  # as JSON has them
+    Must(_are_factors, "LAYER=FACTOR with a factor above 0, such as hidden_1=0.5, each layer once").in_config,
+]
 Count = Annotated[int, COUNT.in_config]
 CountOrAuto = Annotated[int | Literal["auto"], COUNT_OR_AUTO.before]
 Counts = Annotated[

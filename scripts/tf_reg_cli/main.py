@@ -11,7 +11,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from tf_reg_cli.commands import compare, export, predict, serving_config, shrink, train, verify
+from tf_reg_cli.commands import compare, export, predict, serving_config, shrink, train, tune, verify
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import FailedError, UserError
 from tf_reg_cli.fields import with_lone_values
@@ -34,7 +34,7 @@ def app() -> App:
         default_parameter=Parameter(consume_multiple=True, negative_iterable=(), show_default=False),
         result_action="return_value",
     )
-    for module in (train, shrink, compare, export, verify, predict, serving_config):
+    for module in (train, tune, shrink, compare, export, verify, predict, serving_config):
         name = module.__name__.rpartition(".")[2].replace("_", "-")
         made.command(module.command, name=name)
     return made
@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     It is 0 for success, 1 for a version that `verify` refuses, a training that nothing useful came out of and a search
-    in which no smaller model passed, 2 for a mistake of the user's, 130 after Ctrl-C, and 141 where nobody reads the
-    output any more, as after `| head -1`.
+    in which no smaller model passed or no trial was completed, 2 for a mistake of the user's, 130 after Ctrl-C, and 141
+    where nobody reads the output any more, as after `| head -1`.
 
     Args:
         arguments: The command line; by default the process' own.

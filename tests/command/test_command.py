@@ -12,7 +12,7 @@ from tf_reg_cli import main as main_module
 from tf_reg_cli.commands import compare, train
 from tf_reg_cli.config import Config
 
-COMMANDS = ("train", "shrink", "compare", "export", "verify", "predict", "serving-config")
+COMMANDS = ("train", "tune", "shrink", "compare", "export", "verify", "predict", "serving-config")
 
 
 def test_help_lists_the_commands(command):
@@ -51,7 +51,7 @@ def test_help_names_every_flag_and_its_default(command):
     ("words", "message"),
     [
         (["tarin"], "tf-reg: There is no command tarin. Did you mean train?"),
-        (["--nope"], "tf-reg: There is no command --nope. The commands are train, shrink, compare, export, "),
+        (["--nope"], "tf-reg: There is no command --nope. The commands are train, tune, shrink, compare, "),
         (["train", "--epoch", "3"], "tf-reg train: There is no flag --epoch. Did you mean --epochs"),
         (["train", "--weights", "nowhere.keras"], "tf-reg train: --weights nowhere.keras is no file."),
         (["compare", "--seeds", "0"], "tf-reg compare: --seeds must be 1 or more. Received: 0."),
@@ -75,7 +75,7 @@ def test_mistakes_are_one_sentence(command, words, message):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["train", "compare", "export", "predict"])
+@pytest.mark.parametrize("name", ["train", "tune", "compare", "export", "predict"])
 def test_a_script_does_what_its_command_does(script, name):
     assert script(name).main is main_module.main
     assert f'main(["{name}", *sys.argv[1:]])' in (ROOT / f"scripts/{name}.py").read_text()

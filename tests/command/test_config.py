@@ -34,7 +34,10 @@ OTHERS = [  # every field is away from its default in one of them
         model="cnn", reg="sparse-group", l1=0.1, group_lasso=0.3, groups="inputs", target_sparsity=0.5,
         target_of="groups", refit_epochs=3, proximal=True, compact=True, baseline=True,
     ),
-    Config(reg="l1", strength_schedule="rise", weights="model.keras", reweight=True, dual_averaging=True),
+    Config(
+        reg="l1", layer_factors=("hidden_1=0.5", "logits=2e-1"), strength_schedule="rise", weights="model.keras",
+        reweight=True, dual_averaging=True,
+    ),
     Config(reg="mcp", mcp=0.1, mcp_gamma=2.5),
     Config(reg="scad", scad=0.1, scad_a=3.7),
     Config(reg="log-sum", log_sum=0.1, log_sum_epsilon=0.2, groups="outputs"),

@@ -17,8 +17,8 @@ from tests.tools import ROOT
 from tf_reg.recipes import comparison, run
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-TOOLS = {"pytest", "ruff", "mypy", "lint-imports", "sphinx-build"}
-VERBS = {"train", "shrink", "compare", "export", "predict", "verify", "serving-config"}
+TOOLS = {"optuna-dashboard", "pytest", "ruff", "mypy", "lint-imports", "sphinx-build"}
+VERBS = {"train", "tune", "shrink", "compare", "export", "predict", "verify", "serving-config"}
 SUFFIXES = {".png", ".npy", ".h5", ".json", ".keras", ".py"}
 ALL = [(page, words) for page in PAGES for words in commands(page)]
 
@@ -72,7 +72,7 @@ def test_our_programs_have_these_flags(page, words, monkeypatch, capsys):
 
 def paths(arguments):
     """Which of a command's arguments are the paths of files, or the folders of data sets."""
-    values = [word for word in arguments if not word.startswith("-")]
+    values = [word for word in arguments if not word.startswith("-") and "://" not in word]
     named = [word for word in values if "/" in word or Path(word).suffix in SUFFIXES or word.startswith("folder:")]
     return [word.removeprefix("folder:") for word in named]
 

@@ -17,7 +17,7 @@ from tf_reg_cli.field_types import SPARSE
 SHORT = 5.0  # seconds that a training takes at most for which the same one without penalty is trained unasked
 PENALTY = (
     "reg", "proximal", "groups", "reweight", "dual_averaging", "strength_schedule", "target_sparsity", "target_of",
-    "exact_target", "round_to", "refit_epochs",
+    "exact_target", "round_to", "refit_epochs", "layer_factors",
 )  # fmt: skip
 
 

@@ -37,11 +37,15 @@ from tf_reg_cli.errors import UserError
 NEAR_ZERO = 1e-3
 
 
-def prepare(config: Config) -> tuple[keras.Model, Data]:
+def prepare(config: Config, images: Data | None = None) -> tuple[keras.Model, Data]:
     """Return the compiled model and the data that `config` asks for.
 
     Sets the process' random seed, dtype policy and op determinism: the same configuration on the same machine gives
     the same numbers.
+
+    Args:
+        config: The configuration.
+        images: Its data, if it is loaded already.
 
     Raises:
         UserError: Data that can't be had, or a network that doesn't take the images, the penalty or the target.
@@ -50,7 +54,7 @@ def prepare(config: Config) -> tuple[keras.Model, Data]:
     if not config.jit:  # Keras doesn't compile with XLA where this is on
         tf.config.experimental.enable_op_determinism()
     keras.config.set_dtype_policy(config.precision)
-    images = load_data(config)
+    images = load_data(config) if images is None else images.anew()
     config = with_task(config, images)
     model = build_model(config, images)
     _check_target(model, config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -43,6 +43,7 @@ class ImageData:
         notes: What is to be said to the user: files left out, classes without examples, equal files; a sentence each.
         task: Always this one.
         moments: None: there is no target that is a number.
+        shuffled: Makes another pipeline of the training examples, which begins with its first epoch.
     """
 
     name: str
@@ -61,6 +62,11 @@ class ImageData:
     notes: tuple[str, ...] = ()
     task: Literal["classification"] = "classification"
     moments: None = None
+    shuffled: Callable[[], tf.data.Dataset] | None = None
+
+    def anew(self) -> ImageData:
+        """The same data with a training pipeline that nobody has read from, for one more training."""
+        return self if self.shuffled is None else dataclasses.replace(self, train=self.shuffled())
 
 
 def load(
@@ -119,11 +125,11 @@ def load(
     splits = cut.cut(source, train_size, validation_split, seed)
     bytes_needed = sum(split.size for split in splits) * int(np.prod(source.image_shape))
     build = pipelines.in_memory if bytes_needed <= MEMORY_LIMIT else pipelines.streamed
-    (train, train_eval, validation, test), counts = build(splits, len(source.class_names), batch_size, seed)
+    (shuffled, train_eval, validation, test), counts = build(splits, len(source.class_names), batch_size, seed)
     mean, variance = pipelines.moments(counts)
     return ImageData(
         name=source.name,
-        train=train,
+        train=shuffled(),
         train_eval=train_eval,
         validation=validation,
         test=test,
@@ -136,6 +142,7 @@ def load(
         variance=variance,
         flippable=source.flippable,
         notes=(*source.notes, *cut.missing_classes(splits, source.class_names), *_equal_files(splits)),
+        shuffled=shuffled,
     )
 
 

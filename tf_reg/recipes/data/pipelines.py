@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ CHUNK = 256  # images decoded at a time in the one pass over a split
 PREFETCH = 4  # batches ready before they are asked for
 
 Splits = tuple[Split, Split, Split]  # training, validation, test
-Pipelines = tuple[tf.data.Dataset, tf.data.Dataset, tf.data.Dataset, tf.data.Dataset]
+Shuffled = Callable[[], tf.data.Dataset]  # makes the training pipeline, from its first epoch on
+Pipelines = tuple[Shuffled, tf.data.Dataset, tf.data.Dataset, tf.data.Dataset]
 
 
 def in_memory(splits: Splits, classes: int, batch_size: int, seed: int) -> tuple[Pipelines, np.ndarray]:
@@ -29,12 +31,12 @@ def in_memory(splits: Splits, classes: int, batch_size: int, seed: int) -> tuple
         seed: The order of training.
 
     Returns:
-        The pipelines (training shuffled, training in order, validation, test) and what `moments` takes: how
-        often each value occurs in the training pixels, int64 `(channels, 256)`.
+        The pipelines (a function that makes the shuffled one of training, training in order, validation, test) and
+        what `moments` takes: how often each value occurs in the training pixels, int64 `(channels, 256)`.
     """
     train, validation, test = (_hold(split, classes) for split in splits)
     pipelines = (
-        _gather(*train, classes, even(len(train[1]), batch_size), seed),
+        functools.partial(_gather, *train, classes, even(len(train[1]), batch_size), seed),
         *(_gather(*held, classes, batch_size) for held in (train, validation, test)),
     )
     images = train[0]
@@ -58,7 +60,7 @@ def even(size: int, batch_size: int) -> int:
 def streamed(splits: Splits, classes: int, batch_size: int, seed: int) -> tuple[Pipelines, np.ndarray]:
     """Pipelines that decode their images every time; arguments and results are those of `in_memory`."""
     pipelines = (
-        _stream(splits[0], classes, even(splits[0].size, batch_size), seed),
+        functools.partial(_stream, splits[0], classes, even(splits[0].size, batch_size), seed),
         *(_stream(split, classes, batch_size) for split in splits),
     )
     return pipelines, _count(images.numpy() for images, _ in _chunks(splits[0], classes))

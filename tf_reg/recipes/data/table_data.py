@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class TableData:
         validation_size: Number of validation rows.
         test_size: Number of test rows.
         notes: What is to be said to the user, a sentence each.
+        shuffled: As in `ImageData`.
     """
 
     name: str
@@ -57,6 +59,11 @@ class TableData:
     validation_size: int
     test_size: int
     notes: tuple[str, ...] = ()
+    shuffled: Callable[[], tf.data.Dataset] | None = None
+
+    def anew(self) -> TableData:
+        """As `ImageData.anew`."""
+        return self if self.shuffled is None else dataclasses.replace(self, train=self.shuffled())
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -139,10 +146,11 @@ def load(
         train = train.take(cut.stratified_order(train.labels, seed)[:train_size])
     splits = (train, *others)
     in_order = [_batches(part, batch_size) for part in splits]
+    shuffled = functools.partial(_batches, train, even(len(train), batch_size), seed)
     return TableData(
         name=dataset,
         rows=train,
-        train=_batches(train, even(len(train), batch_size), seed),
+        train=shuffled(),
         train_eval=in_order[0],
         validation=in_order[1],
         test=in_order[2],
@@ -150,6 +158,7 @@ def load(
         validation_size=len(others[0]),
         test_size=len(others[1]),
         notes=tuple(map(in_flags, (*table.notes, *_of_splits(splits)))),
+        shuffled=shuffled,
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import keras
 from keras import layers, regularizers
 
-from tf_reg import _keras
+from tf_reg import _keras, _walk
 from tf_reg.penalties.channel_penalty import ChannelLasso
 from tf_reg.penalties.group_lasso import GroupLasso
 from tf_reg.penalties.log_sum import LogSum
@@ -22,9 +23,9 @@ from tf_reg.recipes.applications import IMAGENET_MEAN, IMAGENET_VARIANCE
 from tf_reg.recipes.models import pretrained
 from tf_reg.rules.regularize_model import regularize
 from tf_reg_cli.config import Config
-from tf_reg_cli.defaults import OF_PENALTY
+from tf_reg_cli.defaults import OF_PENALTY, STRENGTHS
 from tf_reg_cli.errors import UserError
-from tf_reg_cli.field_types import NETWORKS
+from tf_reg_cli.field_types import NETWORKS, factors
 
 Tensor = Any  # keras.KerasTensor, which the type checker can't see into
 
@@ -117,8 +118,33 @@ def put_on(
         except ValueError as error:
             raise UserError(f"--model {config.model} can't have --reg channels: {error}") from error
     elif config.reg != "none":
-        rules = {head: regularizer(config, last=True), **(others or {}), "*": regularizer(config)}
+        own = factors(config.layer_factors or ())
+        _check_layers(model, config, own)
+        strengths = {name: _scaled(config, own.get(name, 1.0)) for name in (*own, head, "*")}
+        rules = {name: regularizer(one, last=name == head) for name, one in strengths.items()}
+        rules = {**rules, **(others or {}), "*": rules["*"]}
         regularize(model, rules, unmatched="ignore")  # a linear model has one kernel
+
+
+def _scaled(config: Config, factor: float) -> Config:
+    strengths = [name for name in OF_PENALTY[config.reg] if name in STRENGTHS]
+    return dataclasses.replace(config, **{name: factor * getattr(config, name) for name in strengths})
+
+
+def penalised(model: keras.Model) -> list[str]:
+    """Return the paths of the layers whose kernels carry a regularizer, in their order."""
+    return list(dict.fromkeys(weight.owner for weight in _walk.regularized(model)))
+
+
+def _check_layers(model: keras.Model, config: Config, named: Iterable[str]) -> None:
+    """Check that factors are for layers that exist."""
+    known = dict.fromkeys(one.owner for one in _walk.weights(model) if len(one.variable.shape) > 1)
+    for name in named:
+        if name not in known:
+            places = ", ".join(known)
+            raise UserError(
+                f"--layer-factors: --model {config.model} has no kernel in a layer {name}, but in {places}."
+            )
 
 
 def regularizer(config: Config, last: bool = False) -> keras.Regularizer | None:
