@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from tf_reg.reporting.figures import panels, save
 from tf_reg.recipes.tuning.study import DIRECTIONS
+from tf_reg.reporting.figures import panels, save
 from tf_reg_cli.files import whole
 
 LABELS = {
