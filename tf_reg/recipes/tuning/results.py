@@ -19,6 +19,7 @@ from tf_reg_cli.config import Config
 from tf_reg_cli.errors import FailedError
 from tf_reg_cli.files import whole
 
+FEWEST = 10  # complete trials that say something of a setting's importance
 ConfigOf = Callable[[Mapping[str, Any]], Config]
 
 
@@ -70,14 +71,14 @@ def best(trials: Sequence[FrozenTrial], objective: str) -> FrozenTrial | None:
 def importances(study: optuna.Study, objective: int) -> dict[str, float]:
     """Return each setting's share of the variance of an objective, the largest first.
 
-    Empty where it can't be computed: with one complete trial, one setting, or values that are all equal.
+    Empty where nobody can say: with few complete trials, one setting, or values that are all equal.
 
     Args:
         study: The study.
         objective: The number of the objective.
     """
     found = complete(study.get_trials(deepcopy=False))
-    if len({trial.values[objective] for trial in found}) < 2:
+    if len(found) < FEWEST or len({trial.values[objective] for trial in found}) < 2:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     try:
