@@ -57,9 +57,9 @@ def parse(arguments: Sequence[str]) -> tuple[Any, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    It is 0 for success, 1 for a version that `verify` refuses, a training that nothing useful came out of and a search
-    in which no smaller model passed or no trial was completed, 2 for a mistake of the user's, 130 after Ctrl-C, and 141
-    where nobody reads the output any more, as after `| head -1`.
+    It is 0 for success, 1 for a version that `verify` refuses, a training that nothing useful came out of, a search in
+    which no smaller model passed and one in which no trial was completed, 2 for a mistake of the user's, 130 after
+    Ctrl-C, and 141 where nobody reads the output any more, as after `| head -1`.
 
     Args:
         arguments: The command line; by default the process' own.

@@ -5,6 +5,7 @@ import csv
 import functools
 import io
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,3 +63,32 @@ def columns_of(run):
 def kernels_of(run):
     model = keras.models.load_model(Path(run) / "model.keras")
     return [np.array(model.get_layer(name).kernel) for name in ("hidden_1", "logits")]
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """A database with all tables and no study: making the tables takes longer than most tests."""
+    from tf_reg.recipes.tuning.storage import Database
+
+    file = tmp_path_factory.mktemp("empty") / "study.db"
+    Database(f"sqlite:///{file}", heartbeat=1).close()
+    return file
+
+
+@pytest.fixture
+def join(tmp_path, empty_database):
+    """Join the study in the folder, as a process does: a function of settings that differ, to the study."""
+    from tests.recipes.studies import SETTINGS
+    from tf_reg.recipes.tuning.storage import Database
+    from tf_reg.recipes.tuning.study import Study
+
+    opened = []
+    shutil.copy(empty_database, tmp_path / "study.db")
+
+    def study(url=f"sqlite:///{tmp_path}/study.db", patience=5.0, objectives=("accuracy",), pruner=None, **settings):
+        opened.append(Database(url, heartbeat=1, patience=patience))
+        return Study(opened[-1], "s", SETTINGS | settings, objectives, pruner, 0)
+
+    yield study
+    for database in opened:
+        database.close()

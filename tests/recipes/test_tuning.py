@@ -16,14 +16,12 @@ from PIL import Image
 from tests.recipes.conftest import metrics_of
 from tests.tools import ROOT, imported
 from tf_reg_cli.config import Config
-from tf_reg_cli.search_space import from_words
 
 optuna = imported("optuna", "tune")
 
 from tests.recipes import studies  # noqa: E402
 from tf_reg.recipes import training  # noqa: E402
 from tf_reg.recipes.forgetting import forgotten  # noqa: E402
-from tf_reg.recipes.tuning import results, worker  # noqa: E402
 
 SMALL = ("--hidden", 8, "--train-size", 200, "--epochs", 4, "--name", "s")
 FEW = (*SMALL, "--trials", 4)
@@ -64,6 +62,8 @@ def test_a_search_and_the_training_of_its_best(tune, command):
     files = {path.name for path in Path("runs/s").iterdir()}
     assert files - {"importances.png"} == {"study.db", "tune.json", "best.json", "history.png"}
     assert "history.png" in pictures("runs/s")
+    assert {trial.user_attrs["epochs"] for trial in study().trials if trial.state.name == "PRUNED"} <= {1, 2}
+    assert {trial.user_attrs["epochs"] for trial in study().trials if trial.state.name == "COMPLETE"} == {4}
     best = study().best_trial
     assert f"Trial {best.number} is the best, by validation examples: accuracy {best.value:.4g}." in lines
     kept = json.loads(Path("runs/s/best.json").read_text())
@@ -246,22 +246,3 @@ def test_memory_does_not_grow_with_the_trainings(monkeypatch):
         gc.collect()
         counts.append(sum(isinstance(one, FuncGraph) for one in gc.get_objects()))
     assert counts[0] == counts[1] == counts[2]
-
-
-def test_drawn_settings_are_those_that_have_an_effect():
-    space = from_words(["reg=l1,group", "l1=1e-5:1e-3", "group-lasso=0.1:1", "hidden=8,16"])
-    drawn = worker.drawn(optuna.trial.FixedTrial({"reg": "l1", "l1": 1e-4, "hidden": "[16]"}), space, Config())
-    assert drawn == {"reg": "l1", "l1": 1e-4, "hidden": [16]}
-    config = worker.config_of(Config(reg="l1", layer_factors=("a=2",)), {"layer_factors.b": 0.5})
-    assert config.layer_factors == ("a=2.0", "b=0.5")
-    assert worker.config_of(Config(reg="l1", layer_factors=("a=2",)), {"l1": 0.1}).layer_factors == ("a=2",)
-
-
-@pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.5, 0.5]])
-def test_importances_where_there_are_none(values):
-    made = optuna.create_study(direction="maximize")
-    half = optuna.distributions.FloatDistribution(0, 1)
-    for number, value in enumerate(values):
-        params = {"x": number / 9, "y": 1 - number / 9}
-        made.add_trial(optuna.create_trial(params=params, distributions=dict.fromkeys(params, half), value=value))
-    assert results.importances(made, 0) == {}

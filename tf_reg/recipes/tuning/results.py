@@ -12,13 +12,15 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tf_reg._text_table import aligned
-from tf_reg.recipes.tuning import pictures
+from tf_reg.recipes import run_report
+from tf_reg.recipes.tuning import pictures, report
 from tf_reg.recipes.tuning.storage import shown
 from tf_reg.recipes.tuning.study import DIRECTIONS
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import FailedError
 from tf_reg_cli.files import whole
 
+FEWEST = 10  # complete trials that say something of a setting's importance
 ConfigOf = Callable[[Mapping[str, Any]], Config]
 
 
@@ -53,6 +55,7 @@ def write(study: optuna.Study, folder: Path, address: str, objectives: Sequence[
             config_of(trial.user_attrs["settings"]).save(unfinished)
     weights = [importances(study, number) for number in range(len(objectives))]
     pictures.draw(trials, list(chosen.values()), objectives, weights, folder)
+    report.write(trials, chosen, objectives, folder)
     return "\n".join(_last_lines(chosen, folder, address, objectives))
 
 
@@ -70,14 +73,14 @@ def best(trials: Sequence[FrozenTrial], objective: str) -> FrozenTrial | None:
 def importances(study: optuna.Study, objective: int) -> dict[str, float]:
     """Return each setting's share of the variance of an objective, the largest first.
 
-    Empty where it can't be computed: with one complete trial, one setting, or values that are all equal.
+    Empty where nobody can say: with few complete trials, one setting, or values that are all equal.
 
     Args:
         study: The study.
         objective: The number of the objective.
     """
     found = complete(study.get_trials(deepcopy=False))
-    if len({trial.values[objective] for trial in found}) < 2:
+    if len(found) < FEWEST or len({trial.values[objective] for trial in found}) < 2:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     try:
@@ -114,6 +117,7 @@ def _last_lines(
         yield from aligned([["trial", "settings", *names], *rows], words=2)
     yield ""
     yield f"pictures    {', '.join(str(folder / name) for name in sorted(pictures.names(folder)))}"
+    yield f"report      {folder / run_report.FILE}"
     yield f"train it    tf-reg train --config {shlex.quote(str(folder / next(iter(chosen))))}"
     yield _dashboard(address)
 

@@ -138,8 +138,14 @@ class Study:
             over.set()
             thread.join()
 
-    def hopeless(self, trial: Trial, value: float, step: int) -> bool:
+    def hopeless(self, trial: Trial, value: float, step: int, last: bool = False) -> bool:
         """Report a value of a trial after some epochs, and return whether it should end.
+
+        Args:
+            trial: The trial.
+            value: What is sought, as it is now.
+            step: How many epochs are done.
+            last: Whether these are all: then it is at its end in any case.
 
         Raises:
             TakenError: It is no longer this process' own.
@@ -147,7 +153,7 @@ class Study:
 
         def attempt() -> bool:
             trial.report(value, step)
-            return trial.should_prune()
+            return not last and trial.should_prune()
 
         try:
             return self._database.insist(attempt)

@@ -25,7 +25,7 @@ from tf_reg_cli.errors import UserError
 from tf_reg_cli.files import write_whole
 from tf_reg_cli.search_space import Space
 
-HALVING = 3  # of that many trials one goes on, three times as long
+HALVING = 2  # of that many trials one goes on, twice as long
 # What tells no study from another: where things lie.
 PLACES = ("data_dir", "runs_dir", "saved_models_dir", "name", "quiet", "compact", "baseline")
 
@@ -106,7 +106,7 @@ def _folder(config: Config, settings: Mapping[str, Any]) -> Path:
 
 
 def _pruner(config: Config, wanted: Wanted, images: Data) -> optuna.pruners.BasePruner | None:
-    """Successive halving: of the trials that have come to a ninth, and to a third, of the epochs a third goes on."""
+    """Successive halving: of the trials that have come to a quarter, and to a half, of the epochs a half goes on."""
     if not wanted.prunes:
         return None
     epochs = filled(config, images.train_size).epochs or 1

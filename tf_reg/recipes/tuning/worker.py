@@ -161,7 +161,8 @@ class _Watch(keras.callbacks.Callback):
         self.diverged = not (math.isfinite(logs["loss"]) and math.isfinite(logs["val_data_loss"]))
         if not self.diverged and self._key is not None:
             try:
-                self.hopeless = self._study.hopeless(self._trial, float(logs[self._key]), epoch + 1)
+                last = self.epochs == self.params["epochs"]
+                self.hopeless = self._study.hopeless(self._trial, float(logs[self._key]), self.epochs, last)
             except TakenError:
                 self.taken = True
         if self.hopeless or self.diverged or self.taken:
