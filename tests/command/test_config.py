@@ -43,6 +43,7 @@ OTHERS = [  # every field is away from its default in one of them
         model="cnn", reg="channels", channel_lasso=0.1, size_weights="flops", target_sparsity=0.5,
         target_of="channels", exact_target=True, round_to=8,
     ),
+    Config(dataset="csv:a.csv", target="y", task="regression", categorical=("a", "b"), drop=("c d",)),
     Config(model="MobileNetV2", dataset="folder:photos", image_size=(32, 32), color_mode="grayscale"),
 ]  # fmt: skip
 
@@ -62,7 +63,7 @@ def test_every_field_is_seen_below():
 
 
 @pytest.mark.parametrize(
-    "made", OTHERS, ids=["article", "target", "rise", "mcp", "scad", "log-sum", "lq", "exact", "application"]
+    "made", OTHERS, ids=["article", "target", "rise", "mcp", "scad", "log-sum", "lq", "exact", "table", "application"]
 )
 def test_every_field_is_a_flag_and_survives_the_file(made, tmp_path):
     made.save(tmp_path / "config.json")
