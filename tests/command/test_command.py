@@ -40,7 +40,8 @@ def test_help_fits_into_80_columns(command, name):
 def test_help_names_every_flag_and_its_default(command):
     shown = " ".join(command("train", "--help")[1].split())
     assert all("--" + field.name.replace("_", "-") in shown for field in dataclasses.fields(Config))
-    assert "(default: 0.014 / root of training images)" in shown
+    assert "(default: 0.014 / root of training images; of tables 0.07 / root of rows)" in shown
+    assert "(default: 0.011 / root of training images)" in shown
     assert "(default: 60 with fewer than 10,000 training images, else 20)" in shown
     assert "(default: 128)" in shown
     assert "zero_share" in shown

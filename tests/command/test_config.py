@@ -51,6 +51,7 @@ OTHERS = [  # every field is away from its default in one of them
         ema=0.9, calibrate=True, clipnorm=1.5, optimizer="adamw",
     ),
     Config(swa=3),
+    Config(dataset="csv:a.csv", target="y", task="regression", categorical=("a", "b"), drop=("c d",)),
     Config(model="MobileNetV2", dataset="folder:photos", image_size=(32, 32), color_mode="grayscale"),
 ]  # fmt: skip
 
@@ -72,7 +73,7 @@ def test_every_field_is_seen_below():
 @pytest.mark.parametrize(
     "made",
     OTHERS,
-    ids=["article", "target", "rise", "mcp", "scad", "log-sum", "lq", "exact", "mixed", "swa", "application"],
+    ids=["article", "target", "rise", "mcp", "scad", "log-sum", "lq", "exact", "mixed", "swa", "table", "application"],
 )
 def test_every_field_is_a_flag_and_survives_the_file(made, tmp_path):
     made.save(tmp_path / "config.json")

@@ -19,7 +19,7 @@ def found(accuracy, loss):
 @pytest.mark.parametrize(
     ("accuracy", "loss", "shares", "words"),
     [
-        (0.1, np.log(10), EVEN, "Nothing useful came out: 10.0% of the validation images are right, and 10.0% are"),
+        (0.1, np.log(10), EVEN, "Nothing useful came out: 10.0% of the validation examples are right, and 10.0% are"),
         (0.097, 2.31, EVEN, "Nothing useful"),
         (0.3, 4e11, EVEN, "Training diverged: the validation loss is 4e+11, where 2.3 needs no training"),
         (0.9, KNOWN, SKEWED, "Nothing useful"),

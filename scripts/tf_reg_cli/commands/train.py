@@ -17,7 +17,7 @@ def command(
     flags: Annotated[Flags | None, Parameter("*")] = None,
     config: ConfigFile = None,
 ) -> int:
-    """Train a regularised image classifier, and write what it learned, its curves and a SavedModel.
+    """Train a regularised classifier of images, or a model of a table; write what it learned, its curves, a SavedModel.
 
     A run writes runs/<name>/ with config.json, metrics.json, history.csv, model.keras and pictures. Per epoch,
     history.csv has loss (with penalty), data_loss (without), accuracy, penalty, sparsity (the share of weights that are
@@ -36,6 +36,7 @@ def command(
       tf-reg train --reg l1l2
       tf-reg train --dataset fashion_mnist --model cnn --dropout 0.5
       tf-reg train --reg group --compact
+      tf-reg train --dataset csv:sales.csv --target price --reg group
     """
     wanted = configured(flags or {}, config)
     require(wanted.weights and weights(wanted.weights), "--weights")
