@@ -86,11 +86,6 @@ def plan(epoch):
     return 0.5
 
 
-def unused():
-    """The name of a file that isn't there."""
-    return f"report-{uuid.uuid4()}.html"
-
-
 L1 = keras.regularizers.L1(0.1)
 VARIABLES = {"var_list": lambda: [keras.Variable(np.ones(2))]}
 # A right value of every argument that must be given, by name; those of a function are called.
@@ -147,8 +142,8 @@ CALLS = {
         "refit_epochs": lambda: 1,
     },
     "report": {
-        "result": lambda: tf_reg.regularization_path(**{k: make() for k, make in CHOSEN.items()}),
-        "file": unused,
+        "result": lambda: tf_reg.regularization_path(linear, DATA, [1e3], epochs=2, verbose=0),
+        "file": lambda: f"{uuid.uuid4()}.html",
     },
     "sparsity": {"model": model},
     "threshold": {"model": model, "value": lambda: 0.1},
@@ -182,13 +177,12 @@ RIGHT = {
         "expected_calibration_error.probabilities",
     },
     "a word": {
-        "report.title",
-        "DropoutSchedule.layers", "GapController.metric", "Proximal.name", "shrink.folder",
+        "report.title", "DropoutSchedule.layers", "GapController.metric", "Proximal.name", "shrink.folder",
         *(f"{name}.folder" for name in PATHS),
     },
     "an empty list": {
-        "read_table.categorical", "read_table.drop",
-        "tf1.sum_regularizer.regularizer_list", "tf1.SumRegularizer.terms"},
+        "read_table.categorical", "read_table.drop", "tf1.sum_regularizer.regularizer_list", "tf1.SumRegularizer.terms",
+    },
     "minus one": {"DropBlock2D.seed", "DropConnect.seed", "StochasticDepth.seed"},
     "huge": {
         "Refit.epochs", "RegularizationLogger.update_freq", "TargetSparsity.refit_epochs", "mc_predict.seed",

@@ -23,7 +23,8 @@ FACTORS = (0.1, 10.0)  # of a layer's strength, where --per-layer searches them
 MOST_LAYERS = 20
 # What is no part of a search: the data, what makes trials comparable, and what a run writes.
 FIXED = (
-    "dataset", "data_dir", "image_size", "color_mode", "train_size", "validation_split", "weights", "layer_factors",
+    "dataset", "target", "task", "categorical", "drop",
+    "data_dir", "image_size", "color_mode", "train_size", "validation_split", "weights", "layer_factors",
     "epochs", "batch_size", "seed", "precision", "steps_per_execution", "jit", "mc_samples", "compact", "baseline",
     "name", "runs_dir", "saved_models_dir", "quiet",
 )  # fmt: skip

@@ -59,7 +59,7 @@ def test_a_file(tmp_path):
         ("dropout = {choices = 3}", r"dropout must have low, high and maybe log"),
         ("dropout = {low = 0, high = 'x'}", r"dropout: a range goes from a number to a larger one. Received: 0 and x"),
         ("dropout = {low = 0, high = 0.5, log = true}", r"log is true or false, and true takes a low end above 0"),
-        ("drop = {low = 0, high = 0.5}", r"there is no setting drop. Did you mean dropout"),
+        ("dropuot = {low = 0, high = 0.5}", r"there is no setting dropuot. Did you mean dropout"),
         ("layer_factors = 3", r"layer_factors is the same for all trials"),
     ],
 )

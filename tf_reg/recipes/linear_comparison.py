@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, Ridge, lasso_path
 
 from tf_reg._text_table import aligned
 from tf_reg.optimizers.proximal import Proximal
@@ -87,16 +86,21 @@ class Fit:
         return float(max(weights, abs(self.ours[1] - self.theirs[1])))
 
 
-METHODS = (
-    Method("least squares", LinearRegression, lambda n: None),
-    Method(f"Lasso({LASSO:g})", lambda: Lasso(LASSO, tol=1e-10), lambda n: keras.regularizers.L1(2 * LASSO)),
-    Method(f"Ridge({RIDGE:g})", lambda: Ridge(RIDGE), lambda n: keras.regularizers.L2(RIDGE / n)),
-    Method(
-        f"elastic net ({NET[0]:g}, {NET[1]:g})",
-        lambda: ElasticNet(NET[0], l1_ratio=NET[1], tol=1e-10),
-        lambda n: keras.regularizers.L1L2(2 * NET[0] * NET[1], NET[0] * (1 - NET[1])),
-    ),
-)
+def methods() -> tuple[Method, ...]:
+    """Return the methods that are compared."""
+    from sklearn import linear_model
+
+    penalties, (alpha, ratio) = keras.regularizers, NET
+    return (
+        Method("least squares", linear_model.LinearRegression, lambda n: None),
+        Method(f"Lasso({LASSO:g})", lambda: linear_model.Lasso(LASSO, tol=1e-10), lambda n: penalties.L1(2 * LASSO)),
+        Method(f"Ridge({RIDGE:g})", lambda: linear_model.Ridge(RIDGE), lambda n: penalties.L2(RIDGE / n)),
+        Method(
+            f"elastic net ({alpha:g}, {ratio:g})",
+            lambda: linear_model.ElasticNet(alpha, l1_ratio=ratio, tol=1e-10),
+            lambda n: penalties.L1L2(2 * alpha * ratio, alpha * (1 - ratio)),
+        ),
+    )
 
 
 def data(seed: int) -> tuple[Data, Data]:
@@ -120,7 +124,7 @@ def compare(seed: int) -> list[Fit]:
     Args:
         seed: The seed of the data.
     """
-    return [_fit(one, method) for one in data(seed) for method in METHODS]
+    return [_fit(one, method) for one in data(seed) for method in methods()]
 
 
 def _fit(one: Data, method: Method) -> Fit:
@@ -212,6 +216,8 @@ def _draw_weights(axes: Axes, fits: list[Fit]) -> None:
 
 
 def _draw_path(one: Data, found: RegularizationPath, file: Path) -> None:
+    from sklearn.linear_model import lasso_path
+
     figure, [axes] = panels(1, "")
     weights = np.stack([next(iter(found.coefficients(place).values()))[:, 0] for place in range(len(found))])
     alphas = found.strengths / 2

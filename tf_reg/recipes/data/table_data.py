@@ -144,11 +144,17 @@ def load(
                 f"{train_size}."
             )
         train = train.take(cut.stratified_order(train.labels, seed)[:train_size])
-    splits = (train, *others)
+    notes = tuple(map(in_flags, (*table.notes, *_of_splits((train, *others)))))
+    return _data(dataset, (train, *others), batch_size, seed, notes)
+
+
+def _data(name: str, splits: tuple[Table, ...], batch_size: int, seed: int, notes: tuple[str, ...]) -> TableData:
+    """Make the pipelines of a table that is cut into training, validation and test rows."""
+    train, *others = splits
     in_order = [_batches(part, batch_size) for part in splits]
     shuffled = functools.partial(_batches, train, even(len(train), batch_size), seed)
     return TableData(
-        name=dataset,
+        name=name,
         rows=train,
         train=shuffled(),
         train_eval=in_order[0],
@@ -157,7 +163,7 @@ def load(
         train_size=len(train),
         validation_size=len(others[0]),
         test_size=len(others[1]),
-        notes=tuple(map(in_flags, (*table.notes, *_of_splits(splits)))),
+        notes=notes,
         shuffled=shuffled,
     )
 
