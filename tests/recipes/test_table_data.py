@@ -36,6 +36,11 @@ def test_tables_by_name(name, rows, columns, task, classes):
     assert (data.moments is None) == (task == "classification")
 
 
+def test_a_table_by_name_takes_another_target_and_fewer_columns():
+    data = table_data.load("wine", target="alcohol", drop=("cultivar", "ash"))
+    assert (data.task, data.rows.target, len(data.rows.columns)) == ("regression", "alcohol", 11)
+
+
 def test_every_row_is_there_once_in_each_pass():
     data = table_data.load("wine", batch_size=32, seed=1)
     for pipeline, size in (
@@ -62,10 +67,13 @@ def test_houses_are_the_same_each_time_and_have_all_kinds_of_columns():
     assert np.isnan(data.rows.values[[c.name for c in data.rows.columns].index("bedrooms_per_household")]).any()
 
 
-def test_fewer_training_rows_keep_the_classes_in_proportion():
+def test_fewer_training_rows_keep_the_classes_in_proportion(tmp_path):
     data = table_data.load("wine", train_size=30)
     assert data.train_size == 30
     assert np.bincount(data.rows.labels).min() >= 7
+    rare = ["x,y", *(f"{n},{'c' if n % 40 == 0 else 'ab'[n % 2]}" for n in range(200))]
+    (tmp_path / "t.csv").write_text("\n".join(rare))
+    assert set(table_data.load(f"csv:{tmp_path / 't.csv'}", target="y", train_size=3).rows.labels) == {0, 1, 2}
     with pytest.raises(UserError, match="--train-size must lie between 3 and 127"):
         table_data.load("wine", train_size=2)
 

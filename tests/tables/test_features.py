@@ -40,8 +40,8 @@ def test_features_by_hand():
         [0, 0, 1, 0, 1, 0, 0, 0, 1, 1],
     ]
     np.testing.assert_allclose(outputs(features, table), expected, atol=1e-6)
-    new = table.read({"x": [None], "z": [None], "c": ["never seen"], "d": ["u"], "rare": ["p"]})
-    np.testing.assert_allclose(outputs(features, new), [[0, 0, 1, 1, 0, 0, 1, 0, 0, 1]])
+    new = table.read({"x": [None], "z": [6.0], "c": ["never seen"], "d": ["u"], "rare": ["p"]})
+    np.testing.assert_allclose(outputs(features, new), [[0, 1, 1, 1, 0, 0, 1, 0, 0, 1]])
 
 
 @pytest.mark.contract
