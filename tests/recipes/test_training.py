@@ -104,3 +104,16 @@ def test_many_passes_are_compared_with_one(train):
     assert 0 < metrics["test_nll_mc"] != metrics["test_nll_one_pass"]
     (line,) = [line for line in out.splitlines() if line.startswith("test log-loss, many passes")]
     assert line.split()[-1] == f"{metrics['test_nll_mc']:.4f}"
+
+
+def test_a_training_with_data_that_another_one_has_read_is_the_same():
+    config = Config(epochs=1, train_size=100)
+    images = training.load_data(config)
+
+    def order():
+        _, data = training.prepare(config, images)
+        return [np.concatenate([labels for _, labels in data.train.as_numpy_iterator()]).argmax(1) for _ in range(2)]
+
+    (first, second), (again, _) = order(), order()
+    np.testing.assert_array_equal(first, again)
+    assert (first != second).any()  # another epoch has another order
