@@ -47,6 +47,9 @@ def run(flags: argparse.Namespace) -> Iterator[str]:
     yield ""
     yield f"`{json.dumps(recipe.settings)}`"
     yield ""
+    if recipe.paired:
+        yield f"The dense network has the same {recipe.search + recipe.refit} epochs, learning rates and images."
+        yield ""
     images = load(recipe.dataset, flags.data_dir, flags.validation)
     dense = _folder(flags, "dense", recipe.dense())
     found = []
@@ -89,7 +92,25 @@ def _changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             f"--set compacted takes 0, or the {changed.search} epochs of the search or more, where there is a target: "
             f"one search can't go on in another network. Received: {changed.compacted}."
         )
+    _check_dense(changed)
     return changed
+
+
+def _check_dense(recipe: Recipe) -> None:
+    """Check what a recipe says of its dense network."""
+    if not 0 <= recipe.teacher <= 1:
+        raise UserError(f"--set teacher takes a share from 0 to 1. Received: {recipe.teacher}.")
+    if recipe.temperature <= 0:
+        raise UserError(f"--set temperature takes a number above 0. Received: {recipe.temperature}.")
+    if recipe.follows and not recipe.paired:
+        raise UserError("--set teacher and start=dense need the dense network: paired=True. Received: paired=False.")
+    if recipe.teacher and recipe.smoothing:
+        raise UserError(f"--set teacher takes labels as they are: smoothing=0. Received: {recipe.smoothing}.")
+    if recipe.teacher and recipe.taught == "refit" and not recipe.compacted:
+        raise UserError(
+            f"--set teacher takes compacted={recipe.search}, or taught=all: the loss changes between the search and a "
+            "refit of the compacted network alone. Received: compacted=0."
+        )
 
 
 Column = Callable[[dict[str, Any]], Any]
@@ -101,11 +122,16 @@ COLUMNS: dict[str, Column] = {
     "weights / left": lambda one: one["weights"] / max(one["nonzero"], 1),
     "parameters": lambda one: one["parameters"],
     "multiply-adds": lambda one: one["multiply_adds"],
+    "of dense (%)": lambda one: _share(one["multiply_adds"], one.get("dense_multiply_adds")),
     "widths": lambda one: "-".join(map(str, one["widths"])),
     "channels": lambda one: _change(one["channels"]["all"]),
     "in streams": lambda one: _change(one["channels"]["streams"]),
     "minutes": lambda one: sum(one["seconds"]) / 60,
 }
+
+
+def _share(part: int | None, whole: int | None) -> float | None:
+    return 100 * part / whole if part and whole else None
 
 
 def _change(pair: Sequence[int]) -> str:
