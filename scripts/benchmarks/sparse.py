@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pydantic
 
-from benchmarks import report
+from benchmarks import report, sparse_latency
 from benchmarks.sparse_recipes import NETWORKS, PENALTIES, RECIPES, Recipe
 from benchmarks.sparse_training import load, result
 from tf_reg_cli.errors import UserError
@@ -29,6 +29,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", metavar="TEXT", help="where TensorFlow Datasets keeps its sets")
     parser.add_argument("--validation", action="store_true", help="measure on 10,000 training images that are held out")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings of the recipe")
+    parser.add_argument(
+        "--latency",
+        type=int,
+        default=0,
+        metavar="N",
+        help="then time each network, in N rounds (default: 0, not at all)",
+    )
     parser.add_argument("--verbose", type=int, default=0, metavar="N", help="2 for a line an epoch (default: 0)")
 
 
@@ -58,6 +65,10 @@ def run(flags: argparse.Namespace) -> Iterator[str]:
         found.append(result(recipe, images, seed, folder / str(seed), dense, flags.verbose))
         yield report.row(str(seed), *(_cell(column(found[-1])) for column in COLUMNS.values()))
     yield report.row("mean ± standard error", *(_mean([column(one) for one in found]) for column in COLUMNS.values()))
+    if flags.latency:
+        yield ""
+        kept = {str(seed): folder / str(seed) / "model.keras" for seed in range(flags.repeats)}
+        yield from sparse_latency.table(recipe.network, kept, flags.latency)
 
 
 def _folder(flags: argparse.Namespace, name: str, recipe: Recipe) -> Path:

@@ -191,7 +191,7 @@ def result(
     began = time.perf_counter()
     dense = _of_dense(recipe, images, seed, dense_folder, verbose) if recipe.paired else None
     middle = time.perf_counter()
-    followed = keras.saving.load_model(dense_folder / f"{seed}.keras") if recipe.follows else None
+    followed = keras.saving.load_model(dense_folder / f"{seed}.keras", compile=False) if recipe.follows else None
     trained = train(recipe, images, seed, verbose, followed)
     small = tf_reg.compact(trained.model, _inputs(images)[:8])
     folder.mkdir(parents=True, exist_ok=True)
