@@ -7,7 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ from tf_reg.recipes.data.tfds_source import open_tfds
 from tf_reg_cli.errors import UserError
 
 HELD_OUT = 10_000  # of the training images, for choices
-Rate = float | keras.optimizers.schedules.LearningRateSchedule
+Rate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +104,8 @@ def train(recipe: Recipe, images: Images, seed: int, verbose: int = 0, dense: ke
             model = tf_reg.compact(model, _inputs(images)[:8], keep_optimizer=True)
     if recipe.compacted and recipe.refit:
         tf_reg.remove_regularizers(model)
-        given = {"teacher": recipe.teacher, "temperature": recipe.temperature}
-        rest = dataclasses.replace(recipe.dense(), search=0, **given)
+        plain = recipe.dense()
+        rest = dataclasses.replace(plain, search=0, teacher=recipe.teacher, temperature=recipe.temperature)
         _compile(model, rest, _rate(rest, len(batches), refit=True), refit=True)
         model.fit(batches, epochs=rest.refit, verbose=verbose, shuffle=False)
     return Trained(model, *before)
