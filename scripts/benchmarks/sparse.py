@@ -117,6 +117,11 @@ def _check_dense(recipe: Recipe) -> None:
         raise UserError("--set teacher and start=dense need the dense network: paired=True. Received: paired=False.")
     if recipe.teacher and recipe.smoothing:
         raise UserError(f"--set teacher takes labels as they are: smoothing=0. Received: {recipe.smoothing}.")
+    if recipe.refit_rate is not None and recipe.penalty is not None and not recipe.compacted:
+        raise UserError(
+            f"--set refit_rate takes compacted={recipe.search}: a new optimizer doesn't know which zeros stay. "
+            "Received: compacted=0."
+        )
     if recipe.teacher and recipe.taught == "refit" and not recipe.compacted:
         raise UserError(
             f"--set teacher takes compacted={recipe.search}, or taught=all: the loss changes between the search and a "

@@ -12,7 +12,7 @@ from keras import layers
 import tf_reg
 
 # Settings that older trainings didn't have, and what they did. The names of their folders stay as they are.
-LATER: dict[str, Any] = {"teacher": 0.0, "temperature": 2.0, "taught": "refit", "start": "scratch"}
+LATER: dict[str, Any] = {"teacher": 0.0, "temperature": 2.0, "taught": "refit", "start": "scratch", "refit_rate": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Recipe:
         teacher: The share of the loss that the answers of the dense network have; 0 for the labels alone.
         temperature: How soft these answers are.
         taught: When there is a teacher: in the refit, or in all epochs.
+        refit_rate: The learning rate at the start of the refit, of a new optimizer, for the dense network too. The loss
+            of a teacher is more curved than that of the labels, and takes smaller steps. None for that of the search.
         start: Where the weights come from: from their initializers, or from the dense network after its training.
     """
 
@@ -69,12 +71,13 @@ class Recipe:
     temperature: float = 2.0
     taught: Literal["refit", "all"] = "refit"
     start: Literal["scratch", "dense"] = "scratch"
+    refit_rate: float | None = None
 
     def dense(self) -> Recipe:
         """The same training without a penalty."""
         return dataclasses.replace(
             self, penalty=None, strength=0.0, warmup=0, reweight=None, target=None, of="weights", compacted=0,
-            paired=True, **LATER,
+            paired=True, teacher=0.0, temperature=2.0, taught="refit", start="scratch",
         )  # fmt: skip
 
     @property

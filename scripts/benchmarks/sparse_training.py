@@ -93,16 +93,17 @@ def train(recipe: Recipe, images: Images, seed: int, verbose: int = 0, dense: ke
         tf_reg.regularize(model, PENALTIES[recipe.penalty](model, recipe.strength))
     batches = _batches(recipe, images, seed, taught if recipe.teacher else None)
     part = recipe.compacted or recipe.search
-    _compile(model, recipe, _rate(recipe, len(batches), refit=not recipe.compacted))
+    twice = bool(recipe.compacted) or recipe.refit_rate is not None  # whether the refit has an optimizer of its own
+    _compile(model, recipe, _rate(recipe, len(batches), refit=not twice))
     for epoch in range(0, recipe.search, part):
         last = epoch + part >= recipe.search
-        refit = recipe.refit if last and not recipe.compacted else 0
+        refit = recipe.refit if last and not twice else 0
         until = min(epoch + part, recipe.search) + refit
         callbacks = list(_callbacks(recipe, until, refit))
         model.fit(batches, initial_epoch=epoch, epochs=until, callbacks=callbacks, verbose=verbose, shuffle=False)
         if recipe.compacted:
             model = tf_reg.compact(model, _inputs(images)[:8], keep_optimizer=True)
-    if recipe.compacted and recipe.refit:
+    if twice and recipe.refit:
         tf_reg.remove_regularizers(model)
         plain = recipe.dense()
         rest = dataclasses.replace(plain, search=0, teacher=recipe.teacher, temperature=recipe.temperature)
@@ -139,7 +140,8 @@ def _rate(recipe: Recipe, steps: int, refit: bool) -> Rate:
         return recipe.rate
     constant = recipe.search * steps
     warmup = {"warmup_target": recipe.rate, "warmup_steps": constant} if constant else {}  # to the rate it begins with
-    return keras.optimizers.schedules.CosineDecay(recipe.rate, recipe.refit * steps, **warmup)
+    first = recipe.rate if constant or recipe.refit_rate is None else recipe.refit_rate
+    return keras.optimizers.schedules.CosineDecay(first, recipe.refit * steps, **warmup)
 
 
 def _batches(recipe: Recipe, images: Images, seed: int, taught: np.ndarray | None = None) -> tf.data.Dataset:

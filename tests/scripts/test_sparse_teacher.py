@@ -77,6 +77,7 @@ def test_the_settings_of_a_teacher_make_another_folder_and_the_dense_network_sta
     ("changes", "message"),
     [
         (["smoothing=0.1", "teacher=0.5"], r"--set teacher takes labels as they are: smoothing=0. Received: 0.1"),
+        (["compacted=0", "refit_rate=0.1"], "--set refit_rate takes compacted=40: .* Received: compacted=0"),
         (["compacted=0", "teacher=0.5"], "--set teacher takes compacted=40, or taught=all.* Received: compacted=0"),
     ],
 )
@@ -103,6 +104,26 @@ def test_a_teacher_changes_the_epochs_that_it_teaches_and_no_other(taught):
         one, other = (sparse_training.train(recipe, IMAGES, 0, dense=network(seed)).model for seed in (1, 2))
         same = all((a == b).all() for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
         assert same == (taught == "refit" and not refit)
+
+
+@pytest.mark.parametrize("recipe", [PLAIN, PLAIN.dense()])
+def test_the_rate_of_the_refit_is_another_one_for_both_networks(recipe):
+    changed = dataclasses.replace(recipe, refit_rate=0.004)
+    search, rest = sparse_training._rate(changed, 10, refit=False), dataclasses.replace(changed.dense(), search=0)
+    assert search == 0.01
+    rates = [float(sparse_training._rate(rest, 10, refit=True)(step)) for step in (0, 5, 10)]
+    assert rates == pytest.approx([0.004, 0.002, 0.0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [PLAIN, PLAIN.dense()])
+def test_a_refit_at_the_rate_of_zero_changes_nothing(recipe):
+    one, other = (
+        sparse_training.train(dataclasses.replace(recipe, refit=refit, refit_rate=0.0), IMAGES, 0).model
+        for refit in (0, 1)
+    )
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.slow
