@@ -53,7 +53,8 @@ def served(models: Mapping[str, keras.Model], batch: int, repeats: int) -> timin
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as open_ones:
         arms = {}
         for name, model in models.items():
-            tf_reg.export(model, Path(folder) / name)
+            examples = _examples(model, 2)
+            tf_reg.export(model, Path(folder) / name, output_name="outputs", examples=examples)  # probabilities or not
             signature = saved_graph.signatures(saved_graph.load(Path(folder) / name / "1"))["serving_default"]
             [given] = signature.inputs.values()
             job = c_api.Run({given.name: _examples(model, batch)}, [one.name for one in signature.outputs.values()])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pydantic
 
-from benchmarks import report
+from benchmarks import report, sparse_latency
 from benchmarks.sparse_recipes import NETWORKS, PENALTIES, RECIPES, Recipe
 from benchmarks.sparse_training import load, result
 from tf_reg_cli.errors import UserError
@@ -29,6 +29,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", metavar="TEXT", help="where TensorFlow Datasets keeps its sets")
     parser.add_argument("--validation", action="store_true", help="measure on 10,000 training images that are held out")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings of the recipe")
+    parser.add_argument(
+        "--latency",
+        type=int,
+        default=0,
+        metavar="N",
+        help="then time each network, in N rounds (default: 0, not at all)",
+    )
     parser.add_argument("--verbose", type=int, default=0, metavar="N", help="2 for a line an epoch (default: 0)")
 
 
@@ -47,6 +54,9 @@ def run(flags: argparse.Namespace) -> Iterator[str]:
     yield ""
     yield f"`{json.dumps(recipe.settings)}`"
     yield ""
+    if recipe.paired:
+        yield f"The dense network has the same {recipe.search + recipe.refit} epochs, learning rates and images."
+        yield ""
     images = load(recipe.dataset, flags.data_dir, flags.validation)
     dense = _folder(flags, "dense", recipe.dense())
     found = []
@@ -55,6 +65,10 @@ def run(flags: argparse.Namespace) -> Iterator[str]:
         found.append(result(recipe, images, seed, folder / str(seed), dense, flags.verbose))
         yield report.row(str(seed), *(_cell(column(found[-1])) for column in COLUMNS.values()))
     yield report.row("mean ± standard error", *(_mean([column(one) for one in found]) for column in COLUMNS.values()))
+    if flags.latency:
+        yield ""
+        kept = {str(seed): folder / str(seed) / "model.keras" for seed in range(flags.repeats)}
+        yield from sparse_latency.table(recipe.network, kept, flags.latency)
 
 
 def _folder(flags: argparse.Namespace, name: str, recipe: Recipe) -> Path:
@@ -89,7 +103,30 @@ def _changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             f"--set compacted takes 0, or the {changed.search} epochs of the search or more, where there is a target: "
             f"one search can't go on in another network. Received: {changed.compacted}."
         )
+    _check_dense(changed)
     return changed
+
+
+def _check_dense(recipe: Recipe) -> None:
+    """Check what a recipe says of its dense network."""
+    if not 0 <= recipe.teacher <= 1:
+        raise UserError(f"--set teacher takes a share from 0 to 1. Received: {recipe.teacher}.")
+    if recipe.temperature <= 0:
+        raise UserError(f"--set temperature takes a number above 0. Received: {recipe.temperature}.")
+    if recipe.follows and not recipe.paired:
+        raise UserError("--set teacher and start=dense need the dense network: paired=True. Received: paired=False.")
+    if recipe.teacher and recipe.smoothing:
+        raise UserError(f"--set teacher takes labels as they are: smoothing=0. Received: {recipe.smoothing}.")
+    if recipe.refit_rate is not None and recipe.penalty is not None and not recipe.compacted:
+        raise UserError(
+            f"--set refit_rate takes compacted={recipe.search}: a new optimizer doesn't know which zeros stay. "
+            "Received: compacted=0."
+        )
+    if recipe.teacher and recipe.taught == "refit" and not recipe.compacted:
+        raise UserError(
+            f"--set teacher takes compacted={recipe.search}, or taught=all: the loss changes between the search and a "
+            "refit of the compacted network alone. Received: compacted=0."
+        )
 
 
 Column = Callable[[dict[str, Any]], Any]
@@ -101,11 +138,16 @@ COLUMNS: dict[str, Column] = {
     "weights / left": lambda one: one["weights"] / max(one["nonzero"], 1),
     "parameters": lambda one: one["parameters"],
     "multiply-adds": lambda one: one["multiply_adds"],
+    "of dense (%)": lambda one: _share(one["multiply_adds"], one.get("dense_multiply_adds")),
     "widths": lambda one: "-".join(map(str, one["widths"])),
     "channels": lambda one: _change(one["channels"]["all"]),
     "in streams": lambda one: _change(one["channels"]["streams"]),
     "minutes": lambda one: sum(one["seconds"]) / 60,
 }
+
+
+def _share(part: int | None, whole: int | None) -> float | None:
+    return 100 * part / whole if part and whole else None
 
 
 def _change(pair: Sequence[int]) -> str:

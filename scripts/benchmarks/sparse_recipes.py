@@ -11,6 +11,9 @@ from keras import layers
 
 import tf_reg
 
+# Settings that older trainings didn't have, and what they did. The names of their folders stay as they are.
+LATER: dict[str, Any] = {"teacher": 0.0, "temperature": 2.0, "taught": "refit", "start": "scratch", "refit_rate": None}
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -37,6 +40,12 @@ class Recipe:
         target: The share of zeros that `tf_reg.TargetSparsity` makes exactly; None for a strength that stays.
         of: What that share is of.
         train_size: How many examples of each epoch; None for all.
+        teacher: The share of the loss that the answers of the dense network have; 0 for the labels alone.
+        temperature: How soft these answers are.
+        taught: When there is a teacher: in the refit, or in all epochs.
+        refit_rate: The learning rate at the start of the refit, of a new optimizer, for the dense network too. The loss
+            of a teacher is more curved than that of the labels, and takes smaller steps. None for that of the search.
+        start: Where the weights come from: from their initializers, or from the dense network after its training.
     """
 
     summary: str
@@ -58,18 +67,29 @@ class Recipe:
     target: float | None = None
     of: Literal["weights", "groups", "channels", "parameters", "flops"] = "weights"
     train_size: int | None = None
+    teacher: float = 0.0
+    temperature: float = 2.0
+    taught: Literal["refit", "all"] = "refit"
+    start: Literal["scratch", "dense"] = "scratch"
+    refit_rate: float | None = None
 
     def dense(self) -> Recipe:
         """The same training without a penalty."""
         return dataclasses.replace(
             self, penalty=None, strength=0.0, warmup=0, reweight=None, target=None, of="weights", compacted=0,
-            paired=True,
+            paired=True, teacher=0.0, temperature=2.0, taught="refit", start="scratch",
         )  # fmt: skip
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything but the summary, as JSON has it."""
-        return {key: value for key, value in dataclasses.asdict(self).items() if key != "summary"}
+        """Everything but the summary and what is as it was before there was a choice, as JSON has it."""
+        given = dataclasses.asdict(self)
+        return {key: value for key, value in given.items() if key != "summary" and (key, value) not in LATER.items()}
+
+    @property
+    def follows(self) -> bool:
+        """Whether the dense network must be there before the training."""
+        return self.teacher > 0 or self.start == "dense"
 
 
 def lenet_300_100() -> keras.Model:

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -15,11 +15,13 @@ import tensorflow as tf
 
 import tf_reg
 from benchmarks.sparse_recipes import NETWORKS, PENALTIES, Recipe
+from benchmarks.sparse_teacher import answers, loss, wide
 from tf_reg.recipes.data.sources import Split
 from tf_reg.recipes.data.tfds_source import open_tfds
 from tf_reg_cli.errors import UserError
 
 HELD_OUT = 10_000  # of the training images, for choices
+Rate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +63,17 @@ class Trained(NamedTuple):
     Args:
         model: It, at the end.
         weights: How many weights it had at the start, biases not counted.
+        multiply_adds: How many it had at the start; None where they aren't known.
         channels: How many channels it had at the start, for each tuple of layers that make them together.
     """
 
     model: keras.Model
     weights: int
+    multiply_adds: int | None
     channels: dict[tuple[str, ...], int]
 
 
-def train(recipe: Recipe, images: Images, seed: int, verbose: int = 0) -> Trained:
+def train(recipe: Recipe, images: Images, seed: int, verbose: int = 0, dense: keras.Model | None = None) -> Trained:
     """Train a network.
 
     Args:
@@ -77,37 +81,43 @@ def train(recipe: Recipe, images: Images, seed: int, verbose: int = 0) -> Traine
         images: The data.
         seed: Of the initial weights, the order of the images and their shifts.
         verbose: As in `fit`.
+        dense: The dense network after its training, for a recipe that follows it.
     """
+    taught = None if dense is None else answers(dense, recipe, images.train[0][: recipe.train_size])
     keras.utils.set_random_seed(seed)
     model = NETWORKS[recipe.network]()
-    weights, channels = tf_reg.sparsity(model).total.weights, _channels(model)
+    before = (tf_reg.sparsity(model).total.weights, _multiply_adds(model), _channels(model))
+    if dense is not None and recipe.start == "dense":
+        model.set_weights(dense.get_weights())
     if recipe.penalty is not None:
         tf_reg.regularize(model, PENALTIES[recipe.penalty](model, recipe.strength))
-    batches = _batches(recipe, images, seed)
+    batches = _batches(recipe, images, seed, taught if recipe.teacher else None)
     part = recipe.compacted or recipe.search
-    _compile(model, recipe, _rate(recipe, len(batches), refit=not recipe.compacted))
+    twice = bool(recipe.compacted) or recipe.refit_rate is not None  # whether the refit has an optimizer of its own
+    _compile(model, recipe, _rate(recipe, len(batches), refit=not twice))
     for epoch in range(0, recipe.search, part):
         last = epoch + part >= recipe.search
-        refit = recipe.refit if last and not recipe.compacted else 0
+        refit = recipe.refit if last and not twice else 0
         until = min(epoch + part, recipe.search) + refit
         callbacks = list(_callbacks(recipe, until, refit))
         model.fit(batches, initial_epoch=epoch, epochs=until, callbacks=callbacks, verbose=verbose, shuffle=False)
         if recipe.compacted:
             model = tf_reg.compact(model, _inputs(images)[:8], keep_optimizer=True)
-    if recipe.compacted and recipe.refit:
+    if twice and recipe.refit:
         tf_reg.remove_regularizers(model)
-        rest = dataclasses.replace(recipe.dense(), search=0)
-        _compile(model, rest, _rate(rest, len(batches), refit=True))
+        plain = recipe.dense()
+        rest = dataclasses.replace(plain, search=0, teacher=recipe.teacher, temperature=recipe.temperature)
+        _compile(model, rest, _rate(rest, len(batches), refit=True), refit=True)
         model.fit(batches, epochs=rest.refit, verbose=verbose, shuffle=False)
-    return Trained(model, weights, channels)
+    return Trained(model, *before)
 
 
-def _compile(model: keras.Model, recipe: Recipe, rate: float | keras.optimizers.schedules.LearningRateSchedule) -> None:
+def _compile(model: keras.Model, recipe: Recipe, rate: Rate, refit: bool = False) -> None:
     optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=recipe.decay or None)
     if recipe.penalty is not None:
         optimizer = tf_reg.Proximal(optimizer, penalty_factors=recipe.reweight is not None)
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.smoothing)
-    model.compile(optimizer, loss, metrics=["accuracy"], steps_per_execution=20)
+    metrics = [] if recipe.teacher else ["accuracy"]  # the answers are among the targets
+    model.compile(optimizer, loss(recipe, refit), metrics=metrics, steps_per_execution=20)
 
 
 def _callbacks(recipe: Recipe, until: int, refit: int) -> Any:
@@ -124,23 +134,25 @@ def _callbacks(recipe: Recipe, until: int, refit: int) -> Any:
         yield tf_reg.Reweight(**recipe.reweight, end=recipe.search)
 
 
-def _rate(recipe: Recipe, steps: int, refit: bool) -> float | keras.optimizers.schedules.LearningRateSchedule:
+def _rate(recipe: Recipe, steps: int, refit: bool) -> Rate:
     """Constant in the search; in a refit that follows with the same optimizer, a cosine down to zero."""
     if not refit or not recipe.refit:
         return recipe.rate
     constant = recipe.search * steps
     warmup = {"warmup_target": recipe.rate, "warmup_steps": constant} if constant else {}  # to the rate it begins with
-    return keras.optimizers.schedules.CosineDecay(recipe.rate, recipe.refit * steps, **warmup)
+    first = recipe.rate if constant or recipe.refit_rate is None else recipe.refit_rate
+    return keras.optimizers.schedules.CosineDecay(first, recipe.refit * steps, **warmup)
 
 
-def _batches(recipe: Recipe, images: Images, seed: int) -> tf.data.Dataset:
-    """Full batches of shifted images between 0 and 1, and of one-hot labels."""
+def _batches(recipe: Recipe, images: Images, seed: int, taught: np.ndarray | None = None) -> tf.data.Dataset:
+    """Full batches of shifted images between 0 and 1, and of one-hot labels; then the answers of a teacher to them."""
     pixels, labels = images.train
     size = recipe.train_size or len(labels)
     far = recipe.shift
-    wide = np.pad(pixels[:size], ((0, 0), (far, far), (far, far), (0, 0)))
-    side = wide.shape[1]
-    flat, targets = tf.constant(wide.ravel()), tf.one_hot(labels[:size], 10)
+    padded = wide(pixels[:size], far)
+    side = padded.shape[1]
+    flat, targets = tf.constant(padded.ravel()), tf.one_hot(labels[:size], 10)
+    soft = None if taught is None else tf.constant(taught.reshape(-1, 10))
     places = tf.constant((np.arange(28)[:, None] * side + np.arange(28)).ravel(), "int64")
     drawn = tf.random.Generator.from_seed(seed)
 
@@ -148,7 +160,10 @@ def _batches(recipe: Recipe, images: Images, seed: int) -> tf.data.Dataset:
         down, right = (drawn.uniform(tf.shape(numbers), 0, 2 * far + 1, "int64") for _ in range(2))
         start = numbers * side * side + down * side + right
         found = tf.gather(flat, start[:, None] + places[None])
-        return tf.reshape(tf.cast(found, "float32") / 255, (-1, 28, 28, 1)), tf.gather(targets, numbers)
+        wanted = tf.gather(targets, numbers)
+        if soft is not None:
+            wanted = tf.concat([wanted, tf.gather(soft, (down * (2 * far + 1) + right) * size + numbers)], axis=-1)
+        return tf.reshape(tf.cast(found, "float32") / 255, (-1, 28, 28, 1)), wanted
 
     order = tf.data.Dataset.range(size).shuffle(size, seed=seed, reshuffle_each_iteration=True)
     options = tf.data.Options()  # rewriting the pipeline's graph would copy the images into it
@@ -178,16 +193,19 @@ def result(
     began = time.perf_counter()
     dense = _of_dense(recipe, images, seed, dense_folder, verbose) if recipe.paired else None
     middle = time.perf_counter()
-    trained = train(recipe, images, seed, verbose)
+    followed = keras.saving.load_model(dense_folder / f"{seed}.keras", compile=False) if recipe.follows else None
+    trained = train(recipe, images, seed, verbose, followed)
     small = tf_reg.compact(trained.model, _inputs(images)[:8])
-    plan = tf_reg.plan_compaction(small)
+    folder.mkdir(parents=True, exist_ok=True)
+    small.save(folder / "model.keras")
     version = tf_reg.export(small, folder / "saved_model", output_name="logits", examples=_inputs(images)[:8])
     found = {
         "dense_error": dense,
         "error": _error(version, images),
         "weights": trained.weights,
         "parameters": small.count_params(),
-        "multiply_adds": plan.multiply_adds[0] if plan.multiply_adds else None,
+        "multiply_adds": _multiply_adds(small),
+        "dense_multiply_adds": trained.multiply_adds,
         "nonzero": _nonzero(small),
         "widths": _widths(small),
         "channels": _left(trained.channels, _channels(small)),
@@ -198,11 +216,14 @@ def result(
 
 
 def _of_dense(recipe: Recipe, images: Images, seed: int, folder: Path, verbose: int) -> float:
-    """The error of the dense network, in percent."""
-    file = folder / f"{seed}.json"
-    if not file.exists():
+    """The error of the dense network, in percent. The network is kept beside it, for recipes that follow it."""
+    file, kept = folder / f"{seed}.json", folder / f"{seed}.keras"
+    if not file.exists() or (recipe.follows and not kept.exists()):
         model = train(recipe.dense(), images, seed, verbose).model
         wrong = model.predict(_inputs(images), verbose=0, batch_size=1000).argmax(axis=1) != images.test[1]
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save(staged := folder / f"{seed}.{os.getpid()}.keras")
+        staged.replace(kept)
         _write(file, {"error": 100 * float(wrong.mean())})
     return json.loads(file.read_text())["error"]
 
@@ -233,6 +254,12 @@ def _nonzero(model: keras.Model) -> int:
     """How many weights aren't zero, biases not counted."""
     total = tf_reg.sparsity(model).total
     return total.weights - total.zeros
+
+
+def _multiply_adds(model: keras.Model) -> int | None:
+    """The multiply-adds of an example."""
+    counts = tf_reg.plan_compaction(model).multiply_adds
+    return counts[0] if counts else None
 
 
 def _widths(model: keras.Model) -> list[int]:

@@ -86,6 +86,11 @@ def test_images_are_shifted_and_each_epoch_has_all():
         ("of=units", "--set of: Input should be 'weights'.* Received: 'units'"),
         ("network=lenet", "--set network takes lenet-300-100, .* Received: lenet"),
         ("penalty=l3", "--set penalty takes l1, .* Received: l3"),
+        ("teacher=2", "--set teacher takes a share from 0 to 1. Received: 2.0"),
+        ("temperature=0", "--set temperature takes a number above 0. Received: 0.0"),
+        ("taught=never", "--set taught: Input should be 'refit' or 'all'.* Received: 'never'"),
+        ("teacher=0.9", "--set teacher and start=dense need the dense network"),
+        ("start=dense", "--set teacher and start=dense need the dense network"),
         ("target=0.5", "--set compacted takes 0, or the 150 epochs of the search or more.* Received: 10"),
     ],
 )

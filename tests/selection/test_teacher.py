@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tf_reg.selection.examples import Examples
-from tf_reg.selection.scores import classes_of
+from tf_reg.selection.scores import Classes, classes_of
 from tf_reg.selection.teacher import loss_of, taught
 
 pytestmark = pytest.mark.contract
@@ -17,11 +17,11 @@ def softmax(logits):
     return powers / powers.sum(-1, keepdims=True)
 
 
-def expected(labels, teacher, student):
-    """By the formula: a = 0.9, T = 2; all are logits of classes but the labels."""
+def expected(labels, teacher, student, share=0.9, temperature=2):
+    """By the formula; all are logits of classes but the labels."""
     hard = -np.log(softmax(student)[np.arange(len(labels)), labels])
-    soft = -(softmax(teacher / 2) * np.log(softmax(student / 2))).sum(-1)
-    return 0.1 * hard + 0.9 * 4 * soft
+    soft = -(softmax(teacher / temperature) * np.log(softmax(student / temperature))).sum(-1)
+    return (1 - share) * hard + share * temperature**2 * soft
 
 
 @pytest.mark.parametrize("logits", [True, False])
@@ -40,6 +40,14 @@ def test_classes(logits, one_hot):
     outputs = student if logits else softmax(student)
     found = keras.ops.convert_to_numpy(loss_of(classes)(examples.targets, outputs.astype("float32")))
     assert found == pytest.approx(expected(labels, teacher, student), rel=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_another_share_and_temperature(share):
+    teacher, student, labels = X, X[::-1] * 2, np.array([0, 2, 1, 2, 2, 0])
+    targets = np.concatenate([np.eye(3)[labels], softmax(teacher / 5)], -1).astype("float32")
+    found = keras.ops.convert_to_numpy(loss_of(Classes(False, True, True), share, 5.0)(targets, student))
+    assert found == pytest.approx(expected(labels, teacher, student, share, 5), rel=1e-4)
 
 
 @pytest.mark.parametrize("logits", [True, False])

@@ -34,7 +34,9 @@ def taught(model: keras.Model, classes: Classes, train: Examples, batch: int) ->
     return Examples(train.inputs, np.concatenate([labels, ops.convert_to_numpy(answers)], -1), train.weights)
 
 
-def loss_of(classes: Classes) -> Callable[[Tensor, Tensor], Tensor]:
+def loss_of(
+    classes: Classes, share: float = SHARE, temperature: float = TEMPERATURE
+) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the loss of a student, for `compile`.
 
     For an example it is `(1 - a) * H(label, student) + a * T^2 * H(teacher at T, student at T)`, where H is the
@@ -44,14 +46,16 @@ def loss_of(classes: Classes) -> Callable[[Tensor, Tensor], Tensor]:
 
     Args:
         classes: How the student says its classes.
+        share: The teacher's share, from 0 to 1.
+        temperature: The temperature, which is that of the answers too.
     """
 
     def distillation(targets: Tensor, outputs: Tensor) -> Tensor:
         logs = _log_probabilities(outputs, classes)
         labels, answers = ops.split(ops.cast(targets, logs.dtype), 2, axis=-1)
-        soft = ops.log_softmax(logs / TEMPERATURE, axis=-1)
+        soft = ops.log_softmax(logs / temperature, axis=-1)
         of_labels, of_teacher = ops.sum(labels * logs, axis=-1), ops.sum(answers * soft, axis=-1)
-        return -(1 - SHARE) * of_labels - SHARE * TEMPERATURE**2 * of_teacher
+        return -(1 - share) * of_labels - share * temperature**2 * of_teacher
 
     return distillation
 
