@@ -173,8 +173,7 @@ RIGHT = {
         "read_table.target", "read_table.task",
     },
     "an array": {
-        "StochasticWeightAveraging.data", "expected_calibration_error.y_true",
-        "expected_calibration_error.probabilities",
+        "StochasticWeightAveraging.data", *(f"expected_calibration_error.{one}" for one in ("y_true", "probabilities")),
     },
     "a word": {
         "report.title", "DropoutSchedule.layers", "GapController.metric", "Proximal.name", "shrink.folder",
