@@ -1,6 +1,5 @@
 """What is drawn for a trial, when one ends, and what is made of all of them: without training."""
 
-
 import pytest
 
 from tests.tools import imported
