@@ -55,7 +55,7 @@ def test_the_files(finished):
     names = {path.name for path in finished.run.iterdir()}
     assert names == {
         "columns.csv", "columns.png", "compact.keras", "config.json", "curves.png", "history.csv", "metrics.json",
-        "model.keras", "regularization.png", "tensorboard", "weights.png",
+        "model.keras", "regularization.png", "report.html", "tensorboard", "weights.png",
     }  # fmt: skip
     with (finished.run / "columns.csv").open(encoding="utf-8") as stream:
         rows = {row["column"]: row for row in csv.DictReader(stream)}
@@ -171,6 +171,7 @@ def test_target_sparsity_counts_columns(command):
     [
         (("--reg", "sparse-group"), "can't group the columns of a table that have several features, as 'Größe' has"),
         (("--reg", "mcp", "--groups", "inputs"), "take --reg group"),
+        (("--jit",), "--jit compiles with XLA, which takes no strings."),
         (("--reg", "group", "--reweight"), "--reweight has no factors for columns"),
         (("--task", "classification"), "each class keeps one for training. Give more rows, fewer classes"),
         (("--label-smoothing", 0.1), "--label-smoothing is for classes. The target is a number: a regression."),
@@ -181,6 +182,39 @@ def test_what_the_columns_do_not_take_is_a_sentence(flags, expected, command, tm
     code, out, err = command("train", "--dataset", "csv:t.csv", *FLAGS, *flags)
     assert (code, out) == (2, "")
     assert expected in err.splitlines()[-1]
+
+
+def test_a_wrong_type_in_row_3000_is_a_sentence(command, tmp_path):
+    made = list(lines(4_000))
+    made[3_000] = "n/v," + made[3_000].partition(",")[2]
+    (tmp_path / "t.csv").write_text("\n".join(made), encoding="utf-8")
+    code, out, err = command("train", "--dataset", "csv:t.csv", *FLAGS)
+    assert (code, out) == (2, "")
+    assert err == (
+        "tf-reg train: The column 'Größe' holds numbers. Received: 'n/v' in row 3,000. Correct it, leave it empty "
+        "where the value is missing, or take the column as categories: --categorical 'Größe'.\n"
+    )
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision(precision, command):
+    """Raw columns stay float32: half precision has no room for a year of days."""
+    words = (
+        "--dataset",
+        "houses",
+        "--train-size",
+        400,
+        "--epochs",
+        6,
+        "--precision",
+        precision,
+        "--quiet",
+        "--name",
+        "a",
+    )
+    code, _, err = command("train", *words)
+    assert code == 0, err
+    assert metrics_of("runs/a")["test_r2"] > 0.4
 
 
 @pytest.mark.parametrize(

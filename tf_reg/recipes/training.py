@@ -106,6 +106,8 @@ def build_model(config: Config, images: Data) -> keras.Model:
     """Build the model that `config` asks for, for these images or this table."""
     config = filled(config, images.train_size)
     if isinstance(images, TableData):
+        if config.jit and any(column.kind == "category" for column in images.rows.columns):
+            raise UserError("--jit compiles with XLA, which takes no strings. Leave it out, or --drop the categories.")
         return table_networks.build(config, images.features(), images.class_names, images.moments)
     return networks.build(
         config,
