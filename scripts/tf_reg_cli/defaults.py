@@ -29,7 +29,7 @@ STRENGTHS = {
     "log_sum": 0.011, "lq": 0.00335,
 }  # fmt: skip
 ADAMW = 0.004  # the weight decay of keras.optimizers.AdamW
-# The same for tables, by validation rows of the four tables that have a name: docs/tables.md.
+# The same for tables. That of the group lasso by validation rows of the four tables that have a name: docs/tables.md.
 OF_TABLES = STRENGTHS | {"l1": 0.07, "group_lasso": 0.14}
 FLAT_FROM = 0.1  # the weight from which on mcp and scad are flat
 OF_PENALTY = {

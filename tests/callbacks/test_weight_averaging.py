@@ -81,6 +81,7 @@ def test_a_frozen_normalisation_and_a_model_without_one_stay_as_they_are():
     for variable, old in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(numpy(variable), old)
     renew_batch_normalization(build(), X)
+    model.fit(X, Y, epochs=2, verbose=0, callbacks=[tf_reg.StochasticWeightAveraging(2)])  # it asks for no data
 
 
 def test_mistakes_are_said_before_training():

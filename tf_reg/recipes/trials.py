@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from tf_reg.recipes import training
+from tf_reg.recipes.forgetting import forgotten
 from tf_reg.recipes.retracing import expected_retracing
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import UserError
@@ -80,13 +81,12 @@ class Trials:
 
 def train(config: Config) -> Record:
     """Train with a configuration and return `metrics`, `history` and `weights`, as in `Trials.record`."""
-    keras.utils.clear_session()
-    with expected_retracing():
+    with expected_retracing(), forgotten():
         model, images = training.prepare(config)
         training.fit(model, config, images, silent=True)
         metrics = training.measure(model, images)
-    history = {name: [float(v) for v in values] for name, values in model.history.history.items() if name in KEPT}
-    return {"metrics": metrics, "history": history, "weights": _histogram(model)}
+        history = {name: [float(v) for v in values] for name, values in model.history.history.items() if name in KEPT}
+        return {"metrics": metrics, "history": history, "weights": _histogram(model)}
 
 
 def _histogram(model: keras.Model) -> dict[str, Any]:
