@@ -11,8 +11,11 @@ import pytest
 from sklearn.datasets import load_diabetes
 
 import tf_reg
+from tests.recipes.test_comparison import of_the_seed
 from tests.tools import missing, require_module
+from tf_reg.recipes import comparison, comparison_report, plan, trials
 from tf_reg.selection.frontier import Candidate, Shrunk, Size
+from tf_reg_cli.config import Config
 
 
 def linear(l1_ratio=1.0):
@@ -126,11 +129,56 @@ def looked_at(browser, file, width):
     return said, asked, wide, images
 
 
+def of_a_comparison(folder, monkeypatch):
+    """The report of a comparison whose trainings are made up."""
+    monkeypatch.setattr(trials, "train", of_the_seed)
+    made, known = plan.load("methods"), trials.Trials(folder / "a.jsonl")
+    base = Config(epochs=20)
+    rows = list(comparison.compare(base, 2, known, made))
+    return comparison_report.write(rows, made, known, base, folder / "a.jsonl")
+
+
+def of_a_search(folder):
+    """The report of a study whose trials are made up."""
+    require_module("optuna", "tune")
+    import optuna
+
+    from tf_reg.recipes.tuning import pictures, report
+
+    space = {"dropout": optuna.distributions.FloatDistribution(0, 1)}
+    made = [
+        optuna.trial.create_trial(values=[0.9 - rate, 1000 * rate], params={"dropout": rate}, distributions=space)
+        for rate in (0.1, 0.2, 0.4)
+    ]
+    made.append(optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, params={}, distributions={}))
+    for number, trial in enumerate(made):
+        trial.number = number
+    objectives, chosen = ("accuracy", "live-parameters"), {f"front-{one.number}.json": one for one in made[:2]}
+    pictures.draw(made, list(chosen.values()), objectives, [{"dropout": 0.7, "l1": 0.3}, {}], folder)
+    report.write(made, chosen, objectives, folder)
+    return folder / "report.html"
+
+
+def test_a_search_has_its_front_and_all_trials(tmp_path):
+    made = of_a_search(tmp_path).read_text()
+    assert "4 trials: 3 complete, 1 ended early." in made
+    rows = re.findall(r"<tr>(.*?)</tr>", made)
+    cells = [re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", row) for row in rows]
+    head = ["trial", "state", "dropout", "accuracy", "live-parameters"]
+    assert cells[:3] == [head, ["0", "complete", "0.1", "0.8", "100"], ["1", "complete", "0.2", "0.7", "200"]]
+    assert cells[-1] == ["3", "pruned", "", "", ""]
+    assert made.count("data:image/png") == 3
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*RESULTS, "run"])
-def test_a_browser_shows_it_on_a_phone_and_on_a_screen(name, browser, tmp_path, request):
+@pytest.mark.parametrize("name", [*RESULTS, "run", "comparison", "search"])
+def test_a_browser_shows_it_on_a_phone_and_on_a_screen(name, browser, tmp_path, request, monkeypatch):
     if name == "run":
         file = request.getfixturevalue("finished").run / "report.html"
+    elif name == "comparison":
+        file = of_a_comparison(tmp_path, monkeypatch)
+    elif name == "search":
+        file = of_a_search(tmp_path)
     else:
         file = tf_reg.report(result(name), tmp_path / "a.html")
     for width in (375, 1200):
