@@ -148,7 +148,7 @@ def test_what_is_elementwise_and_what_gives_zeros():
         "l2": (True, False),
         "l1l2": (True, True),
         **dict.fromkeys(CONCAVE, (True, True)),
-        **dict.fromkeys(GROUPED, (False, True)),
+        **dict.fromkeys((*GROUPED, "columns"), (False, True)),
     }
     nothing = [regularizers.L1(0.0), regularizers.L1L2(0.0, 1.0), GroupLasso(0.0), SparseGroupLasso(0.0, 0.0)]
     nothing += [MCP(0.0), SCAD(0.0, groups="inputs"), LogSum(0.0), Lq(0.0)]

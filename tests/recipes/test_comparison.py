@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.recipes.test_plan import PLAN
+from tests.recipes.test_comparison_plan import PLAN
 from tf_reg.recipes import comparison, plan, trials
 from tf_reg.recipes.plan import COLUMNS, Method, Plan
 from tf_reg.recipes.trials import Trials
