@@ -60,7 +60,7 @@ def test_a_search_and_the_training_of_its_best(tune, command):
     assert lines[-1] == "optuna-dashboard sqlite:///runs/s/study.db"
     assert "train it    tf-reg train --config runs/s/best.json" in lines
     files = {path.name for path in Path("runs/s").iterdir()}
-    assert files - {"importances.png"} == {"study.db", "tune.json", "best.json", "history.png"}
+    assert files - {"importances.png"} == {"study.db", "tune.json", "best.json", "history.png", "report.html"}
     assert "history.png" in pictures("runs/s")
     assert {trial.user_attrs["epochs"] for trial in study().trials if trial.state.name == "PRUNED"} <= {1, 2}
     assert {trial.user_attrs["epochs"] for trial in study().trials if trial.state.name == "COMPLETE"} == {4}
