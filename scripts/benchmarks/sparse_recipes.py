@@ -155,9 +155,9 @@ NETWORKS: dict[str, Callable[[], keras.Model]] = {
 }
 
 
-def _streams(model: keras.Model, strength: float) -> dict[str, Any]:
-    """`ChannelLasso`, twice as strong for the channels of residual streams, which several layers make."""
-    alone, shared = tf_reg.ChannelLasso(strength), tf_reg.ChannelLasso(2 * strength)
+def _streams(model: keras.Model, strength: float, times: float) -> dict[str, Any]:
+    """`ChannelLasso`, some times as strong for the channels of residual streams, which several layers make."""
+    alone, shared = tf_reg.ChannelLasso(strength), tf_reg.ChannelLasso(times * strength)
     groups = tf_reg.channels(model).free
     return {name: shared if len(group.producers) > 1 else alone for group in groups for name in group.producers}
 
@@ -170,7 +170,8 @@ PENALTIES: dict[str, Callable[[keras.Model, float], Any]] = {
     "outputs": lambda _, strength: tf_reg.GroupLasso(strength),
     "channels": lambda _, strength: tf_reg.ChannelLasso(strength),
     "channels by multiply-adds": lambda _, strength: tf_reg.ChannelLasso(strength, size_weights="flops"),
-    "channels, streams twice": _streams,
+    "channels, streams twice": lambda model, strength: _streams(model, strength, 2),
+    "channels, streams four times": lambda model, strength: _streams(model, strength, 4),
 }
 REWEIGHT = {"start": 1, "scale": 0.05, "epsilon": 0.1}
 FASHION_95 = Recipe(
@@ -202,8 +203,8 @@ RECIPES = {
     ),
     "resnet-20": Recipe(
         "ResNet-20 with half of its multiply-adds",
-        "fashion_mnist", "resnet-20", "channels", 1e-3, search=10, refit=5, compacted=10, shift=1, target=0.52,
-        of="flops",
+        "fashion_mnist", "resnet-20", "channels", 1e-3, search=10, refit=15, compacted=10, shift=1, target=0.52,
+        of="flops", teacher=0.9,
     ),
     "mobilenet": Recipe(
         "A MobileNetV2-like network with half of its multiply-adds",
