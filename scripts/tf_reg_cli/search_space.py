@@ -25,7 +25,8 @@ MOST_LAYERS = 20
 FIXED = (
     "dataset", "target", "task", "categorical", "drop",
     "data_dir", "image_size", "color_mode", "train_size", "validation_split", "weights", "layer_factors",
-    "epochs", "batch_size", "seed", "precision", "steps_per_execution", "jit", "mc_samples", "compact", "baseline",
+    "epochs", "batch_size", "seed", "precision", "steps_per_execution", "jit", "mc_samples", "calibrate", "compact",
+    "baseline",
     "name", "runs_dir", "saved_models_dir", "quiet",
 )  # fmt: skip
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -71,6 +72,8 @@ def from_words(words: Iterable[str]) -> Space:
         name = _name(name, "--search")
         if ":" in given:
             ends = given.split(":")
+            if len(ends) > 2:
+                raise UserError(f"--search takes NAME=LOW:HIGH, of two numbers. Received: {word!r}.")
             space[name] = _range(name, dict(zip(("low", "high"), map(_number, ends), strict=False)), word)
         else:
             space[name] = Choices(tuple(_value(name, one) for one in given.split(",")))
@@ -98,8 +101,9 @@ def from_file(file: Path) -> Space:
 
 def _entry(name: str, entry: Any, file: Path) -> Range | Choices:
     where = f"--space {file}: {name}"
-    if isinstance(entry, dict) and set(entry) == {"choices"} and isinstance(entry["choices"], list):
-        return Choices(tuple(entry["choices"]))
+    choices = entry.get("choices") if isinstance(entry, dict) and len(entry) == 1 else None
+    if isinstance(choices, list) and choices:
+        return Choices(tuple(choices))
     if isinstance(entry, dict) and {"low", "high"} <= set(entry) <= {"low", "high", "log"}:
         return _range(name, entry, where)
     raise UserError(f"{where} must have low, high and maybe log, or choices, a list. Received: {entry!r}.")

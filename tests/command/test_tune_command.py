@@ -56,6 +56,7 @@ def test_a_file(tmp_path):
         ("", r"must hold settings, such as dropout = \{low = 0.0, high = 0.5\}"),
         ("dropout = 0.5", r"dropout must have low, high and maybe log, or choices, a list. Received: 0.5"),
         ("dropout = {low = 0}", r"dropout must have low, high and maybe log"),
+        ("dropout = {choices = []}", r"dropout must have low, high and maybe log"),
         ("dropout = {choices = 3}", r"dropout must have low, high and maybe log"),
         ("dropout = {low = 0, high = 'x'}", r"dropout: a range goes from a number to a larger one. Received: 0 and x"),
         ("dropout = {low = 0, high = 0.5, log = true}", r"log is true or false, and true takes a low end above 0"),
@@ -106,6 +107,8 @@ def test_every_setting_of_a_training_is_searched_or_fixed():
     ("words", "sentence"),
     [
         (["--search", "nope=1:2"], "--search: there is no setting nope. "),
+        (["--search", "dropout=0:0.5:0.1"], "--search takes NAME=LOW:HIGH, of two numbers."),
+        (["--search", "calibrate=true,false"], "--search: calibrate is the same for all trials."),
         (["--search", "seed=1:2"], "--search: seed is the same for all trials. What can be searched: model, "),
         (
             ["--search", "dropout=0.5:0.1"],

@@ -67,6 +67,45 @@ def test_a_method_is_compared_with_another_one_seed_by_seed():
     assert line.endswith(f"| +2.00 ± 0.71 | {second.p_value:.3f} |")
 
 
+def test_a_score_that_is_no_number_is_never_chosen():
+    fake = Fake(lambda config: float("nan") if config.dropout == 0.7 else config.dropout, lambda config: 0)
+    (row,) = comparison.compare(Config(), 2, fake, of(dropout=[{"dropout": rate} for rate in (0.2, 0.7, 0.5)]))
+    assert row.chosen == {"dropout": 0.5}
+
+
+def test_a_list_is_shown_too():
+    row = next(comparison.compare(Config(), 1, Fake(lambda c: 0, lambda c: 0), of(a=[{"hidden": [64, 32]}])))
+    assert [*comparison.cells([row], of(a=[{}]))][1][1] == "hidden 64 32"
+
+
+def test_a_column_that_the_data_have_not_is_one_sentence():
+    fake = Fake(lambda config: 0, lambda config: 0)
+    fake.record = lambda config: {"metrics": {"validation_r2": 0.5, "test_r2": 0.4, "train_r2": 0.6}}
+    with pytest.raises(UserError, match="has no test_accuracy, which the column 'test accuracy \\(%\\)' needs"):
+        next(comparison.compare(Config(), 1, fake, of(none=[{}])))
+    made = Plan((Method("none"),), (COLUMNS["test score"], COLUMNS["score gap"]))
+    (row,) = comparison.compare(Config(), 1, fake, made)
+    assert [mean for mean, _ in row.numbers] == pytest.approx([0.4, 0.2])
+
+
+def test_new_contents_of_a_file_are_new_trainings(tmp_path, monkeypatch):
+    trained, file = [], tmp_path / "a.csv"
+    monkeypatch.setattr(trials, "train", lambda config: trained.append(1) or {"metrics": {}})
+    for contents, expected in (("x,y\n1,2\n", 1), ("x,y\n1,2\n", 1), ("x,y\n1,3\n", 2)):
+        file.write_text(contents)
+        Trials(tmp_path / "all.jsonl").record(Config(dataset=f"csv:{file}", target="y"))
+        assert len(trained) == expected
+    file.rename(tmp_path / "b.csv")
+    Trials(tmp_path / "all.jsonl").record(Config(dataset=f"csv:{tmp_path}/b.csv", target="y"))
+    assert len(trained) == 2
+
+
+def test_the_report_is_never_the_file_of_results(command, tmp_path):
+    code, _, err = command("compare", "--results", "a.html")
+    assert code == 2
+    assert err.startswith("tf-reg compare: --results a.html would be the file of the report.")
+
+
 def test_a_difference_that_is_always_the_same_has_no_test():
     fake = Fake(lambda config: 0, lambda config: 0.8 + 0.01 * (config.dropout > 0))
     *_, row = comparison.compare(Config(), 3, fake, of(none=[{}], dropout=[{"dropout": 0.5}]))

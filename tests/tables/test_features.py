@@ -33,15 +33,15 @@ def test_features_by_hand():
     assert features.groups == {"x": [0, 2], "z": [1], "c": [3, 4, 5], "d": [6, 7, 8], "rare": [9]}
     root = np.sqrt(2 / 3)
     expected = [
-        # x, z, missing; other, a, b; other, "", ü; other
-        [-1 / root, 0, 0, 0, 0, 1, 0, 1, 0, 1],
-        [0, 0, 0, 0, 1, 0, 0, 1, 0, 1],
-        [1 / root, 0, 0, 0, 0, 1, 0, 0, 1, 1],
-        [0, 0, 1, 0, 1, 0, 0, 0, 1, 1],
+        # x, z, missing; other, a, b; other, "", ü; a column whose values are all rare has no effect
+        [-1 / root, 0, 0, 0, 0, 1, 0, 1, 0, 0],
+        [0, 0, 0, 0, 1, 0, 0, 1, 0, 0],
+        [1 / root, 0, 0, 0, 0, 1, 0, 0, 1, 0],
+        [0, 0, 1, 0, 1, 0, 0, 0, 1, 0],
     ]
     np.testing.assert_allclose(outputs(features, table), expected, atol=1e-6)
     new = table.read({"x": [None], "z": [6.0], "c": ["never seen"], "d": ["u"], "rare": ["p"]})
-    np.testing.assert_allclose(outputs(features, new), [[0, 1, 1, 1, 0, 0, 1, 0, 0, 1]])
+    np.testing.assert_allclose(outputs(features, new), [[0, 1, 1, 1, 0, 0, 1, 0, 0, 0]])
 
 
 @pytest.mark.contract

@@ -171,5 +171,23 @@ def test_arrays_of_two_axes_are_columns():
 
 def test_a_column_of_lists_is_refused(frame):
     frame["parts"] = [[1]] * ROWS
-    with pytest.raises(ValueError, match=r"Received: a list in row 1.*drop=\['parts'\]"):
+    with pytest.raises(ValueError, match=r"Received: a list in row 1.*take the column out of the table"):
         tf_reg.read_table(frame)
+
+
+@pytest.mark.parametrize("texts", [["3,5", "4,25", ""], ["1.234,5", "-2,0", "7,1"], ["1,234.5", "2,000", "3,141.59"]])
+def test_numbers_with_commas_are_no_categories(texts):
+    with pytest.raises(
+        ValueError, match=r"'price' holds numbers with commas, such as .* in row 1. Write them with a point"
+    ):
+        tf_reg.read_table({"price": texts, "y": [1, 2, 3]}, "y")
+    table = tf_reg.read_table({"price": texts, "y": [1, 2, 3]}, "y", categorical=["price"])
+    assert table.columns[0].kind == "category"
+
+
+def test_a_damaged_npz_is_one_sentence(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.arange(1000.0), y=np.arange(1000.0))
+    whole = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="can't be read as an npz file"):
+        tf_reg.read_table(tmp_path / "a.npz", "y")

@@ -104,7 +104,8 @@ def _rows(plan: Plan, made: dict[str, list[Config]], seeds: int, trials: Trials,
         place = 0
         if len(candidates) > 1:
             found = [_scores(one, few, trials, progress, method, "validation") for one in candidates]
-            place = int(np.argmax([one.mean() for one in found]))
+            means = [one.mean() for one in found]
+            place = int(np.argmax([mean if math.isfinite(mean) else -math.inf for mean in means]))
         first = candidates[place]
         configs = tuple(dataclasses.replace(first, seed=first.seed + number) for number in range(seeds))
         start = few if len(candidates) > 1 else 0
@@ -189,6 +190,8 @@ def _words(name: str, value: Any) -> str:
     words = flag(name).removeprefix("--").replace("-", " ")
     if value is True:
         return words
+    if isinstance(value, (list, tuple)):
+        return " ".join([words, *map(str, value)])
     return f"{words} {value}" if isinstance(value, str) else f"{words} {value:g}"
 
 

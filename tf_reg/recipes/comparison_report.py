@@ -26,13 +26,13 @@ def write(rows: Sequence[Row], plan: Plan, trials: Trials, base: Config, results
         base: The configuration that the methods change.
         results: The file of results.
     """
-    stem = results.with_suffix("")
+    stem = results.with_suffix("") if results.suffix == ".jsonl" else results
     pictures = [Picture(file.read_bytes(), text) for file, text in draw(rows, plan, trials, stem).items()]
     seeds = len(rows[0].configs)
     text = [
         f"Mean and standard deviation over {seeds} seeds. Settings were chosen on validation examples. Scores are of "
-        "the test examples after the last epoch.",
-        "'better by' is the mean difference to the first method, or to the one with as many epochs, with its standard "
+        "the test examples, of the model at the end.",
+        "'better by' is the mean difference to the first method, or to the one that the plan names, with its standard "
         "error. p is that of a paired t-test, not corrected for the number of methods.",
     ]
     sections = [

@@ -41,9 +41,19 @@ class Column:
     form: str = "{:.1f}"
 
     def value(self, metrics: Mapping[str, Any]) -> float:
-        """Return the number of a training; 0 for one without the metric, as zeros without a penalty."""
-        less = 0.0 if self.minus is None else metrics[self.minus]
-        return self.factor * (metrics.get(self.metric, 0.0) - less)
+        """Return the number of a training; without a penalty it has no zeros.
+
+        Raises:
+            UserError: The training has no such number, as a regression has no accuracy.
+        """
+        try:
+            found = metrics.get("sparsity", 0.0) if self.metric == "sparsity" else metrics[self.metric]
+            return self.factor * (found - (0.0 if self.minus is None else metrics[self.minus]))
+        except KeyError as error:
+            raise UserError(
+                f"A training on these data has no {error.args[0]}, which the column {self.head!r} needs. Take a plan "
+                "with the columns 'test score' and 'score gap', as `tables`."
+            ) from error
 
 
 COLUMNS = {
@@ -113,7 +123,7 @@ def load(name: str) -> Plan:
 
 
 def _columns(names: Any, plan: str) -> tuple[Column, ...]:
-    if not isinstance(names, list) or not names or any(one not in COLUMNS for one in names):
+    if not isinstance(names, list) or not names or any(one not in list(COLUMNS) for one in names):
         raise UserError(f"{plan}: columns is a list of {_list(list(COLUMNS))}. Received: {names!r}.")
     return tuple(COLUMNS[one] for one in names)
 
@@ -135,10 +145,12 @@ def _methods(read: Any, plan: str) -> tuple[Method, ...]:
             raise UserError(f"{where}: epochs_factor is a whole number, 1 or more. Received: {factor!r}.")
         for settings in choose:
             _check_settings(settings, where)
+            if "epochs" in settings and factor > 1:
+                raise UserError(f"{where} has epochs and epochs_factor. Leave one out.")
         methods.append(Method(one["name"], tuple(choose), one.get("beside"), factor))
-    for method in methods:
-        if method.beside is not None and method.beside not in [one.name for one in methods if one is not method]:
-            raise UserError(f"{plan}: {method.name} is beside {method.beside!r}, which is no other method.")
+    for number, method in enumerate(methods):
+        if method.beside is not None and method.beside not in [one.name for one in methods[:number]]:
+            raise UserError(f"{plan}: {method.name} is beside {method.beside!r}, which is no method before it.")
     return tuple(methods)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from tf_reg.recipes import training
+from tf_reg.recipes.data.fingerprint import fingerprint
 from tf_reg.recipes.forgetting import forgotten
 from tf_reg.recipes.retracing import expected_retracing
 from tf_reg_cli.config import Config
@@ -41,7 +42,7 @@ class Trials:
             content = file.read_text() if file.exists() else ""
             *whole, rest = content.split("\n")
             records = [json.loads(line) for line in whole]
-            self._known: dict[str, Record] = {_key(record["config"]): record for record in records}
+            self._known: dict[str, Record] = {_key(one["config"], one.get("data")): one for one in records}
             if any("metrics" not in record for record in records):
                 raise ValueError("a line has no metrics")
             if rest:
@@ -53,7 +54,7 @@ class Trials:
 
     def knows(self, config: Config) -> bool:
         """Return whether a result is in the file."""
-        return _key(dataclasses.asdict(config)) in self._known
+        return _key(dataclasses.asdict(config), fingerprint(config.dataset)) in self._known
 
     def record(self, config: Config) -> Record:
         """Return what training with `config` gives, from the file where it is known.
@@ -62,9 +63,10 @@ class Trials:
         weights are in each bin between `EDGES` and how many are zero; both are missing in older files.
         """
         settings = dataclasses.asdict(config)
-        key = _key(settings)
+        data = fingerprint(config.dataset)
+        key = _key(settings, data)
         if key not in self._known:
-            self._known[key] = {"config": settings, **train(config)}
+            self._known[key] = {"config": settings, "data": data, **train(config)}
             with self._file.open("a") as stream:
                 stream.write(json.dumps(self._known[key]) + "\n")
         return self._known[key]
@@ -97,14 +99,15 @@ def _histogram(model: keras.Model) -> dict[str, Any]:
     return {"bins": counts.tolist(), "zeros": int((sizes == 0).sum())}
 
 
-def _key(settings: dict[str, Any]) -> str:
+def _key(settings: dict[str, Any], data: str | None = None) -> str:
     """What tells one training from another: all settings but those of what is printed and written where.
 
-    A setting that is newer than a file of results has its default there. The steps that `"auto"` chooses give the
-    weights that single steps do.
+    Of a file or a folder, the contents count and not the path. A setting that is newer than a file of results has its
+    default there. The steps that `"auto"` chooses give the weights that single steps do.
     """
     silent = ("quiet", "name", "runs_dir", "saved_models_dir", "data_dir", "compact", "baseline")
     settings = dataclasses.asdict(Config()) | settings
+    settings["dataset"] = data or settings["dataset"]
     if settings["steps_per_execution"] == "auto":
         settings["steps_per_execution"] = 1
     return json.dumps({name: value for name, value in settings.items() if name not in silent}, sort_keys=True)

@@ -31,7 +31,10 @@ class Features(NamedTuple):
     groups: dict[str, list[int]]
 
 
-def column_features(table: Table, least: int = 2) -> Features:
+LEAST = 2  # rows in which a category must be to have a feature
+
+
+def column_features(table: Table, least: int = LEAST) -> Features:
     """Return inputs for the raw columns of a table, and the features that Keras' layers make of them.
 
     All statistics are those of the rows of this table, so give it the training rows alone. They don't depend on the
@@ -146,8 +149,8 @@ def _one_hot(column: Column, known: list[str], tensor: Tensor) -> Tensor:
     unknown = "[UNK]"
     while unknown in known:
         unknown += "_"
-    if not known:  # StringLookup needs a word
-        return ops.ones_like(ops.cast(ops.equal(tensor, tensor), "float32"))
+    if not known:  # StringLookup needs a word; a constant other than 0 would be a second bias
+        return ops.zeros_like(ops.cast(ops.equal(tensor, tensor), "float32"))
     lookup = layers.StringLookup(
         vocabulary=known, oov_token=unknown, output_mode="one_hot", name=f"{column.input_name}_one_hot"
     )

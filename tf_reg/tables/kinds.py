@@ -14,6 +14,7 @@ from tf_reg.tables.errors import TableError
 Kind = Literal["number", "date", "category"]
 MOST_OF = 0.9  # a column is numbers, or dates, where more than that share of its values are
 LARGEST = float(np.finfo("float32").max)
+_COMMA = re.compile(r"[+-]?\d+(?:[.' ]\d{3})*,\d+|[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")  # 3,5 and 1.234,5 and 1,234.5
 _OTHER_DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d{2})\b.*|\d{4}[./]\d{1,2}[./]\d{1,2}\b.*")
 _NOTHING = float("nan")
 
@@ -29,7 +30,7 @@ def kind_of(name: str, raw: np.ndarray) -> Kind:
         raw: Its values, as in `reading.Raw`.
 
     Raises:
-        TableError: It holds dates that aren't in the form of ISO 8601.
+        TableError: It holds dates that aren't in the form of ISO 8601, or numbers with commas.
     """
     if raw.dtype.kind != "O":
         return "number" if raw.dtype.kind == "f" else "date"
@@ -40,6 +41,14 @@ def kind_of(name: str, raw: np.ndarray) -> Kind:
     for kind, read in tests:
         if _share(present, read) > MOST_OF:
             return kind
+    commas = [bool(_COMMA.fullmatch(value)) for value in present]
+    if np.mean(commas) > MOST_OF:
+        row = int(np.flatnonzero(raw == present[int(np.argmax(commas))])[0])
+        raise TableError(
+            f"The column {name!r} holds numbers with commas, such as {raw[row]!r} in row {row + 1:,}. Write them with "
+            f"a point and nothing else, as 1234.5, leave the column out: drop=[{name!r}], or take each as a category: "
+            f"categorical=[{name!r}]."
+        )
     dates = [bool(_OTHER_DATE.fullmatch(value)) for value in present]
     if np.mean(dates) > MOST_OF:
         row = int(np.flatnonzero(raw == present[int(np.argmax(dates))])[0])

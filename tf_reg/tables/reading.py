@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,16 +69,16 @@ def _library(name: str, what: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise TableError(f'{what} needs {name}, which isn\'t installed: pip install "tf_reg[tables]".') from None
+        raise TableError(f'{what} needs {name}, which isn\'t installed: pip install -e ".[tables]".') from None
 
 
 def _read_npz(path: Path) -> Raw:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             if not isinstance(arrays, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array without a name")
             return _of_arrays({name: arrays[name] for name in arrays.files})
-    except (ValueError, EOFError, KeyError) as error:
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise TableError(
             f"{path} can't be read as an npz file of arrays of numbers, dates or text: {str(error).splitlines()[0]}."
         ) from error
@@ -155,15 +156,15 @@ def _texts(name: str, values: list[Any]) -> np.ndarray:
     """Values of any types as text, "" where one is missing."""
     array = np.empty(len(values), object)
     for row, value in enumerate(values):
+        if isinstance(value, (list, tuple, dict, set, np.ndarray)):
+            raise TableError(
+                f"The column {name!r} must hold numbers, dates or text. Received: a {type(value).__name__} in row "
+                f"{row + 1:,}. Make columns of its parts, or take the column out of the table."
+            )
         if value is None or value != value:
             array[row] = ""
         elif isinstance(value, bytes):
             array[row] = value.decode(errors="replace")
-        elif isinstance(value, (list, tuple, dict, set, np.ndarray)):
-            raise TableError(
-                f"The column {name!r} must hold numbers, dates or text. Received: a {type(value).__name__} in row "
-                f"{row + 1:,}. Make columns of its parts, or drop the column: drop=[{name!r}]."
-            )
         else:
             array[row] = str(value)
     return array

@@ -21,7 +21,8 @@ LINEAR = "linear"
 Results = Annotated[
     Path | None,
     Parameter(
-        help="where results go; the pictures and the report go beside it (default: runs/compare.jsonl)",
+        help="where results go; the pictures and the report go beside it (default: runs/compare.jsonl, or "
+        "runs/compare-PLAN.jsonl)",
         metavar="FILE",
         group=GROUP,
         converter=to_path,
@@ -75,14 +76,17 @@ def command(
         return _linear(given, config, results or Path("runs/linear.html"))
     base = configured(given, config)
     try:
-        _compare(base, plan or ("tables" if base.is_table else "methods"), seeds, results or Path("runs/compare.jsonl"))
+        _compare(base, plan or ("tables" if base.is_table else "methods"), seeds, results)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Interrupted. The same command goes on from here.") from None
     return 0
 
 
-def _compare(base: Config, plan: str, seeds: int, file: Path) -> None:
+def _compare(base: Config, plan: str, seeds: int, results: Path | None) -> None:
     """Print the table of a comparison, and write its pictures and its report."""
+    file = results or Path("runs") / ("compare.jsonl" if plan == "methods" else f"compare-{Path(plan).stem}.jsonl")
+    if file.suffix in (".html", ".png"):
+        raise UserError(f"--results {file} would be the file of the report. Choose a name that ends with .jsonl.")
     with quiet_start():
         from tf_reg.recipes import comparison, comparison_report
         from tf_reg.recipes import plan as plans

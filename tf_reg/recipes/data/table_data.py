@@ -18,7 +18,7 @@ from tf_reg.recipes.data import cut, table_sets
 from tf_reg.recipes.data.image_data import ImageData
 from tf_reg.recipes.data.pipelines import PREFETCH, even
 from tf_reg.tables.errors import TableError
-from tf_reg.tables.features import Features, column_features
+from tf_reg.tables.features import LEAST, Features, column_features, vocabulary
 from tf_reg.tables.table import Table, read_table
 from tf_reg.tables.targets import Task
 from tf_reg_cli.errors import UserError
@@ -144,7 +144,7 @@ def load(
                 f"{train_size}."
             )
         train = train.take(cut.stratified_order(train.labels, seed)[:train_size])
-    notes = tuple(map(in_flags, (*table.notes, *_of_splits((train, *others)))))
+    notes = tuple(map(in_flags, (*table.notes, *_without_effect(train), *_of_splits((train, *others)))))
     return _data(dataset, (train, *others), batch_size, seed, notes)
 
 
@@ -197,6 +197,16 @@ def _batches(table: Table, batch_size: int, shuffle_seed: int | None = None) -> 
     options = tf.data.Options()  # rewriting the pipeline's graph would copy the table into it
     options.experimental_optimization.apply_default_optimizations = False
     return batches.prefetch(PREFETCH).with_options(options)
+
+
+def _without_effect(table: Table) -> Iterator[str]:
+    """What to say of columns of categories that nothing can be learnt from."""
+    for column, values in zip(table.columns, table.values, strict=True):
+        if column.kind == "category" and not vocabulary(values, LEAST):
+            yield (
+                f"The column {column.name!r} has no effect: each value is in fewer than {LEAST} training rows. Leave "
+                f"it out: drop=[{column.name!r}]."
+            )
 
 
 def _of_splits(splits: Sequence[Table]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,7 +53,7 @@ def write(study: optuna.Study, folder: Path, address: str, objectives: Sequence[
         (folder / old).unlink(missing_ok=True)
     for name, trial in chosen.items():
         with whole(folder / name) as unfinished:
-            config_of(trial.user_attrs["settings"]).save(unfinished)
+            dataclasses.replace(config_of(trial.user_attrs["settings"]), name=None).save(unfinished)
     weights = [importances(study, number) for number in range(len(objectives))]
     pictures.draw(trials, list(chosen.values()), objectives, weights, folder)
     report.write(trials, chosen, objectives, folder)

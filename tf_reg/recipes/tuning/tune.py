@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 
 from tf_reg.recipes import training
+from tf_reg.recipes.data.fingerprint import fingerprint
 from tf_reg.recipes.data.table_data import Data
 from tf_reg.recipes.models import networks
 from tf_reg.recipes.tuning import results
@@ -81,6 +82,7 @@ def _settings(config: Config, space: Space, wanted: Wanted) -> dict[str, Any]:
     rules = {"objectives": wanted.objectives, "prune": wanted.prune}
     processes = {"heartbeat": wanted.heartbeat, "retries": wanted.retries}
     common = {name: value for name, value in dataclasses.asdict(config).items() if name not in PLACES}
+    common["dataset"] = fingerprint(config.dataset)
     return {"config": common, "space": search_space.as_data(space), **rules, **processes}
 
 

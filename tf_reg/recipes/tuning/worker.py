@@ -25,6 +25,7 @@ from tf_reg.recipes.tuning.study import Begun, Study, TakenError, ended
 from tf_reg_cli import search_space
 from tf_reg_cli.agreement import NEEDS
 from tf_reg_cli.config import Config
+from tf_reg_cli.errors import UserError
 from tf_reg_cli.field_types import factors
 from tf_reg_cli.search_space import FACTOR, Choices, Space
 
@@ -93,6 +94,8 @@ class Worker:
             state, values, notes = self._trained(trial, config_of(self._config, begun.values))
         except TakenError:
             return None
+        except UserError as error:  # settings that don't go together, which another trial hasn't
+            state, values, notes = TrialState.FAIL, None, {"reason": str(error)}
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
             state, values, notes = TrialState.FAIL, None, {"reason": f"no memory: {str(error).splitlines()[0]}"}
         except Exception as error:
