@@ -96,7 +96,7 @@ def test_it_computes_the_same(done):
     assert done.metrics["compact_test_accuracy"] == done.metrics["test_accuracy"]
     assert done.metrics["compact_test_data_loss"] == pytest.approx(done.metrics["test_data_loss"], rel=1e-6)
     assert done.metrics["compact_changed_predictions"] == 0
-    assert "\n0 of 360 test images get another class" in done.result.compaction
+    assert "\n0 of 360 test examples get another class" in done.result.compaction
     x = next(image_data.load("digits").test.as_numpy_iterator())[0]
     np.testing.assert_allclose(done.small.predict_on_batch(x), done.model.predict_on_batch(x), atol=1e-6)
 

@@ -58,7 +58,7 @@ EXPECTED = {
     "path": ["Regularization path", "4 strengths."],
     "network": ["validation loss"],
     "validation": ["2 folds. min is", "The first row was chosen.", "l1_ratio"],
-    "stability": ["4 samples.", "Inputs of sequential"],
+    "stability": ["4 samples.", "in 90 % of the samples"],
     "shrink": ["Candidate 1 has 50.0% of the multiply-adds", "original"],
 }
 

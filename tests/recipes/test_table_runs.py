@@ -233,7 +233,12 @@ def test_flags_of_images_and_of_tables(given, expected):
         Config(**given)
 
 
-def test_compare_takes_no_tables(command):
-    code, _, err = command("compare", "--dataset", "wine")
-    assert code == 2
-    assert "compare has methods for images." in err
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["wine", "diabetes"])
+def test_methods_are_compared_on_tables(command, tmp_path, dataset):
+    plan = 'columns = ["test score"]\n[[method]]\nname = "none"\n[[method]]\nname = "a"\nchoose = [{ dropout = 0.1 }]'
+    (tmp_path / "a.toml").write_text(plan)
+    code, out, _ = command("compare", "a.toml", "--dataset", dataset, "--model", "linear", "--epochs", 3, "--seeds", 1)
+    assert code == 0
+    assert out.startswith("| method | chosen | test accuracy or R2 |")
+    assert len(out.splitlines()) == 6
