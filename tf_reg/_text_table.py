@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 def aligned(rows: Sequence[Sequence[str]], words: int = 1) -> list[str]:
@@ -24,3 +25,17 @@ def aligned(rows: Sequence[Sequence[str]], words: int = 1) -> list[str]:
         cells += [cell.rjust(width) for cell, width in zip(row[words:], widths[words:], strict=True)]
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def number(value: Any) -> str:
+    """Return a number in few digits, and anything else as text.
+
+    Args:
+        value: What to show.
+
+    Example:
+
+    >>> number(0.123456), number(7)
+    ('0.1235', '7')
+    """
+    return format(value, ".4g") if isinstance(value, float) else str(value)

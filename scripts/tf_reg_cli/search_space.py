@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,17 +18,15 @@ from tf_reg_cli.defaults import STRENGTHS, missing
 from tf_reg_cli.errors import UserError
 from tf_reg_cli.field_types import SCALED
 from tf_reg_cli.fields import plain
+from tf_reg_cli.roles import AFTERWARDS, AROUND, DATA
 
 FACTOR = "layer_factors."  # and the name of a layer
 FACTORS = (0.1, 10.0)  # of a layer's strength, where --per-layer searches them
 MOST_LAYERS = 20
 # What is no part of a search: the data, what makes trials comparable, and what a run writes.
 FIXED = (
-    "dataset", "target", "task", "categorical", "drop",
-    "data_dir", "image_size", "color_mode", "train_size", "validation_split", "weights", "layer_factors",
-    "epochs", "batch_size", "seed", "precision", "steps_per_execution", "jit", "mc_samples", "calibrate", "compact",
-    "baseline",
-    "name", "runs_dir", "saved_models_dir", "quiet",
+    *DATA, *AROUND, *AFTERWARDS, "weights", "layer_factors", "epochs", "batch_size", "seed", "precision",
+    "steps_per_execution", "jit",
 )  # fmt: skip
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 _HINTS = typing.get_type_hints(Config)
@@ -130,20 +129,25 @@ def _number(word: str) -> float | str:
         return word
 
 
+def _end(value: Any) -> float:
+    """The end of a range; NaN for what can be none."""
+    return float(value) if type(value) in (int, float) and abs(value) < 1e300 else math.nan
+
+
 def _range(name: str, ends: Mapping[str, Any], where: str) -> Range:
-    low, high = ends.get("low"), ends.get("high")
-    numbers = all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in (low, high))
-    if not numbers or not low < high < float("inf"):  # type: ignore[operator]
-        raise UserError(f"{where}: a range goes from a number to a larger one. Received: {low} and {high}.")
+    ends_given = f"{ends.get('low')} and {ends.get('high')}"
+    low, high = _end(ends.get("low")), _end(ends.get("high"))
+    if not low < high:
+        raise UserError(f"{where}: a range goes from a number to a larger one. Received: {ends_given}.")
     kind = float if name.startswith(FACTOR) else plain(_HINTS[name])
     if kind not in (int, float) or "tuple" in str(_HINTS.get(name)):
         raise UserError(f"{where}: {name} has no range. Give its choices: {name}=A,B.")
-    if kind is int and not (float(low).is_integer() and float(high).is_integer()):  # type: ignore[arg-type]
-        raise UserError(f"{where}: {name} takes whole numbers. Received: {low} and {high}.")
-    log = ends.get("log", low > 0 and high >= 10 * low)  # type: ignore[operator]
-    if not isinstance(log, bool) or (log and low <= 0):  # type: ignore[operator]
-        raise UserError(f"{where}: log is true or false, and true takes a low end above 0. Received: {log}, {low}.")
-    return Range(float(low), float(high), log)  # type: ignore[arg-type]
+    if kind is int and not (low.is_integer() and high.is_integer()):
+        raise UserError(f"{where}: {name} takes whole numbers. Received: {ends_given}.")
+    log = ends.get("log", low > 0 and high >= 10 * low)
+    if not isinstance(log, bool) or (log and low <= 0):
+        raise UserError(f"{where}: log is true or false, and true takes a low end above 0. Received: {log}, {low:g}.")
+    return Range(low, high, log)
 
 
 def _value(name: str, word: str) -> Any:

@@ -90,7 +90,7 @@ def test_a_column_that_the_data_have_not_is_one_sentence():
 
 def test_new_contents_of_a_file_are_new_trainings(tmp_path, monkeypatch):
     trained, file = [], tmp_path / "a.csv"
-    monkeypatch.setattr(trials, "train", lambda config: trained.append(1) or {"metrics": {}})
+    monkeypatch.setattr(trials, "train", lambda config, load: trained.append(1) or {"metrics": {}})
     for contents, expected in (("x,y\n1,2\n", 1), ("x,y\n1,2\n", 1), ("x,y\n1,3\n", 2)):
         file.write_text(contents)
         Trials(tmp_path / "all.jsonl").record(Config(dataset=f"csv:{file}", target="y"))
@@ -167,13 +167,13 @@ def test_the_command_prints_a_table_and_goes_on_where_it_stopped(command, tmp_pa
     names = ["all-curves.png", "all-gap.png", "all-weights.png", "all-zeros.png", "all.html", "all.jsonl"]
     assert sorted(path.name for path in (tmp_path / "r").iterdir()) == names
     assert (tmp_path / "r/all.html").read_text().count("data:image/png") == 4
-    monkeypatch.setattr(trials, "train", lambda config: pytest.fail("trained again"))
+    monkeypatch.setattr(trials, "train", lambda config, load: pytest.fail("trained again"))
     assert command("compare", *flags) == (0, table, "")
 
 
 def test_results_of_an_older_version_have_fewer_pictures(command, tmp_path, monkeypatch):
     (tmp_path / "a.toml").write_text(PLAN)
-    monkeypatch.setattr(trials, "train", lambda config: {"metrics": of_the_seed(config)["metrics"]})
+    monkeypatch.setattr(trials, "train", lambda config, load: {"metrics": of_the_seed(config)["metrics"]})
     code, _, _ = command("compare", "a.toml", "--epochs", 2, "--seeds", 1, "--results", "r/all.jsonl")
     assert code == 0
     assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["all-gap.png", "all.html", "all.jsonl"]
@@ -191,7 +191,7 @@ def test_steps_that_are_chosen_are_no_other_training():
     assert keys["auto"] == keys[1] != keys[2]
 
 
-def of_the_seed(config):
+def of_the_seed(config, load=None):
     metrics = dict.fromkeys(["validation_accuracy", "test_accuracy", "train_accuracy"], 0.1 * config.seed)
     history = dict.fromkeys(["data_loss", "val_data_loss", "sparsity"], CURVE)
     return {"metrics": metrics, "history": history, "weights": {"bins": [1] * (len(trials.EDGES) - 1), "zeros": 9}}
@@ -237,14 +237,14 @@ def test_mistakes_exit_with_2(command, tmp_path, flags, message):
 
 def test_a_line_that_was_cut_off_is_trained_again(tmp_path, monkeypatch):
     file = tmp_path / "all.jsonl"
-    monkeypatch.setattr(trials, "train", lambda config: {"metrics": {"seed": config.seed}})
+    monkeypatch.setattr(trials, "train", lambda config, load: {"metrics": {"seed": config.seed}})
     for seed in range(3):
         Trials(file).metrics(Config(seed=seed))
     whole = file.read_text()
     file.write_text(whole[:-40])
     trained = []
     monkeypatch.setattr(
-        trials, "train", lambda config: trained.append(config.seed) or {"metrics": {"seed": config.seed}}
+        trials, "train", lambda config, load: trained.append(config.seed) or {"metrics": {"seed": config.seed}}
     )
     again = Trials(file)
     assert [again.metrics(Config(seed=seed, quiet=True, compact=True))["seed"] for seed in range(3)] == [0, 1, 2]

@@ -242,3 +242,10 @@ def test_methods_are_compared_on_tables(command, tmp_path, dataset):
     assert code == 0
     assert out.startswith("| method | chosen | test accuracy or R2 |")
     assert len(out.splitlines()) == 6
+
+
+def test_training_rows_with_one_target_are_one_sentence(command):
+    code, _, err = command("train", "--dataset", "diabetes", "--train-size", 1)
+    assert code == 2
+    assert "in all 1 training rows: there is nothing to learn. Take another --target, or more rows." in err
+    assert len(err.splitlines()) == 1

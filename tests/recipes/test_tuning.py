@@ -80,6 +80,7 @@ def test_a_search_and_the_training_of_its_best(tune, command):
 @pytest.mark.slow
 def test_the_same_command_goes_on_and_a_second_time_trains_nothing(tune, command, monkeypatch):
     tune("--reg", "l1", *SMALL, "--trials", 2)
+    assert len(study().trials) == 2
     lines = tune("--reg", "l1", *FEW)
     assert lines[0] == "runs/s: 2 of 4 trials are done."
     assert sum(line.startswith("trial ") for line in lines) == 2

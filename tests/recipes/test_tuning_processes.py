@@ -112,7 +112,7 @@ def finish(processes):
     for process in processes:
         assert process.wait(240) == 0, said(process)
         assert "Traceback" not in said(process)
-        assert f"{TRIALS} of {TRIALS} done" in said(process) or "trials are done" in said(process)
+        assert "is the best, by validation examples" in said(process)
 
 
 @pytest.mark.slow
@@ -128,7 +128,8 @@ def test_four_workers_one_killed_and_the_database_restarted(start):
         server.start()
         finish(workers)
         by_origin = check(trials.read(), lost)
-        assert {trial.user_attrs["worker"] for trial in by_origin[lost]} != set()
+        first, *_, last = by_origin[lost]
+        assert first.user_attrs["worker"] != last.user_attrs["worker"]  # another process has repeated it
         ends = {said(worker).split("\n\n", 1)[1].replace("\n", " ") for worker in workers}
         assert len(ends) == 1  # all have come to the same end
         assert f"optuna-dashboard {server.url}" in ends.pop()

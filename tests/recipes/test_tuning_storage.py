@@ -17,20 +17,6 @@ from optuna.trial import TrialState  # noqa: E402
 from tests.recipes.studies import draw, lose, trials  # noqa: E402
 from tf_reg.recipes.tuning import storage  # noqa: E402
 from tf_reg.recipes.tuning.storage import Database  # noqa: E402
-from tf_reg.recipes.tuning.study import ended  # noqa: E402
-
-
-def test_a_budget_is_for_all_processes_together(join):
-    one, other = join(), join()
-    begun = [study.begin(3, draw) for study in (one, other, one)]
-    assert [each.trial.number for each in begun] == [0, 1, 2]
-    assert len({each.values["x"] for each in begun}) == 3
-    assert one.begin(3, draw) is True  # some aren't at their end
-    for each in begun:
-        one.end(each.trial, TrialState.COMPLETE, [each.values["x"]])
-    assert other.begin(3, draw) is False
-    assert other.begin(4, draw).trial.number == 3
-    assert ended(trials(one)) == 3
 
 
 def away(times):
@@ -138,9 +124,9 @@ def test_tables_are_made_by_one_at_a_time(join, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("nowhere", "--storage must be postgresql"),
+        ("nowhere", "--storage must be an address, as postgresql"),
         ("mysql://me@host/x", "--storage takes PostgreSQL"),
-        ("postgresql+nodriver://me@host/x", "--storage must be postgresql"),
+        ("postgresql+nodriver://me@host/x", "--storage must be an address, as postgresql"),
         ("postgresql+pg8000://me@host/x", "--storage needs a driver that isn't installed: "),
         ("sqlite:////nowhere/at/all/study.db", "--storage sqlite:////nowhere/at/all/study.db can't be opened: "),
         (

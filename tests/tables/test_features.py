@@ -165,3 +165,12 @@ def test_column_norms_name_what_a_model_reads():
     assert found.csv() == "column,features,norm\nx,2,5.0\nb,1,0.0\n"
     with pytest.raises(ValueError, match="reads the 2 features"):
         tf_reg.column_norms(model, {"x": [0, 1]})
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1.0, 1e15, 1e25])
+def test_a_column_of_any_scale_is_normalised(scale):
+    table = tf_reg.read_table({"x": [scale * value for value in (1.0, 2.0, 4.0, 8.0)], "z": [1.0, 2.0, 4.0, 8.0]})
+    found = outputs(tf_reg.column_features(table), table)
+    np.testing.assert_allclose(found[:, 0], found[:, 1], rtol=1e-5)
+    np.testing.assert_allclose(found[:, 0].std(), 1, rtol=1e-5)

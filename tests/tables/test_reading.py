@@ -124,7 +124,7 @@ def test_a_wrong_type_names_column_row_value_and_what_to_do(tmp_path):
         (many("x", names="a,,b"), "no name for its column 2"),
         (["a,b"], "one row or more"),
         ([""], "is empty"),
-        (["d", *["31.12.2020"] * 9], "dates such as '31.12.2020' in row 1. Write them as 2026-12-31"),
+        (["d", *["31.12.2020"] * 9], "dates, such as '31.12.2020' in row 1. Write them as 2026-12-31"),
         (["d", *["2020-12-31"] * 19, "soon"], "holds dates, such as 2026-12-31. Received: 'soon' in row 20"),
         (["a", '"x'], "can't be read as CSV"),
     ],

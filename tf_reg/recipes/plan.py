@@ -11,14 +11,10 @@ from typing import Any
 from tf_reg_cli.checks import did_you_mean
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import UserError
+from tf_reg_cli.roles import AFTERWARDS, AROUND
 
 FOLDER = Path(__file__).parent / "plans"
 PLANS = ("methods", "zeros", "tables")
-_OUTSIDE = (
-    "name", "runs_dir", "saved_models_dir", "data_dir", "quiet", "compact", "baseline", "mc_samples", "calibrate",
-    "seed",
-)  # fmt: skip
-
 Overrides = dict[str, Any]
 
 
@@ -155,7 +151,7 @@ def _methods(read: Any, plan: str) -> tuple[Method, ...]:
 
 
 def _check_settings(settings: Mapping[str, Any], where: str) -> None:
-    fields = [field.name for field in dataclasses.fields(Config) if field.name not in _OUTSIDE]
+    fields = [field.name for field in dataclasses.fields(Config) if field.name not in (*AROUND, *AFTERWARDS, "seed")]
     _known(settings, fields, f"{where}:")
     try:
         Config(**settings)

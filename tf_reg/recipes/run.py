@@ -27,6 +27,7 @@ from tf_reg.compaction.plan import CompactionPlan, plan_compaction
 from tf_reg.recipes import columns, compacted, gain, plots, run_report, sureness, training, usefulness, weight_plots
 from tf_reg.recipes.board import Board
 from tf_reg.recipes.data.table_data import Data
+from tf_reg.recipes.naming import stem
 from tf_reg.recipes.notes import warnings_as_notes
 from tf_reg.recipes.result import Result
 from tf_reg.serving.exporting import export
@@ -103,14 +104,8 @@ def _folder(path: str, flag: str) -> Path:
 
 
 def _free_names(config: Config) -> Iterator[str]:
-    dataset = config.dataset.replace("/", "-")
-    if config.dataset.startswith("folder:"):
-        dataset = Path(config.dataset.removeprefix("folder:")).resolve().name[:50]
-    elif config.is_table:
-        dataset = Path(config.dataset.partition(":")[2] or config.dataset).stem[:50]
-    stem = "-".join([dataset, config.model, *config.methods])
-    yield stem
-    yield from (f"{stem}-{number}" for number in itertools.count(2))
+    yield stem(config)
+    yield from (f"{stem(config)}-{number}" for number in itertools.count(2))
 
 
 def _train_and_write(model: keras.Model, config: Config, images: Data, folder: Path) -> Result:
@@ -185,8 +180,8 @@ def _compact(model: keras.Model, images: Data, saved_models: Path, result: Resul
         look=lambda: _write(metrics | made.metrics, folder),
     )
     metrics = metrics | made.metrics
-    dense = {f"test_{key}": value for key, value in model.evaluate(images.test, verbose=0, return_dict=True).items()}
-    table = made.table(metrics | dense)
+    dense = model.evaluate(images.test, verbose=0, return_dict=True) if "temperature" in metrics else {}
+    table = made.table(metrics | {f"test_{key}": value for key, value in dense.items()})  # with the temperature
     return dataclasses.replace(result, metrics=metrics, saved_model=found.path, compaction=table)
 
 

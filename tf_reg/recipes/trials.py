@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,16 @@ from keras import ops
 
 from tf_reg.recipes import training
 from tf_reg.recipes.data.fingerprint import fingerprint
+from tf_reg.recipes.data.table_data import Data
 from tf_reg.recipes.forgetting import forgotten
 from tf_reg.recipes.retracing import expected_retracing
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import UserError
 from tf_reg_cli.files import write_whole
+from tf_reg_cli.roles import AROUND, DATA
 
 EDGES = np.geomspace(1e-7, 10, 65)  # of the bins of a histogram of |weight|
+SEEDS = 5  # data sets that are held: the methods come one by one, and each with all seeds
 KEPT = ("data_loss", "val_data_loss", "accuracy", "val_accuracy", "r2", "val_r2", "sparsity")  # of the history
 
 Record = dict[str, Any]
@@ -37,6 +42,7 @@ class Trials:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._load = functools.lru_cache(maxsize=SEEDS)(training.load_data)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             content = file.read_text() if file.exists() else ""
@@ -66,10 +72,15 @@ class Trials:
         data = fingerprint(config.dataset)
         key = _key(settings, data)
         if key not in self._known:
-            self._known[key] = {"config": settings, "data": data, **train(config)}
+            self._known[key] = {"config": settings, "data": data, **train(config, self._images)}
             with self._file.open("a") as stream:
                 stream.write(json.dumps(self._known[key]) + "\n")
         return self._known[key]
+
+    def _images(self, config: Config) -> Data:
+        """Return the data that a configuration names. Those of the last seeds are held."""
+        wanted = {name: getattr(config, name) for name in (*DATA, "data_dir", "batch_size", "seed")}
+        return self._load(Config(**wanted))
 
     def metrics(self, config: Config) -> dict[str, Any]:
         """Return the numbers of a training, with its accuracy or R2 as `..._score` too."""
@@ -81,10 +92,15 @@ class Trials:
         return metrics | scores
 
 
-def train(config: Config) -> Record:
-    """Train with a configuration and return `metrics`, `history` and `weights`, as in `Trials.record`."""
+def train(config: Config, load: Callable[[Config], Data] = training.load_data) -> Record:
+    """Train with a configuration and return `metrics`, `history` and `weights`, as in `Trials.record`.
+
+    Args:
+        config: The configuration.
+        load: Returns the data.
+    """
     with expected_retracing(), forgotten():
-        model, images = training.prepare(config)
+        model, images = training.prepare(config, load(config))
         training.fit(model, config, images, silent=True)
         metrics = training.measure(model, images)
         history = {name: [float(v) for v in values] for name, values in model.history.history.items() if name in KEPT}
@@ -105,9 +121,8 @@ def _key(settings: dict[str, Any], data: str | None = None) -> str:
     Of a file or a folder, the contents count and not the path. A setting that is newer than a file of results has its
     default there. The steps that `"auto"` chooses give the weights that single steps do.
     """
-    silent = ("quiet", "name", "runs_dir", "saved_models_dir", "data_dir", "compact", "baseline")
     settings = dataclasses.asdict(Config()) | settings
     settings["dataset"] = data or settings["dataset"]
     if settings["steps_per_execution"] == "auto":
         settings["steps_per_execution"] = 1
-    return json.dumps({name: value for name, value in settings.items() if name not in silent}, sort_keys=True)
+    return json.dumps({name: value for name, value in settings.items() if name not in AROUND}, sort_keys=True)

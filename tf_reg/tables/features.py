@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import NamedTuple
 
@@ -109,9 +110,12 @@ def _numbers(table: Table, inputs: dict[str, Tensor]) -> list[_Part]:
     tensors = [inputs[column.input_name] for column, _ in chosen]
     raw = layers.Concatenate(name="numbers", dtype="float32")(tensors) if len(tensors) > 1 else tensors[0]
     moments = [_moments(values) for _, values in chosen]
+    factors = [_factor(variance) for _, variance in moments]
+    if any(factor != 1 for factor in factors):
+        raw = ops.multiply(raw, ops.convert_to_tensor([factors], "float32"))
     normal = layers.Normalization(
-        mean=[mean for mean, _ in moments],
-        variance=[variance for _, variance in moments],
+        mean=[factor * mean for factor, (mean, _) in zip(factors, moments, strict=True)],
+        variance=[factor**2 * variance for factor, (_, variance) in zip(factors, moments, strict=True)],
         name="normalized",
         dtype="float32",
     )(raw)
@@ -133,6 +137,15 @@ def _moments(values: np.ndarray) -> tuple[float, float]:
         return 0.0, 1.0
     constant = there[0] == there[-1]
     return float(there[0] if constant else np.mean(there)), 1.0 if constant else float(np.var(there))
+
+
+def _factor(variance: float) -> float:
+    """A power of two, which rounds nothing, that brings a deviation to where Keras' `Normalization` divides by it.
+
+    It divides by 1e-7 at least, and the square of a deviation above 1.8e19 is no float32.
+    """
+    deviation = math.sqrt(variance)
+    return 1.0 if 1e-4 < deviation < 1e12 else 2.0 ** -round(math.log2(deviation))
 
 
 def _categories(table: Table, inputs: dict[str, Tensor], least: int) -> list[_Part]:

@@ -14,8 +14,18 @@ from tf_reg.tables.errors import TableError
 Kind = Literal["number", "date", "category"]
 MOST_OF = 0.9  # a column is numbers, or dates, where more than that share of its values are
 LARGEST = float(np.finfo("float32").max)
-_COMMA = re.compile(r"[+-]?\d+(?:[.' ]\d{3})*,\d+|[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")  # 3,5 and 1.234,5 and 1,234.5
-_OTHER_DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d{2})\b.*|\d{4}[./]\d{1,2}[./]\d{1,2}\b.*")
+_WRONG = (  # forms that are no numbers and no dates here, what they are, and how they are written
+    (
+        re.compile(r"[+-]?\d+(?:[.' ]\d{3})*,\d+|[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?"),
+        "numbers with commas",
+        "with a point and nothing else, as 1234.5",
+    ),
+    (
+        re.compile(r"\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d{2})\b.*|\d{4}[./]\d{1,2}[./]\d{1,2}\b.*"),
+        "dates",
+        "as 2026-12-31",
+    ),
+)
 _NOTHING = float("nan")
 
 
@@ -41,21 +51,14 @@ def kind_of(name: str, raw: np.ndarray) -> Kind:
     for kind, read in tests:
         if _share(present, read) > MOST_OF:
             return kind
-    commas = [bool(_COMMA.fullmatch(value)) for value in present]
-    if np.mean(commas) > MOST_OF:
-        row = int(np.flatnonzero(raw == present[int(np.argmax(commas))])[0])
-        raise TableError(
-            f"The column {name!r} holds numbers with commas, such as {raw[row]!r} in row {row + 1:,}. Write them with "
-            f"a point and nothing else, as 1234.5, leave the column out: drop=[{name!r}], or take each as a category: "
-            f"categorical=[{name!r}]."
-        )
-    dates = [bool(_OTHER_DATE.fullmatch(value)) for value in present]
-    if np.mean(dates) > MOST_OF:
-        row = int(np.flatnonzero(raw == present[int(np.argmax(dates))])[0])
-        raise TableError(
-            f"The column {name!r} holds dates such as {raw[row]!r} in row {row + 1:,}. Write them as 2026-12-31, leave "
-            f"the column out: drop=[{name!r}], or take each as a category: categorical=[{name!r}]."
-        )
+    for form, what, how in _WRONG:
+        matches = [bool(form.fullmatch(value)) for value in present]
+        if np.mean(matches) > MOST_OF:
+            row = int(np.flatnonzero(raw == present[int(np.argmax(matches))])[0])
+            raise TableError(
+                f"The column {name!r} holds {what}, such as {raw[row]!r} in row {row + 1:,}. Write them {how}, leave "
+                f"the column out: drop=[{name!r}], or take each as a category: categorical=[{name!r}]."
+            )
     return "category"
 
 

@@ -13,9 +13,10 @@ from tf_reg_cli.config import Config, Flags
 from tf_reg_cli.config_file import ConfigFile, configured
 from tf_reg_cli.errors import UserError
 from tf_reg_cli.fields import to_path, whole
+from tf_reg_cli.roles import AFTERWARDS, AROUND
 from tf_reg_cli.start import quiet_start
 
-OF_A_RUN = ("mc_samples", "calibrate", "compact", "baseline", "name", "runs_dir", "saved_models_dir", "quiet")
+OF_A_RUN = [name for name in (*AFTERWARDS, *AROUND) if name != "data_dir"]
 GROUP = Group("Comparison", sort_key=0)
 LINEAR = "linear"
 Results = Annotated[

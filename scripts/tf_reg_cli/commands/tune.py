@@ -16,9 +16,10 @@ from tf_reg_cli.config_file import ConfigFile, configured
 from tf_reg_cli.errors import UserError
 from tf_reg_cli.fields import to_path, whole
 from tf_reg_cli.files import require, weights
+from tf_reg_cli.roles import AFTERWARDS, AROUND
 from tf_reg_cli.start import quiet_start
 
-OF_A_RUN = ("mc_samples", "calibrate", "compact", "baseline", "saved_models_dir", "quiet")
+OF_A_RUN = [name for name in (*AFTERWARDS, *AROUND) if name not in ("data_dir", "name", "runs_dir")]
 GROUP = Group("Search", sort_key=-1)
 NEEDED = 'Optuna is not installed: pip install -e ".[tune]".'
 COUNT = Must(lambda n: 1 <= n < 2**31, "1 or more")

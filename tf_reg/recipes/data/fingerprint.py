@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -24,15 +25,19 @@ def fingerprint(dataset: str) -> str:
     kind, _, path = dataset.partition(":")
     if kind not in ("folder", *FILES_OF_TABLES):
         return dataset
-    digest = hashlib.sha256()
     try:
         if kind == "folder":
             files = sorted(file for file in Path(path).rglob("*") if file.is_file())
-            for file in files:
-                digest.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
-        else:
-            with Path(path).open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256")
+            listed = "".join(f"{file.relative_to(path)}\0{file.stat().st_size}\0" for file in files)
+            return f"{kind}:{hashlib.sha256(listed.encode()).hexdigest()[:16]}"
+        state = Path(path).stat()
+        return f"{kind}:{_of_file(path, state.st_mtime_ns, state.st_size)}"
     except OSError as error:
         raise UserError(f"--dataset {dataset} can't be read: {error.strerror or error}.") from error
-    return f"{kind}:{digest.hexdigest()[:16]}"
+
+
+@functools.lru_cache(maxsize=8)
+def _of_file(path: str, modified: int, size: int) -> str:
+    """Return the hash of a file; it is read again when it has changed."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

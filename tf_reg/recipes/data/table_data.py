@@ -144,6 +144,11 @@ def load(
                 f"{train_size}."
             )
         train = train.take(cut.stratified_order(train.labels, seed)[:train_size])
+    if train.task == "regression" and train.targets is not None and np.ptp(train.targets) == 0:
+        raise UserError(
+            f"The target {train.target!r} is {train.targets[0]:g} in all {len(train)} training rows: there is nothing "
+            "to learn. Take another --target, or more rows."
+        )
     notes = tuple(map(in_flags, (*table.notes, *_without_effect(train), *_of_splits((train, *others)))))
     return _data(dataset, (train, *others), batch_size, seed, notes)
 

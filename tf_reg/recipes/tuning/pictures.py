@@ -10,7 +10,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from tf_reg.recipes.tuning.study import DIRECTIONS
-from tf_reg.reporting.figures import panels, save
+from tf_reg.reporting.figures import legend, panels, save
 from tf_reg_cli.files import whole
 
 LABELS = {
@@ -130,5 +130,4 @@ def _stairs(axes: Any, front: Sequence[FrozenTrial], objectives: Sequence[str]) 
 def _finish(axes: Any, x_label: str, y_label: str) -> None:
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, fontsize=8, frameon=False)
+    legend(axes)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tf_reg._text_table import number
 from tf_reg.recipes import run_report
 from tf_reg.reporting import page
 from tf_reg.reporting.page import Section
@@ -50,12 +50,7 @@ def _rows(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> list[list
     rows = [head]
     for trial in trials:
         values = trial.values if trial.state == TrialState.COMPLETE else [None] * len(objectives)
-        numbers = [*(trial.params.get(name) for name in names), *values]
-        rows.append([str(trial.number), trial.state.name.lower(), *map(_cell, numbers)])
+        found = [*(trial.params.get(name) for name in names), *values]
+        numbers = ["" if one is None else number(one) for one in found]
+        rows.append([str(trial.number), trial.state.name.lower(), *numbers])
     return rows
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return format(value, ".4g") if isinstance(value, float) else str(value)

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from tf_reg._text_table import aligned
+from tf_reg._text_table import aligned, number
 from tf_reg.recipes import run_report
 from tf_reg.recipes.tuning import pictures, report
 from tf_reg.recipes.tuning.storage import shown
@@ -93,11 +93,6 @@ def importances(study: optuna.Study, objective: int) -> dict[str, float]:
     except (ValueError, RuntimeError):  # there is nothing that all trials have
         return {}
     return weights if len(weights) > 1 else {}
-
-
-def number(value: Any) -> str:
-    """Return a value in few digits."""
-    return format(value, ".4g") if isinstance(value, float) else str(value)
 
 
 def _last_lines(

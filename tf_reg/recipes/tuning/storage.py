@@ -160,17 +160,18 @@ def parsed(url: str) -> sqlalchemy.URL:
         parts = sqlalchemy.make_url(url)
         parts.get_dialect()
     except (sqlalchemy.exc.ArgumentError, ValueError) as error:
-        raise UserError(f"--storage must be postgresql+psycopg://USER@HOST/DATABASE. Received: {url!r}.") from error
+        raise UserError("--storage must be an address, as postgresql+psycopg://USER@HOST/DATABASE.") from error
     except ImportError as error:
         raise UserError(f"--storage needs a driver that isn't installed: {error}. {DRIVER}") from error
     if parts.get_backend_name() not in ("sqlite", "postgresql"):
-        raise UserError(f"--storage takes PostgreSQL: postgresql+psycopg://USER@HOST/DATABASE. Received: {url!r}.")
+        wanted = "postgresql+psycopg://USER@HOST/DATABASE"
+        raise UserError(f"--storage takes PostgreSQL: {wanted}. Received: {shown(parts)}.")
     return parts
 
 
 def shown(url: sqlalchemy.URL | str) -> str:
-    """Return an address without its password."""
-    return sqlalchemy.make_url(url)._replace(password=None).render_as_string(hide_password=True)
+    """Return an address without its password, which can stand among its settings too."""
+    return sqlalchemy.make_url(url)._replace(password=None, query={}).render_as_string(hide_password=True)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from tf_reg.recipes import training
 from tf_reg.recipes.data.fingerprint import fingerprint
 from tf_reg.recipes.data.table_data import Data
 from tf_reg.recipes.models import networks
+from tf_reg.recipes.naming import stem
 from tf_reg.recipes.tuning import results
 from tf_reg.recipes.tuning.storage import Database, locked
 from tf_reg.recipes.tuning.study import Study, ended, other_settings
@@ -24,11 +25,10 @@ from tf_reg_cli.config import Config
 from tf_reg_cli.defaults import filled
 from tf_reg_cli.errors import UserError
 from tf_reg_cli.files import write_whole
+from tf_reg_cli.roles import AROUND
 from tf_reg_cli.search_space import Space
 
 HALVING = 2  # of that many trials one goes on, twice as long
-# What tells no study from another: where things lie.
-PLACES = ("data_dir", "runs_dir", "saved_models_dir", "name", "quiet", "compact", "baseline")
 
 
 def tune(config: Config, given: set[str], flags: set[str], wanted: Wanted) -> str:
@@ -81,15 +81,14 @@ def _space(config: Config, given: set[str], flags: set[str], wanted: Wanted, ima
 def _settings(config: Config, space: Space, wanted: Wanted) -> dict[str, Any]:
     rules = {"objectives": wanted.objectives, "prune": wanted.prune}
     processes = {"heartbeat": wanted.heartbeat, "retries": wanted.retries}
-    common = {name: value for name, value in dataclasses.asdict(config).items() if name not in PLACES}
+    common = {name: value for name, value in dataclasses.asdict(config).items() if name not in AROUND}
     common["dataset"] = fingerprint(config.dataset)
     return {"config": common, "space": search_space.as_data(space), **rules, **processes}
 
 
 def _folder(config: Config, settings: Mapping[str, Any]) -> Path:
     """Make the study's folder, or find that of a study with the same settings."""
-    stem = "-".join([config.dataset.replace("/", "-").replace("folder:", ""), config.model, *config.methods, "tune"])
-    folder = Path(config.runs_dir) / (config.name or stem.strip("-"))
+    folder = Path(config.runs_dir) / (config.name or f"{stem(config)}-tune")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.parent):

@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from tf_reg._text_table import number
 from tf_reg.compaction.plan import plan_compaction
 from tf_reg.recipes import training
 from tf_reg.recipes.data.table_data import Data
@@ -128,10 +129,10 @@ class Worker:
         trials = self._study.now().get_trials(deepcopy=False)
         said = _outcome(ended_as, self._wanted.objectives)
         if len(self._wanted.objectives) == 1 and (best := results.best(trials, self._wanted.objectives[0])):
-            said += f" (best {results.number(best.values[0])})"
+            said += f" (best {number(best.values[0])})"
         again = trials[begun.trial.number].system_attrs.get("failed_trial")
         name = f"trial {begun.trial.number}" + (f", which repeats {again}" if again is not None else "")
-        settings = ", ".join(f"{name} {results.number(value)}" for name, value in begun.values.items())
+        settings = ", ".join(f"{name} {number(value)}" for name, value in begun.values.items())
         done = f"{ended(trials)} of {self._wanted.trials} done"
         print(f"{name}: {said}, {seconds:.1f} s, {done}: {settings}", flush=True)
 
@@ -144,8 +145,7 @@ def _outcome(trial: FrozenTrial | None, objectives: tuple[str, ...]) -> str:
     if trial.state == TrialState.PRUNED:
         return f"ended early, after {trial.user_attrs['epochs']} epochs"
     return ", ".join(
-        f"{name.replace('-', ' ')} {results.number(value)}"
-        for name, value in zip(objectives, trial.values, strict=True)
+        f"{name.replace('-', ' ')} {number(value)}" for name, value in zip(objectives, trial.values, strict=True)
     )
 
 
