@@ -99,6 +99,14 @@ def test_the_same_command_goes_on_and_a_second_time_trains_nothing(tune, command
     )  # fmt: skip
 
 
+def test_a_wrong_address_leaves_nothing_behind(command):
+    code, _, said = command("tune", "--storage", "mysql://me:secret@host/studies")
+    assert code == 2
+    assert said.startswith("tf-reg tune: --storage takes PostgreSQL")
+    assert "secret" not in said
+    assert not Path("runs").exists()
+
+
 @pytest.mark.slow
 def test_test_examples_have_no_say(tune, monkeypatch):
     load = training.load_data

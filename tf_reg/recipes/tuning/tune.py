@@ -17,7 +17,7 @@ from tf_reg.recipes.data.table_data import Data
 from tf_reg.recipes.models import networks
 from tf_reg.recipes.naming import stem
 from tf_reg.recipes.tuning import results
-from tf_reg.recipes.tuning.storage import Database, locked
+from tf_reg.recipes.tuning.storage import Database, locked, parsed
 from tf_reg.recipes.tuning.study import Study, ended, other_settings
 from tf_reg.recipes.tuning.worker import Wanted, Worker, config_of
 from tf_reg_cli import search_space
@@ -45,6 +45,8 @@ def tune(config: Config, given: set[str], flags: set[str], wanted: Wanted) -> st
         FailedError: No trial was completed, or the database was away for too long.
         KeyboardInterrupt: On Ctrl-C, after the trial that ran is back in the queue.
     """
+    if wanted.storage is not None:
+        parsed(wanted.storage)  # before anything is loaded or written
     images = training.load_data(config)
     if images.task == "regression" and "accuracy" in wanted.objectives:
         raise UserError("The accuracy is for classes, and the target is a number: take --objectives data-loss.")
