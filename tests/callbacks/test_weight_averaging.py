@@ -61,13 +61,26 @@ def as_batches(x):
     return ((x[start : start + 16], None) for start in range(0, len(x), 16))
 
 
-@pytest.mark.parametrize("form", [lambda x: x, as_batches], ids=["an array", "batches"])
+class Sequence(keras.utils.PyDataset):
+    def __init__(self, x, ends=True):
+        super().__init__()
+        self.x, self.ends = x, ends
+
+    @property
+    def num_batches(self):
+        return len(self.x) // 16 if self.ends else None
+
+    def __getitem__(self, index):
+        return self.x[16 * index : 16 * index + 16], None
+
+
+@pytest.mark.parametrize("form", [lambda x: x, as_batches, Sequence], ids=["an array", "batches", "a sequence"])
 def test_batch_normalisation_has_the_statistics_of_the_averaged_network(form):
     model = build(layers.Dense(5), layers.BatchNormalization(name="norm"), layers.Dropout(1e-9))
     average = tf_reg.StochasticWeightAveraging(4, form(X))
     model.fit(X, Y, epochs=4, verbose=0, callbacks=[average])
     hidden, norm = numpy(model.layers[0](X)), model.get_layer("norm")
-    parts = [hidden] if form is not as_batches else np.split(hidden, 3)
+    parts = [hidden] if form not in (as_batches, Sequence) else np.split(hidden, 3)
     np.testing.assert_allclose(numpy(norm.moving_mean), np.mean([p.mean(0) for p in parts], axis=0), atol=1e-5)
     np.testing.assert_allclose(numpy(norm.moving_variance), np.mean([p.var(0) for p in parts], axis=0), rtol=1e-4)
     assert norm.momentum == 0.99
@@ -91,3 +104,13 @@ def test_mistakes_are_said_before_training():
         build(layers.BatchNormalization()).fit(
             X, Y, epochs=2, verbose=0, callbacks=[tf_reg.StochasticWeightAveraging(2)]
         )
+
+
+def test_data_without_an_end_are_refused():
+    with pytest.raises(ValueError, match="data ends"):
+        tf_reg.StochasticWeightAveraging(2, Sequence(X, ends=False))
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensor_slices(X).batch(16)
+    with pytest.raises(ValueError, match=r"take\(steps\) of a tf.data.Dataset makes it end"):
+        tf_reg.StochasticWeightAveraging(2, data.repeat())
+    tf_reg.StochasticWeightAveraging(2, data.repeat(2))

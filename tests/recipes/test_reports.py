@@ -13,9 +13,10 @@ from sklearn.datasets import load_diabetes
 import tf_reg
 from tests.recipes.test_comparison import of_the_seed
 from tests.tools import missing, require_module
-from tf_reg.recipes import comparison, comparison_report, plan, trials
+from tf_reg.recipes import comparison, comparison_report, linear_comparison, plan, trials
 from tf_reg.selection.frontier import Candidate, Shrunk, Size
 from tf_reg_cli.config import Config
+from tf_reg_cli.main import main
 
 
 def linear(l1_ratio=1.0):
@@ -170,15 +171,38 @@ def test_a_search_has_its_front_and_all_trials(tmp_path):
     assert made.count("data:image/png") == 3
 
 
+def of_linear_models(folder):
+    """The report of `tf-reg compare linear`."""
+    return linear_comparison.write(linear_comparison.compare(0), folder / "linear")
+
+
+def of_a_table(folder):
+    """The report of a run on a table."""
+    assert main(["train", "--dataset", "breast_cancer", "--reg", "group", "--epochs", "3", "--quiet"]) == 0
+    return next(folder.glob("runs/*/report.html"))
+
+
+def of_a_shrunk_run(folder):
+    """The report of a run that was made smaller."""
+    train = "train --hidden 24 --epochs 6 --validation-split 0.4 --quiet --name small"
+    shrink = "shrink runs/small --max-drop 0.2 --candidates 1 --refit-epochs 10 --learning-rate 0.01"
+    assert [main(train.split()), main(shrink.split())] == [0, 0]
+    return folder / "runs/small-shrunk/report.html"
+
+
+OTHERS = {"search": of_a_search, "linear": of_linear_models, "table": of_a_table, "shrunk": of_a_shrunk_run}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*RESULTS, "run", "comparison", "search"])
+@pytest.mark.parametrize("name", [*RESULTS, "run", "comparison", *OTHERS])
 def test_a_browser_shows_it_on_a_phone_and_on_a_screen(name, browser, tmp_path, request, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     if name == "run":
         file = request.getfixturevalue("finished").run / "report.html"
     elif name == "comparison":
         file = of_a_comparison(tmp_path, monkeypatch)
-    elif name == "search":
-        file = of_a_search(tmp_path)
+    elif name in OTHERS:
+        file = OTHERS[name](tmp_path)
     else:
         file = tf_reg.report(result(name), tmp_path / "a.html")
     for width in (375, 1200):

@@ -135,13 +135,13 @@ def test_mistakes_in_a_file(lines, expected, tmp_path):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    (tmp_path / "latin.csv").write_bytes("größe\n1\n".encode("latin-1"))
+    (tmp_path / "latin.csv").write_bytes("\n".join(["ort", *["Köln"] * 1999]).encode() + "\nöl\n".encode("latin-1"))
     (tmp_path / "a.npz").write_bytes(b"no archive")
     np.save(tmp_path / "a.npy", np.ones(3))
     np.savez(tmp_path / "objects.npz", a=np.array([{}, 1], object))
     np.savez(tmp_path / "cube.npz", a=np.ones((2, 2, 2)))
     for name, expected in {
-        "latin.csv": "isn't UTF-8",
+        "latin.csv": r"isn't UTF-8 \(invalid start byte in line 2,001\)",
         "a.npz": "can't be read as an npz file",
         "a.npy": r"a file of the type .csv",
         "objects.npz": "arrays of numbers, dates or text",
@@ -167,6 +167,33 @@ def test_arrays_of_two_axes_are_columns():
     table = tf_reg.read_table({"X": np.arange(6.0).reshape(3, 2), "y": ["a", "b", "a"]}, "y")
     assert [column.name for column in table.columns] == ["X_0", "X_1"]
     assert (table.task, table.class_names) == ("classification", ("a", "b"))
+
+
+def test_what_is_masked_is_missing():
+    def mask(values):
+        return np.ma.masked_array(values, [False, True, False])
+
+    dates = np.array(["2020-01-31", "2020-02-01", "2020-02-02"], "datetime64[D]")
+    table = tf_reg.read_table({"a": mask([1, 2, 3]), "b": mask(dates), "c": mask(["x", "y", "z"])})
+    np.testing.assert_array_equal(table.values[0], [1, np.nan, 3])
+    np.testing.assert_array_equal(table.values[1], [18292, np.nan, 18294])
+    assert table.values[2].tolist() == ["x", "", "z"]
+
+
+def test_dates_are_no_numbers_in_more_rows():
+    table = tf_reg.read_table({"a": [1.0, 2.0]})
+    with pytest.raises(ValueError, match="column 'a' holds numbers. Received: dates, such as 2020-01-31"):
+        table.read({"a": np.array(["2020-01-31"], "datetime64[D]")})
+
+
+def test_numbers_that_are_one_in_a_float32_are_said():
+    day = 1.7e9 + np.linspace(0, 86_400, 50)
+    year = 1.7e9 + np.linspace(0, 3e7, 50)
+    table = tf_reg.read_table({"day": day, "year": year, "from_midnight": day - day[0], "constant": np.full(50, 0.1)})
+    assert [note for note in table.notes if "float32" in note] == [
+        "The model takes float32, in which some of these numbers become one: 'day'. Subtract a constant from the "
+        "column, such as its least number."
+    ]
 
 
 def test_a_column_of_lists_is_refused(frame):

@@ -13,6 +13,7 @@ from tf_reg import _keras
 from tf_reg._checks import count, is_array, require
 
 BATCH = 128  # examples of an array at a time
+INFINITE = -1  # the cardinality of a tf.data.Dataset without an end
 
 
 class StochasticWeightAveraging(keras.callbacks.Callback):
@@ -30,7 +31,7 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         epochs: How many of the last epochs, a positive integer, at most as many as `fit` has. Where something else
             ends the training early, it is the mean of those that there were.
         data: Training inputs, for models with batch normalisation: an array, a structure of arrays as the model takes
-            them, or an iterable of batches as `fit` takes it. One pass is made.
+            them, or an iterable of batches as `fit` takes it, which must end. One pass is made.
 
     Raises:
         ValueError: In `fit`: more `epochs` than it has, or batch normalisation without `data`.
@@ -118,9 +119,22 @@ def _checked(data: Any) -> Any:
         leaves = tree.flatten(data)
         right = bool(leaves) and all(is_array(one) and len(one.shape) for one in leaves)
     else:
-        right = data is None or (hasattr(data, "__iter__") and not isinstance(data, str))
+        right = data is None or (hasattr(data, "__iter__") and not isinstance(data, str)) or _is_sequence(data)
+    require(not _never_ends(data), "data ends: take(steps) of a tf.data.Dataset makes it end", "data", data)
     require(right, "data is an array, a structure of arrays or an iterable of batches", "data", data)
     return data
+
+
+def _is_sequence(data: Any) -> bool:
+    """Whether these are the batches of a `keras.utils.PyDataset`, which has no iterator."""
+    return isinstance(data, keras.utils.PyDataset)
+
+
+def _never_ends(data: Any) -> bool:
+    """Whether a data set says of itself that it has no end."""
+    if _is_sequence(data):
+        return data.num_batches is None
+    return hasattr(data, "cardinality") and int(data.cardinality()) == INFINITE
 
 
 def _batches(data: Any) -> Iterator[Any]:
@@ -130,5 +144,5 @@ def _batches(data: Any) -> Iterator[Any]:
         for start in range(0, size, BATCH):
             yield tree.map_structure(lambda array: array[start : start + BATCH], data)  # noqa: B023
         return
-    for batch in data:
+    for batch in map(data.__getitem__, range(data.num_batches)) if _is_sequence(data) else data:
         yield batch[0] if isinstance(batch, (tuple, list)) else batch

@@ -45,7 +45,7 @@ class Row:
     p_value: float | None = None
 
 
-class Progress:
+class Countdown:
     """Says on the error stream how far a comparison is: a line for each training.
 
     Args:
@@ -93,11 +93,11 @@ def compare(base: Config, seeds: int, trials: Trials, plan: Plan) -> Iterator[Ro
     epochs = base.epochs or (_epochs(base) if needs_epochs else None)
     made = {method.name: _configs(base, method, epochs) for method in plan.methods}
     few = min(seeds, CHOOSING_SEEDS)
-    progress = Progress(sum(len(ones) * few + seeds - few if len(ones) > 1 else seeds for ones in made.values()))
+    progress = Countdown(sum(len(ones) * few + seeds - few if len(ones) > 1 else seeds for ones in made.values()))
     return _rows(plan, made, seeds, trials, progress)
 
 
-def _rows(plan: Plan, made: dict[str, list[Config]], seeds: int, trials: Trials, progress: Progress) -> Iterator[Row]:
+def _rows(plan: Plan, made: dict[str, list[Config]], seeds: int, trials: Trials, progress: Countdown) -> Iterator[Row]:
     few, scores = min(seeds, CHOOSING_SEEDS), dict[str, np.ndarray]()
     for method in plan.methods:
         candidates = made[method.name]
@@ -135,7 +135,7 @@ def _configs(base: Config, method: Method, epochs: int | None) -> list[Config]:
 
 
 def _scores(
-    config: Config, seeds: int, trials: Trials, progress: Progress, method: Method, split: str, start: int = 0
+    config: Config, seeds: int, trials: Trials, progress: Countdown, method: Method, split: str, start: int = 0
 ) -> np.ndarray:
     """Return the score of each seed. Those from `start` on count as progress."""
     found = []

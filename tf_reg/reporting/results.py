@@ -14,10 +14,10 @@ from tf_reg.reporting import page
 from tf_reg.reporting.figures import legend, panels
 from tf_reg.reporting.page import Picture, Section
 from tf_reg.selection.cross_validation import CrossValidation, Rule
-from tf_reg.selection.files import whole
 from tf_reg.selection.frontier import Shrunk
 from tf_reg.selection.path import RegularizationPath
 from tf_reg.selection.stability import Stability
+from tf_reg_cli.files import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,8 +12,8 @@ import keras
 
 from tf_reg._checks import shown
 from tf_reg.compaction.training import compile_alike
-from tf_reg.selection.files import whole
 from tf_reg.selection.frontier import Candidate
+from tf_reg_cli.files import whole
 
 FRONTIER = "frontier.json"
 

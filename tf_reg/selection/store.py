@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tf_reg._checks import require, shown
-from tf_reg.selection.files import whole
+from tf_reg_cli.files import whole
 
 _SETTINGS = "settings.json"
 _RECORD = "record"

@@ -46,8 +46,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
             columns = _columns(path, names, rows)
     except UnicodeDecodeError as error:
         raise TableError(
-            f"{path} isn't UTF-8 ({error.reason} at byte {error.start:,}). Save it as UTF-8, which spreadsheets offer "
-            "as CSV UTF-8."
+            f"{path} isn't UTF-8 ({error.reason} in line {_first_line_not_utf8(path):,}). Save it as UTF-8, which "
+            "spreadsheets offer as CSV UTF-8."
         ) from error
     except csv.Error as error:
         raise TableError(f"{path} can't be read as CSV, behind line {rows.line_num:,}: {error}.") from error
@@ -69,6 +69,17 @@ def check_names(names: Sequence[str], what: str) -> None:
     name, count = collections.Counter(names).most_common(1)[0]
     if count > 1:
         raise TableError(f"{what} has {count} columns of the name {name!r}. Give each another name.")
+
+
+def _first_line_not_utf8(path: Path) -> int:
+    """The line, from 1. The error of a text file counts from the start of the part that was decoded."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return number  # it ends in the middle of a character
 
 
 def _columns(path: Path, names: list[str], rows: Any) -> list[np.ndarray]:

@@ -82,6 +82,8 @@ def values_of(name: str, raw: np.ndarray, kind: Kind) -> np.ndarray:
     if raw.dtype.kind == "O":
         values = _parsed(name, raw, kind)
     elif raw.dtype.kind == "M":
+        if kind == "number":
+            raise TableError(f"The column {name!r} holds numbers. Received: dates, such as {raw[0]} in row 1.")
         since = raw.astype("datetime64[us]").astype("int64") / 86_400e6
         values = np.where(np.isnat(raw), np.nan, since)
     else:

@@ -88,7 +88,7 @@ def _of_arrays(arrays: Mapping[Any, Any]) -> Raw:
     """Arrays as columns; one of two axes is a column for each of its places: `x_0`, `x_1` and so on."""
     found: Raw = {}
     for name, given in arrays.items():
-        array = np.asarray(given)
+        array = _filled(given) if isinstance(given, np.ma.MaskedArray) else np.asarray(given)
         if array.dtype.kind in "US" and not isinstance(given, np.ndarray):
             array = np.asarray(given, object)  # else a missing value would be the text "nan"
         if array.ndim == 2:
@@ -103,6 +103,15 @@ def _of_arrays(arrays: Mapping[Any, Any]) -> Raw:
                 )
             found[part] = _of_array(part, values)
     return found
+
+
+def _filled(masked: np.ma.MaskedArray) -> np.ndarray:
+    """What is masked is missing. `np.asarray` would take the numbers below the mask."""
+    if masked.dtype.kind in "iuf":
+        return masked.astype("float64").filled(np.nan)
+    if masked.dtype.kind == "M":
+        return masked.filled(np.datetime64("NaT"))
+    return np.where(np.ma.getmaskarray(masked), None, masked.data.astype(object))
 
 
 def _of_array(name: str, values: np.ndarray) -> np.ndarray:

@@ -234,7 +234,19 @@ def _typed(raw: Raw, categorical: Iterable[str]) -> tuple[dict[str, tuple[Kind, 
     notes = [f"Left out, as they have no value: {_listed(empty)}."] if empty else []
     dates = [name for name, (kind, _) in typed.items() if kind == "date"]
     notes += [f"The model takes dates as days since 1970-01-01: {_listed(dates)}."] if dates else []
+    merged = [name for name, (kind, values) in typed.items() if kind != "category" and _merges(values)]
+    if merged:
+        notes.append(
+            f"The model takes float32, in which some of these numbers become one: {_listed(merged)}. Subtract a "
+            "constant from the column, such as its least number."
+        )
     return typed, notes
+
+
+def _merges(values: np.ndarray) -> bool:
+    """Whether a float32 moves a number by a thousandth of their deviation, as it does seconds since 1970 of one day."""
+    present = values[~np.isnan(values)]
+    return bool(np.ptp(present) and np.max(np.abs(present - present.astype("float32"))) > 1e-3 * np.std(present))
 
 
 def _with_targets(table: Table, target: str, found: Targets) -> Table:
