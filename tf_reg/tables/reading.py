@@ -111,7 +111,9 @@ def _filled(masked: np.ma.MaskedArray) -> np.ndarray:
         return masked.astype("float64").filled(np.nan)
     if masked.dtype.kind == "M":
         return masked.filled(np.datetime64("NaT"))
-    return np.where(np.ma.getmaskarray(masked), None, masked.data.astype(object))
+    filled = masked.data.astype(object)
+    filled[np.ma.getmaskarray(masked)] = None
+    return filled
 
 
 def _of_array(name: str, values: np.ndarray) -> np.ndarray:
