@@ -171,6 +171,7 @@ PENALTIES: dict[str, Callable[[keras.Model, float], Any]] = {
     "channels": lambda _, strength: tf_reg.ChannelLasso(strength),
     "channels by multiply-adds": lambda _, strength: tf_reg.ChannelLasso(strength, size_weights="flops"),
     "channels, streams twice": lambda model, strength: _streams(model, strength, 2),
+    "channels, streams three times": lambda model, strength: _streams(model, strength, 3),
     "channels, streams four times": lambda model, strength: _streams(model, strength, 4),
 }
 REWEIGHT = {"start": 1, "scale": 0.05, "epsilon": 0.1}

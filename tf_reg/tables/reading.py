@@ -108,7 +108,7 @@ def _of_arrays(arrays: Mapping[Any, Any]) -> Raw:
 def _filled(masked: np.ma.MaskedArray) -> np.ndarray:
     """What is masked is missing. `np.asarray` would take the numbers below the mask."""
     if masked.dtype.kind in "iuf":
-        return masked.astype("float64").filled(np.nan)
+        return np.ma.filled(masked.astype("float64"), np.nan)
     if masked.dtype.kind == "M":
         return masked.filled(np.datetime64("NaT"))
     filled = masked.data.astype(object)
