@@ -16,6 +16,8 @@ RUNS = {  # of tests: the backend, the marks and the paths
     "convergence on torch": ("torch", "contract and slow", "tests/optimizers/test_convergence.py"),
     "who pays on jax": ("jax", "contract and slow", "tests/optimizers/test_who_pays.py"),
     "who pays on torch": ("torch", "contract and slow", "tests/optimizers/test_who_pays.py"),
+    "resume on jax": ("jax", "contract and slow", "tests/callbacks/test_resume.py"),
+    "resume on torch": ("torch", "contract and slow", "tests/callbacks/test_resume.py"),
 }
 QUICK = {
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",  # compiling a test's function takes longer than running it

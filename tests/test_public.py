@@ -16,6 +16,7 @@ TRAINS = {
     "GapController",
     "Proximal",
     "RegularizationLogger",
+    "Resume",
     "TargetSparsity",
     "cross_validate",
     "mc_predict",

@@ -7,6 +7,7 @@ from tf_reg.callbacks.gap_controller import GapController as GapController
 from tf_reg.callbacks.penalty_factors import set_penalty_factors as set_penalty_factors
 from tf_reg.callbacks.refit import Refit as Refit
 from tf_reg.callbacks.regularization_logger import RegularizationLogger as RegularizationLogger
+from tf_reg.callbacks.resume import Resume as Resume
 from tf_reg.callbacks.reweight import Reweight as Reweight
 from tf_reg.callbacks.strength import proximal_of as proximal_of
 from tf_reg.callbacks.strength_schedule import StrengthSchedule as StrengthSchedule

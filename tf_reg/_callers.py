@@ -23,3 +23,18 @@ def callers(methods: Set[str] | None = None) -> Iterator[Any]:
         if (methods is None or name in methods) and code.co_varnames[:1] == ("self",):
             yield frame.f_locals.get("self")
         frame = frame.f_back
+
+
+def local_of(method: str, name: str) -> Any:
+    """Return a local variable of the innermost method of a name that is running and has it; None where none has.
+
+    Args:
+        method: The name of the method.
+        name: The name of the variable.
+    """
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == method and name in frame.f_code.co_varnames + frame.f_code.co_cellvars:
+            return frame.f_locals.get(name)
+        frame = frame.f_back
+    return None

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from tf_reg._backend import Tensor
 
@@ -210,6 +211,36 @@ def aside() -> Iterator[None]:
         random.setstate(numbers)
         put("object_name_uids", names)
         put("uninitialized_variables", waiting)
+
+
+def start_at_epoch(model: keras.Model, epoch: int | None) -> None:
+    """Set the first epoch of the `fit` that is beginning, as `keras.callbacks.BackupAndRestore` does.
+
+    Args:
+        model: The model.
+        epoch: The epoch, counted from 0; None for what `fit` was given.
+    """
+    private(model, "_initial_epoch")
+    model._initial_epoch = epoch
+
+
+def _global_seed_generator() -> keras.random.SeedGenerator | None:
+    from keras.src.backend.common import global_state
+
+    return private(global_state, "get_global_attribute")("global_seed_generator")
+
+
+def global_seed() -> np.ndarray | None:
+    """Return the state of the random numbers that are drawn without a seed; None where none was drawn yet."""
+    generator = _global_seed_generator()
+    return None if generator is None else keras.ops.convert_to_numpy(generator.state)
+
+
+def set_global_seed(state: np.ndarray) -> None:
+    """Bring back what `global_seed` returned."""
+    from keras.src.random import seed_generator
+
+    private(seed_generator, "global_seed_generator")().state.assign(state)
 
 
 def device_layout(variable: keras.Variable) -> Any:

@@ -73,14 +73,20 @@ def whole(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f".writing-{os.getpid()}-{path.name}")
     try:
         yield unfinished
-        descriptor = os.open(unfinished, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(unfinished)
         os.replace(unfinished, path)
+        if os.name == "posix":  # the name is on the disk when its folder is
+            _sync(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def require(path: Path | str | None, flag: str = "") -> None:

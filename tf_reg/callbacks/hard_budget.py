@@ -12,12 +12,29 @@ import numpy as np
 from keras import ops
 
 from tf_reg import _walk
+from tf_reg._checks import is_integer, require
 from tf_reg.callbacks.keep_largest import blocks, largest, reachable
 from tf_reg.callbacks.share import can_be_zero, side_to_clear
 from tf_reg.compaction.coupled import ChannelGroup, Slice, set_to_zero
 from tf_reg.penalties.groups import Grouping
 from tf_reg.penalties.registry import group_penalty_of
 from tf_reg.penalties.stand_in import unwrapped
+
+BUDGETS = ("weights", "groups", "channels")
+
+
+def check_budget(exact: bool, of: str, round_to: int | None) -> None:
+    """Check the arguments of `tf_reg.TargetSparsity` that ask for a budget.
+
+    Raises:
+        ValueError: They are out of their ranges, or don't go together.
+    """
+    require(isinstance(exact, bool), "exact is True or False", "exact", exact)
+    require(not exact or of in BUDGETS, f"exact=True takes {', '.join(map(repr, BUDGETS))}", "of", of)
+    whole = round_to is None or (is_integer(round_to) and round_to >= 1)
+    require(whole, "round_to is a number of 1 or above, or None", "round_to", round_to)
+    takes = round_to is None or (exact and of != "weights")
+    require(takes, "round_to takes exact=True, and of='groups' or of='channels'", "round_to", round_to)
 
 
 class Part(abc.ABC):

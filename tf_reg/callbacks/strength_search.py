@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 
 class StrengthSearch:
@@ -30,6 +31,13 @@ class StrengthSearch:
         self._highest = self._log + self.RANGE
         self._share = 0.0  # a moving average, as are the norms
         self._norms: dict[str, float] = {}
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any]) -> StrengthSearch:
+        """Return the search whose `vars` are given."""
+        made = cls.__new__(cls)
+        vars(made).update(state)
+        return made
 
     def steer(self, batch: int, share: float, norms: dict[str, float]) -> float:
         """Return the strength for the batches until `due`.

@@ -8,13 +8,16 @@ from typing import Any, Literal
 
 from tf_reg._checks import is_integer, number, require
 from tf_reg.callbacks.batches import batches_done, steps_at_once
-from tf_reg.callbacks.hard_budget import HardBudget
+from tf_reg.callbacks.hard_budget import HardBudget, check_budget
 from tf_reg.callbacks.search_time import too_short
 from tf_reg.callbacks.share import NEEDS, Share, ShareMeter
 from tf_reg.callbacks.strength import StrengthCallback, strength_of
 from tf_reg.callbacks.strength_search import StrengthSearch
 
-_BUDGETS = ("weights", "groups", "channels")
+# What changes in a search, beside what is made from the model when it is needed.
+_STATE = (
+    "_first_epoch", "_in_epoch", "_batches", "_share", "_half_unit", "_strength", "_refit", "_cut", "_keep",
+)  # fmt: skip
 
 
 class TargetSparsity(StrengthCallback):
@@ -125,17 +128,8 @@ class TargetSparsity(StrengthCallback):
         self.refit_epochs = refit_epochs
         self.keep_zeros = of == "weights" if keep_zeros is None else keep_zeros
         self.exact, self.round_to = exact, round_to
-        self._check_budget()
+        check_budget(exact, of, round_to)
         self._reset()
-
-    def _check_budget(self) -> None:
-        require(isinstance(self.exact, bool), "exact is True or False", "exact", self.exact)
-        counts = not self.exact or self.of in _BUDGETS
-        require(counts, f"exact=True takes {', '.join(map(repr, _BUDGETS))}", "of", self.of)
-        whole = self.round_to is None or (is_integer(self.round_to) and self.round_to >= 1)
-        require(whole, "round_to is a number of 1 or above, or None", "round_to", self.round_to)
-        takes = self.round_to is None or (self.exact and self.of != "weights")
-        require(takes, "round_to takes exact=True, and of='groups' or of='channels'", "round_to", self.round_to)
 
     def _reset(self) -> None:
         self._at_once = 1
@@ -151,6 +145,17 @@ class TargetSparsity(StrengthCallback):
         self._refit = False
         self._cut = 0  # how many the budget set to zero
         self._keep: int | None = None  # how many the budget kept
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what `tf_reg.Resume` saves of the search."""
+        return {name: getattr(self, name) for name in _STATE} | {"search": self._search and dict(vars(self._search))}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Bring back what `get_state` returned."""
+        search = state["search"]
+        for name in _STATE:
+            setattr(self, name, state[name])
+        self._search = None if search is None else StrengthSearch.of_state(search)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start anew, from a low strength."""

@@ -32,6 +32,13 @@ class Progress(keras.callbacks.Callback):
         self._epoch = 0
         self._drawn = ""
 
+    def get_state(self) -> dict[str, Any]:
+        """Return nothing: a training that goes on prints its table anew."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Do nothing."""
+
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Forget the columns of an earlier training."""
         self._columns = []

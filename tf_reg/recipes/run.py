@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -23,6 +24,8 @@ from keras import ops
 
 import tf_reg
 from tf_reg import _walk
+from tf_reg.callbacks.checkpoints import CheckpointError
+from tf_reg.callbacks.resume import Resume
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
 from tf_reg.recipes import columns, compacted, gain, plots, run_report, sureness, training, usefulness, weight_plots
 from tf_reg.recipes.board import Board
@@ -37,12 +40,18 @@ from tf_reg_cli import defaults
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import FailedError, UserError
 from tf_reg_cli.files import whole, write_whole
+from tf_reg_cli.unfinished import CHECKPOINTS
 
 EXPORT_EXAMPLES = 32
 
 
-def run(config: Config) -> Result:
+def run(config: Config, resumed: Path | None = None, checkpoint_every: int | None = None) -> Result:
     """Train as `config` says and write `runs/<name>/` and a SavedModel.
+
+    Args:
+        config: The configuration.
+        resumed: The folder of a run with this configuration that was interrupted, to go on with; None for a new run.
+        checkpoint_every: After how many batches there is a checkpoint, beside those at the ends of epochs.
 
     Raises:
         UserError: If the data can't be had, or the folder is taken or can't be written.
@@ -55,20 +64,39 @@ def run(config: Config) -> Result:
     print(chosen)
     for note in (*images.notes, *_bigger_batches(config, images)):
         print(f"Note: {note}", file=sys.stderr)
-    folder = _make_folder(config)
+    folder = resumed or _make_folder(config)
+    resume = _resume(folder, config, checkpoint_every)
     try:
-        config.save(folder / "config.json")
-        result = _train_and_write(model, config, images, folder)
+        if not resumed:
+            config.save(folder / "config.json")
+        result = _train_and_write(model, config, images, folder, resume)
         run_report.write(folder, result, config)
+        shutil.rmtree(resume.folder)
         return result
+    except FailedError:
+        shutil.rmtree(resume.folder)  # it would fail again
+        raise
+    except CheckpointError as error:
+        raise UserError(f"The run can't go on: {error}") from error
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Interrupted. What there is lies in {folder}.") from None
+        raise KeyboardInterrupt(
+            f"Interrupted. What there is lies in {folder}. To go on: tf-reg train --resume {folder}"
+        ) from None
     except BrokenPipeError:  # nobody reads what training prints
         raise
     except OSError as error:
         raise UserError(f"The run can't be written: {error}. What there is lies in {folder}.") from error
     except VerificationError as error:
         raise UserError(f"The model can't be exported: {error} It lies in {folder}.") from error
+
+
+def _resume(folder: Path, config: Config, every: int | None) -> Resume:
+    """What saves the checkpoints of a run.
+
+    Batches that Python changes draw random numbers from one epoch to the next, so all are read again.
+    """
+    drawn = config.rand_augment, config.random_erasing, config.mixup, config.cutmix
+    return Resume(folder / CHECKPOINTS, every, reread=any(one is not None for one in drawn))
 
 
 def _bigger_batches(config: Config, images: Data) -> Iterator[str]:
@@ -108,8 +136,8 @@ def _free_names(config: Config) -> Iterator[str]:
     yield from (f"{stem(config)}-{number}" for number in itertools.count(2))
 
 
-def _train_and_write(model: keras.Model, config: Config, images: Data, folder: Path) -> Result:
-    history, seconds = _trained(model, config, images, folder)
+def _train_and_write(model: keras.Model, config: Config, images: Data, folder: Path, resume: Resume) -> Result:
+    history, seconds = _trained(model, config, images, folder, resume)
     if not np.all(np.isfinite(history["loss"])):
         raise _of_no_use("Training diverged: the loss is no finite number.", config, folder)
     plan = plan_compaction(model)
@@ -146,12 +174,14 @@ def _train_and_write(model: keras.Model, config: Config, images: Data, folder: P
     return Result(metrics, folder, version, gain=said, columns=read)
 
 
-def _trained(model: keras.Model, config: Config, images: Data, folder: Path) -> tuple[dict[str, list[float]], float]:
+def _trained(
+    model: keras.Model, config: Config, images: Data, folder: Path, resume: Resume
+) -> tuple[dict[str, list[float]], float]:
     """Train, and keep what there is, of an interrupted training too; returns the history and the seconds."""
     before, start = _weights(model), time.perf_counter()
     try:
         with writers(folder, config) as readers, warnings_as_notes():
-            training.fit(model, config, images, readers)
+            training.fit(model, config, images, [*readers, resume])
     except KeyboardInterrupt:
         _keep(model, before, folder)
         raise

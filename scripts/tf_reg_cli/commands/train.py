@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from tf_reg_cli.checks import Must, flag
 from tf_reg_cli.config import Flags
 from tf_reg_cli.config_file import ConfigFile, configured
+from tf_reg_cli.errors import UserError
+from tf_reg_cli.fields import to_path, whole
 from tf_reg_cli.files import require, weights
 from tf_reg_cli.start import quiet_start
+from tf_reg_cli.unfinished import config_of
+
+COUNT = Must(lambda n: 1 <= n < 2**31, "1 or more")
+ResumedRun = Annotated[
+    Path | None,
+    Parameter(
+        metavar="RUN",
+        help="the folder of a run that was interrupted, to go on with, by its own settings",
+        group="Output",
+        converter=to_path,
+    ),
+]
+Every = Annotated[
+    int | None,
+    Parameter(
+        metavar="N",
+        help="save a checkpoint every N batches too, and not at the end of each epoch alone",
+        group="Output",
+        converter=whole,
+        validator=COUNT,
+    ),
+]
 
 
 def command(
     *,
     flags: Annotated[Flags | None, Parameter("*")] = None,
     config: ConfigFile = None,
+    resume: ResumedRun = None,
+    checkpoint_every: Every = None,
 ) -> int:
     """Train a regularised classifier of images, or a model of a table; write what it learned, its curves, a SavedModel.
 
@@ -31,19 +59,25 @@ def command(
     The first line has the settings that no flag gives: they depend on the number of training images. The last line says
     what a penalty has gained and what it has cost, beside the same training without it (--baseline).
 
+    A run that was interrupted, however it was, goes on with --resume: it ends as it would have ended.
+
     For example:
 
       tf-reg train --reg l1l2
       tf-reg train --dataset fashion_mnist --model cnn --dropout 0.5
       tf-reg train --reg group --compact
       tf-reg train --dataset csv:sales.csv --target price --reg group
+      tf-reg train --resume runs/digits-mlp-l1l2
     """
-    wanted = configured(flags or {}, config)
+    given = [flag(name) for name in flags or {}] + (["--config"] if config else [])
+    if resume and given:
+        raise UserError(f"--resume goes on with the settings of the run. Leave out {', '.join(given)}.")
+    wanted = config_of(resume) if resume else configured(flags or {}, config)
     require(wanted.weights and weights(wanted.weights), "--weights")
     try:
         with quiet_start():
             from tf_reg.recipes import run
-        result = run.run(wanted)
+        result = run.run(wanted, resume, checkpoint_every)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(str(interrupt) or "Interrupted before anything was written.") from None
     compaction = "".join(f"\n{text}\n" for text in (result.columns, result.compaction) if text)

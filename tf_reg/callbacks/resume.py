@@ -1,0 +1,269 @@
+"""A callback with which a training that was killed goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import collections
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import ops
+
+from tf_reg import _keras
+from tf_reg._callers import local_of
+from tf_reg._checks import count, require
+from tf_reg._trainer import optimizers_of
+from tf_reg.callbacks import checkpoints
+from tf_reg.callbacks.batches import batches_done, steps_at_once
+from tf_reg.callbacks.output_watcher import listed_with
+from tf_reg.callbacks.replay import Skip, random_state, read_again, set_random_state
+from tf_reg.callbacks.saved_state import SavedState, decode, encode
+from tf_reg.callbacks.stop_signal import StopSignal
+
+
+class Resume(keras.callbacks.Callback):
+    """Save checkpoints, and begin at the last one if there is one: run the same program again, and it goes on.
+
+    A checkpoint is written at the end of each epoch, and every `every` batches. It holds all variables of the model, of
+    its optimizers and metrics; the state of the random numbers; how far the epoch is; and what the other callbacks
+    remember, those of Keras too, wherever they stand in the list: the best weights of `EarlyStopping`, the file of a
+    `CSVLogger`, the search of `tf_reg.TargetSparsity`. Of a callback of your own these are the attributes that are
+    numbers, words, arrays, lists or dictionaries. One with others has a `get_state()`, which returns such values, and a
+    `set_state(state)`.
+
+    A training that was killed and goes on ends with the same weights as one that wasn't, to the last bit, if the same
+    program always gives the same weights: with `keras.utils.set_random_seed`, on the CPU.
+
+    A checkpoint is there whole or not at all, and the last two are kept. If the last one is damaged, the one before is
+    taken. A folder belongs to one process at a time. When SIGTERM comes, as a scheduler sends it, a checkpoint is
+    written after the batch, or after the validation that runs, and the process ends as it would have.
+
+    A training that has come to its end has its checkpoint too: run again, it ends at once, with the same weights and
+    history. With more `epochs` it goes on. To begin anew, take another folder.
+
+    Args:
+        folder: A folder for the checkpoints of this training alone.
+        every: After how many batches to save as well; by default at the ends of epochs only.
+        reread: How the data get to where they were. With True all batches of the epochs before are read once more. With
+            False one of each epoch, which is enough for arrays and for a `tf.data.Dataset` that only shuffles: it
+            isn't for one that draws random numbers in Python, or counts. Of the epoch that was interrupted, the batches
+            that it had are read in any case.
+
+    Raises:
+        ValueError: Arguments out of their ranges; in `fit`, a model that isn't built, a folder that another process
+            uses, or one that has checkpoints of another model or of other data, or damaged ones alone.
+
+    Warns:
+        UserWarning: For a checkpoint that is damaged, one that can't be written (training goes on), a callback whose
+            state it doesn't hold, and where nothing is left to train.
+
+    Example:
+        >>> def train(epochs):
+        ...     keras.utils.set_random_seed(0)
+        ...     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        ...     model.compile("adam", "mse")
+        ...     x = keras.random.normal((32, 3), seed=1)
+        ...     model.fit(x, x[:, :1], epochs=epochs, verbose=0, callbacks=[tf_reg.Resume("checkpoints")])
+        ...     return model.history.history["loss"]
+        >>> first = train(2)
+        >>> len(train(5)), train(5)[:2] == first
+        (5, True)
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], every: int | None = None, reread: bool = True) -> None:
+        super().__init__()
+        require(isinstance(folder, (str, os.PathLike)) and str(folder) != "", "folder is a path", "folder", folder)
+        require(isinstance(reread, bool), "reread is True or False", "reread", reread)
+        self.folder = Path(folder)
+        self.every = None if every is None else count(every, "every")
+        self.reread = reread
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Put a part of this callback behind all others: it restores them when they have begun, and sees them last."""
+        listed = listed_with(self, "on_train_begin")
+        if local_of("fit", "epoch_iterator") is None or self not in listed:
+            raise ValueError("tf_reg.Resume takes part in fit. Received a training loop of another kind.")
+        listed[:] = [one for one in listed if not isinstance(one, _Last)]  # of a `fit` that was interrupted
+        last = _Last(self)
+        last.set_params(self.params)
+        last.set_model(self.model)
+        listed.append(last)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Do nothing. Keras calls batch by batch, and not in a thread, where a callback has this method."""
+
+
+class _Last(keras.callbacks.Callback):
+    """Saves and restores, as the last callback of a training.
+
+    Args:
+        owner: The callback that the user made.
+    """
+
+    def __init__(self, owner: Resume) -> None:
+        super().__init__()
+        self._owner = owner
+        self._states: dict[str, SavedState] = {}
+        self._at_once = 1
+        self._epoch = self._done = self._saved = 0
+        self._from: checkpoints.Checkpoint | None = None  # whose epoch is begun and not done
+        self._skip: Skip | None = None
+        self._stop = StopSignal()
+        self._at_begin: Any = None
+        self._at_epoch: Any = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Restore the last checkpoint."""
+        model, folder = self.model, self._owner.folder
+        require(model.built, "tf_reg.Resume needs a model that is built: give it a keras.Input", "model", model)
+        self._at_once = steps_at_once(model)
+        checkpoints.hold(folder)
+        listed = [one for one in listed_with(self, "on_train_begin") if one not in (self, self._owner)]
+        self._states = {name: SavedState(one) for name, one in _named(listed).items()}
+        self._at_begin = random_state()
+        found = checkpoints.last(folder)
+        if found is not None:
+            self._go_on(found)
+        self._stop.listen(model)
+
+    def _go_on(self, found: checkpoints.Checkpoint) -> None:
+        about = decode(found.facts["about"], found.arrays)
+        epoch, done = about["epoch"], about["done"]
+        if done and about["steps"] != self.params.get("steps"):
+            raise checkpoints.CheckpointError(
+                f"{found.path} is of a training with {about['steps']} batches an epoch. Received data with "
+                f"{self.params.get('steps')}. Give the same data and batch size, or take another folder."
+            )
+        self._restore(found)
+        set_random_state(about["at_begin"])
+        self._at_begin = about["at_begin"]
+        read_again(local_of("fit", "epoch_iterator"), epoch, self._owner.reread)
+        set_random_state(about["at_epoch"] if done else about["random"])
+        self._at_epoch = about["at_epoch"]
+        self._from = found if done else None
+        epochs = self.params["epochs"]
+        if not done and epoch >= epochs:
+            warnings.warn(
+                f"Nothing is left to train: {found.path} is of a training with {epoch} epochs, and fit has {epochs}. "
+                "To train anew, take another folder.",
+                stacklevel=2,
+            )
+        _keras.start_at_epoch(self.model, max(epoch, epochs) if about["stopped"] and not done else epoch)
+
+    def _restore(self, found: checkpoints.Checkpoint) -> None:
+        """Bring back all variables, and what the callbacks remember."""
+        model = self.model
+        for optimizer in optimizers_of(model):
+            if not optimizer.built:
+                optimizer.build(model.trainable_variables)
+        done = decode(found.facts["about"], found.arrays)["done"]
+        variables = _variables(model, metrics=bool(done and self._skip))
+        for place, variable in enumerate(variables):
+            value = found.arrays.get(f"variable-{place}")
+            if value is None or value.shape != tuple(variable.shape):
+                raise checkpoints.CheckpointError(
+                    f"{found.path} is of another model or optimizer: {variable.path} has the shape "
+                    f"{tuple(variable.shape)}. Received: {'none' if value is None else value.shape}. Build and compile "
+                    "the model as before, or take another folder."
+                )
+            variable.assign(value)
+        states = found.facts["states"]
+        for name, state in self._states.items():
+            if name in states:
+                state.set(decode(states[name], found.arrays))
+        for name in (name for name, state in states.items() if state["dict"] and name not in self._states):
+            warnings.warn(f"{found.path} has the state of a {name}, which isn't among the callbacks.", stacklevel=2)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Skip the batches that the epoch has had."""
+        _keras.start_at_epoch(self.model, None)
+        self._epoch, self._done, self._saved = epoch, 0, 0
+        if self._from is None:
+            self._at_epoch = random_state()
+            return
+        set_random_state(self._at_epoch)
+        self._skip = Skip(self.model)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Save, if it is time to."""
+        self._done = batches_done(batch, self.params, self._at_once)
+        if self._skip is not None and self._from is not None:
+            about = decode(self._from.facts["about"], self._from.arrays)
+            if self._done >= about["done"]:
+                self._skip.end()
+                self._restore(self._from)
+                set_random_state(about["random"])
+                self.model.stop_training = about["stopped"]
+                self._skip, self._from, self._saved = None, None, self._done
+            return
+        every = self._owner.every
+        if self._stop.asked or (every is not None and self._done // every > self._saved // every):
+            self._save(self._epoch, self._done)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Save."""
+        self._save(epoch + 1, 0)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Let go of the folder."""
+        _keras.start_at_epoch(self.model, None)
+        self._stop.end()
+        checkpoints.release(self._owner.folder)
+        listed = listed_with(self, "on_train_end")
+        listed[:] = [one for one in listed if one is not self]
+
+    def _save(self, epoch: int, done: int) -> None:
+        model, self._saved = self.model, done
+        arrays = {
+            f"variable-{place}": ops.convert_to_numpy(one) for place, one in enumerate(_variables(model, metrics=True))
+        }
+        about = {
+            "epoch": epoch,
+            "done": done,
+            "steps": self.params.get("steps"),
+            "stopped": bool(model.stop_training),
+            "random": random_state(),
+            "at_begin": self._at_begin,
+            "at_epoch": self._at_epoch,
+        }
+        facts = {
+            "about": encode(about, arrays),
+            "states": {name: encode(state.get(), arrays) for name, state in self._states.items()},
+        }
+        try:
+            checkpoints.write(self._owner.folder / checkpoints.name_of(epoch, done), arrays, facts)
+        except OSError as error:
+            warnings.warn(
+                f"The checkpoint after epoch {epoch}, batch {done} can't be written to {self._owner.folder}: "
+                f"{error.strerror or error}. Training goes on, and the last checkpoint stays as it is.",
+                stacklevel=2,
+            )
+        if self._stop.asked:
+            checkpoints.release(self._owner.folder)
+            self._stop.obey()
+
+
+def _named(listed: list[keras.callbacks.Callback]) -> dict[str, keras.callbacks.Callback]:
+    """Return callbacks by the names of their classes, with a number from the second of a class on."""
+    seen: collections.Counter[str] = collections.Counter()
+    found = {}
+    for one in listed:
+        kind = type(one).__name__
+        seen[kind] += 1
+        found[kind if seen[kind] == 1 else f"{kind} {seen[kind]}"] = one
+    return found
+
+
+def _variables(model: keras.Model, metrics: bool) -> list[Any]:
+    """Return all variables of a training, each once; those of the metrics last, as they are made with the first batch.
+
+    Args:
+        model: The model.
+        metrics: Whether those of the metrics are among them.
+    """
+    of_metrics = {id(one): one for one in model.metrics_variables}
+    found = {id(one): one for one in model.variables if id(one) not in of_metrics}
+    found |= {id(one): one for optimizer in optimizers_of(model) for one in optimizer.variables}
+    return [*found.values(), *(of_metrics.values() if metrics else ())]
