@@ -69,6 +69,7 @@ __all__ = [
     "Proximal",
     "Refit",
     "RegularizationLogger",
+    "Resume",
     "Reweight",
     "SCAD",
     "SparseGroupLasso",

@@ -90,7 +90,8 @@ def test_ctrl_c_is_answered_at_once_and_keeps_what_there_is(training, tmp_path):
     assert b"Interrupted. What there is lies in runs/a." in rest
     assert b"Traceback" not in answer + rest
     assert keras.models.load_model(tmp_path / "runs/a/model.keras").count_params() > 0
-    left = {path.name for path in (tmp_path / "runs/a").iterdir()}
+    assert b"To go on: tf-reg train --resume runs/a" in rest
+    left = {path.name for path in (tmp_path / "runs/a").iterdir()} - {"checkpoints"}
     assert left == {"config.json", "history.csv", "tensorboard", "curves.png", "regularization.png", "model.keras"}
     assert list((tmp_path / "saved_models").iterdir()) == []
 
