@@ -167,13 +167,13 @@ RIGHT = {
         "TargetSparsity.initial", "TargetSparsity.keep_zeros", "TargetSparsity.round_to", "mc_predict.seed",
         "mc_predict.layers", "StochasticWeightAveraging.data", "compact.examples", "compact.round_to",
         "plan_compaction.round_to", "self_check.examples", "LogSum.groups", "MCP.groups", "SCAD.groups", "Resume.every",
-        "Reweight.scale", "Reweight.end", "set_penalty_factors.scale", "shrink.score", "shrink.folder", "shrink.distill", "read_table.task",
+        "Reweight.scale", "Reweight.end", "set_penalty_factors.scale",
+        "shrink.score", "shrink.folder", "shrink.distill", "read_table.task",
         *(f"{name}.{one}" for name in PATHS for one in ("epochs", "dense_epochs", "batch_size", "folder")),
         "regularization_path.validation", "cross_validate.groups", "cross_validate.grid", "read_table.target",
     },
     "an array": {
-        "StochasticWeightAveraging.data",
-        *(f"expected_calibration_error.{one}" for one in ("y_true", "probabilities")),
+        "StochasticWeightAveraging.data", *(f"expected_calibration_error.{one}" for one in ("y_true", "probabilities")),
     },
     "a word": {
         "report.title", "DropoutSchedule.layers", "GapController.metric", "Proximal.name", "shrink.folder",
