@@ -105,7 +105,9 @@ TRAINING = [
     for page, words in OURS
     if program(words)[0][1] in ("scripts/train.py", "scripts/compare.py", "train", "compare")
     and "linear" not in words[:3]
+    and "--resume" not in words
 ]
+RESUMED = [(page, words) for page, words in OURS if "--resume" in words]
 
 
 @pytest.mark.parametrize(("page", "words"), identified(TRAINING))
@@ -113,6 +115,11 @@ def test_trainings_are_possible(page, words):
     """All values are allowed, and no flag is without effect."""
     config = configuration(*words)
     assert config.name == (words[words.index("--name") + 1] if "--name" in words else None)
+
+
+@pytest.mark.parametrize(("page", "words"), identified(RESUMED))
+def test_a_run_that_goes_on_was_begun_before(page, words):
+    assert words[words.index("--resume") + 1] in written_before(page, words)
 
 
 def written_before(page, words):
