@@ -101,8 +101,9 @@ def test_another_model_or_other_data_are_refused(tmp_path):
     fit(model(), tmp_path)
     other = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
     other.compile("adam", "mse")
-    with pytest.raises(ValueError, match=r"of another model or optimizer: .* has the shape"):
+    with pytest.raises(ValueError, match=r"of another model or optimizer. It holds .* \(8, 16\).*Received: .*\(8, 3\)"):
         fit(other, tmp_path, epochs=3)
+    assert not np.any(other.get_weights()[1])  # and it is as it was
     with pytest.raises(InterruptionError):
         train("keras", tmp_path / "c", At(STEPS + 3, interrupt), every=1)
     with pytest.raises(ValueError, match=f"with {STEPS} batches an epoch. Received data with 13"):
@@ -144,6 +145,32 @@ class Keeper(keras.callbacks.Callback):
 def test_what_a_checkpoint_cannot_hold_is_said(tmp_path):
     with pytest.warns(UserWarning, match=r"'thing' of Keeper, which is a object. Give the callback get_state\(\)"):
         fit(model(), tmp_path, callbacks=[Keeper()])
+
+
+class Wrong(keras.callbacks.Callback):
+    def get_state(self):
+        return {"model": self.model}
+
+    def set_state(self, state):
+        pass
+
+
+def test_a_state_that_is_not_plain_is_said(tmp_path):
+    with pytest.raises(ValueError, match=r"get_state\(\) of a callback returns .*Received: a Sequential from Wrong"):
+        fit(model(), tmp_path, callbacks=[Wrong()])
+
+
+def test_a_first_epoch_of_ones_own(tmp_path):
+    def second(folder, stop=()):
+        keras.utils.set_random_seed(0)
+        made = model()
+        fit(made, folder, initial_epoch=3, epochs=6, callbacks=[*stop])
+        return made.get_weights()
+
+    wanted = second(tmp_path / "a")
+    with pytest.raises(InterruptionError):
+        second(tmp_path / "b", [At(STEPS + 2, interrupt)])
+    assert all(map(np.array_equal, second(tmp_path / "b"), wanted))
 
 
 def test_a_callback_that_is_gone_is_said(tmp_path):

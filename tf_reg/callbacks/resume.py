@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tf_reg import _keras
 from tf_reg._callers import local_of
-from tf_reg._checks import count, require
+from tf_reg._checks import count, require, shown
 from tf_reg._trainer import optimizers_of
 from tf_reg.callbacks import checkpoints
 from tf_reg.callbacks.batches import batches_done, steps_at_once
 from tf_reg.callbacks.output_watcher import listed_with
 from tf_reg.callbacks.replay import Skip, random_state, read_again, set_random_state
-from tf_reg.callbacks.saved_state import SavedState, decode, encode
+from tf_reg.callbacks.saved_state import NotPlainError, SavedState, decode, encode
 from tf_reg.callbacks.stop_signal import StopSignal
 
 
@@ -109,6 +110,7 @@ class _Last(keras.callbacks.Callback):
         self._at_once = 1
         self._epoch = self._done = self._saved = 0
         self._from: checkpoints.Checkpoint | None = None  # whose epoch is begun and not done
+        self._about: Any = None  # what it says
         self._skip: Skip | None = None
         self._stop = StopSignal()
         self._at_begin: Any = None
@@ -136,13 +138,15 @@ class _Last(keras.callbacks.Callback):
                 f"{found.path} is of a training with {about['steps']} batches an epoch. Received data with "
                 f"{self.params.get('steps')}. Give the same data and batch size, or take another folder."
             )
-        self._restore(found)
-        set_random_state(about["at_begin"])
-        self._at_begin = about["at_begin"]
-        read_again(local_of("fit", "epoch_iterator"), epoch, self._owner.reread)
+        self._restore(found, metrics=False)
+        before = epoch - local_of("fit", "initial_epoch")
+        if before > 0:
+            self._at_begin = about["at_begin"]
+            set_random_state(self._at_begin)
+            read_again(local_of("fit", "epoch_iterator"), before, self._owner.reread)
         set_random_state(about["at_epoch"] if done else about["random"])
         self._at_epoch = about["at_epoch"]
-        self._from = found if done else None
+        self._from, self._about = (found, about) if done else (None, None)
         epochs = self.params["epochs"]
         if not done and epoch >= epochs:
             warnings.warn(
@@ -152,22 +156,27 @@ class _Last(keras.callbacks.Callback):
             )
         _keras.start_at_epoch(self.model, max(epoch, epochs) if about["stopped"] and not done else epoch)
 
-    def _restore(self, found: checkpoints.Checkpoint) -> None:
-        """Bring back all variables, and what the callbacks remember."""
+    def _restore(self, found: checkpoints.Checkpoint, metrics: bool) -> None:
+        """Bring back all variables, and what the callbacks remember.
+
+        Args:
+            found: The checkpoint.
+            metrics: Whether the metrics have their variables, which they get with the first batch.
+        """
         model = self.model
         for optimizer in optimizers_of(model):
             if not optimizer.built:
                 optimizer.build(model.trainable_variables)
-        done = decode(found.facts["about"], found.arrays)["done"]
-        variables = _variables(model, metrics=bool(done and self._skip))
-        for place, variable in enumerate(variables):
-            value = found.arrays.get(f"variable-{place}")
-            if value is None or value.shape != tuple(variable.shape):
-                raise checkpoints.CheckpointError(
-                    f"{found.path} is of another model or optimizer: {variable.path} has the shape "
-                    f"{tuple(variable.shape)}. Received: {'none' if value is None else value.shape}. Build and compile "
-                    "the model as before, or take another folder."
-                )
+        variables = _variables(model, metrics)
+        shapes = [tuple(one.shape) for one in variables]
+        values = [found.arrays[f"variable-{place}"] for place in range(found.facts["variables"])]
+        wanted = [value.shape for value in values][: None if metrics else found.facts["without metrics"]]
+        if shapes != wanted:
+            raise checkpoints.CheckpointError(
+                f"{found.path} is of another model or optimizer. It holds variables of the shapes {shown(wanted)}. "
+                f"Received: {shown(shapes)}. Build and compile the model as before, or take another folder."
+            )
+        for variable, value in zip(variables, values, strict=False):
             variable.assign(value)
         states = found.facts["states"]
         for name, state in self._states.items():
@@ -190,12 +199,11 @@ class _Last(keras.callbacks.Callback):
         """Save, if it is time to."""
         self._done = batches_done(batch, self.params, self._at_once)
         if self._skip is not None and self._from is not None:
-            about = decode(self._from.facts["about"], self._from.arrays)
-            if self._done >= about["done"]:
+            if self._done >= self._about["done"]:
                 self._skip.end()
-                self._restore(self._from)
-                set_random_state(about["random"])
-                self.model.stop_training = about["stopped"]
+                self._restore(self._from, metrics=True)
+                set_random_state(self._about["random"])
+                self.model.stop_training = self._about["stopped"]
                 self._skip, self._from, self._saved = None, None, self._done
             return
         every = self._owner.every
@@ -216,9 +224,8 @@ class _Last(keras.callbacks.Callback):
 
     def _save(self, epoch: int, done: int) -> None:
         model, self._saved = self.model, done
-        arrays = {
-            f"variable-{place}": ops.convert_to_numpy(one) for place, one in enumerate(_variables(model, metrics=True))
-        }
+        variables = _variables(model, metrics=True)
+        arrays = {f"variable-{place}": ops.convert_to_numpy(one) for place, one in enumerate(variables)}
         about = {
             "epoch": epoch,
             "done": done,
@@ -230,7 +237,9 @@ class _Last(keras.callbacks.Callback):
         }
         facts = {
             "about": encode(about, arrays),
-            "states": {name: encode(state.get(), arrays) for name, state in self._states.items()},
+            "states": {name: _plain(name, state, arrays) for name, state in self._states.items()},
+            "variables": len(variables),
+            "without metrics": len(_variables(model, metrics=False)),
         }
         try:
             checkpoints.write(self._owner.folder / checkpoints.name_of(epoch, done), arrays, facts)
@@ -243,6 +252,17 @@ class _Last(keras.callbacks.Callback):
         if self._stop.asked:
             checkpoints.release(self._owner.folder)
             self._stop.obey()
+
+
+def _plain(name: str, state: SavedState, arrays: dict[str, np.ndarray]) -> Any:
+    """Return what a callback remembers in a form that JSON can hold."""
+    try:
+        return encode(state.get(), arrays)
+    except NotPlainError as error:
+        raise ValueError(
+            f"get_state() of a callback returns a dictionary of numbers, words, arrays, lists and dictionaries. "
+            f"Received: a {error} from {name}."
+        ) from error
 
 
 def _named(listed: list[keras.callbacks.Callback]) -> dict[str, keras.callbacks.Callback]:
