@@ -255,3 +255,23 @@ def global_seed(seed: int) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
+
+
+def random_state() -> list[np.ndarray]:
+    """Return the states of torch's own generators, of the CPU and of each GPU; none on the other backends."""
+    if keras.backend.backend() != "torch":
+        return []
+    import torch
+
+    return [state.cpu().numpy() for state in (torch.get_rng_state(), *torch.cuda.get_rng_state_all())]
+
+
+def set_random_state(states: Sequence[np.ndarray]) -> None:
+    """Bring back what `random_state` returned."""
+    if not states:
+        return
+    import torch
+
+    own, *others = map(torch.from_numpy, states)
+    torch.set_rng_state(own)
+    torch.cuda.set_rng_state_all(others)

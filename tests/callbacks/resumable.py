@@ -19,6 +19,7 @@ from tf_reg.callbacks import checkpoints
 
 EPOCHS, BATCH, SIZE = 6, 16, 104  # the last batch has 8 examples
 STEPS = -(-SIZE // BATCH)
+AT_ONCE = 1 if keras.backend.backend() == "torch" else 3  # steps an execution, of one kind
 
 
 class InterruptionError(Exception):
@@ -152,7 +153,7 @@ KINDS = {
         drawn,
     ),
     "gap": (
-        lambda: model(steps_per_execution=3),
+        lambda: model(steps_per_execution=AT_ONCE),
         lambda file: [tf_reg.GapController(), tf_reg.StochasticWeightAveraging(3, data()[0])],
         dataset,
     ),

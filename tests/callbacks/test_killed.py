@@ -9,7 +9,7 @@ import sys
 import keras
 import pytest
 
-from tests.callbacks.resumable import KINDS, STEPS, train
+from tests.callbacks.resumable import AT_ONCE, KINDS, STEPS, train
 from tests.tools import ROOT
 from tf_reg.callbacks import checkpoints
 
@@ -26,7 +26,7 @@ def cases(seed=0):
     for number in range(KILLS):
         kind, every = list(KINDS)[number % len(KINDS)], rng.choice([1, 2, 5])
         if number % 3 == 0:
-            steps = 3 if kind == "gap" else STEPS
+            steps = -(-STEPS // AT_ONCE) if kind == "gap" else STEPS
             yield kind, "batch", rng.randint(2, 3 * steps), every
         else:
             moment = ("open", "fsync", "rename", "delete")[number % 4]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tf_reg
-from tests.callbacks.resumable import EPOCHS, KINDS, STEPS, At, InterruptionError, data, model, train
+from tests.callbacks.resumable import AT_ONCE, EPOCHS, KINDS, STEPS, At, InterruptionError, data, model, train
 from tests.tools import mostly_slow
 from tf_reg.callbacks import checkpoints
 
@@ -48,7 +48,7 @@ MOMENTS = (STEPS + 1, 2 * STEPS + 3, 3 * STEPS, EPOCHS * STEPS - 2)
 
 @pytest.mark.parametrize("kind", mostly_slow(KINDS, "keras"))
 def test_it_ends_as_if_nothing_had_happened(kind, reference, tmp_path):
-    at_once = 3 if kind == "gap" else 1
+    at_once = AT_ONCE if kind == "gap" else 1
     for number, batches in enumerate(MOMENTS[1:3] if kind == "keras" else MOMENTS[::3]):
         every = (2, 1)[number]
         if at_once > 1:

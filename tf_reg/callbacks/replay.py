@@ -8,16 +8,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_reg import _keras
+from tf_reg import _backend, _keras
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state of all random numbers that belong to no layer: of Python, NumPy and Keras."""
+    """Return the state of all random numbers that belong to no layer: of Python, NumPy, Keras and torch."""
     legacy = np.random.get_state(legacy=False)
     return {
         "python": random.getstate(),
         "numpy": {**legacy, "state": dict(legacy["state"])},
         "keras": _keras.global_seed(),
+        "torch": _backend.random_state(),
     }
 
 
@@ -27,6 +28,7 @@ def set_random_state(state: dict[str, Any]) -> None:
     np.random.set_state(state["numpy"])
     if state["keras"] is not None:
         _keras.set_global_seed(state["keras"])
+    _backend.set_random_state(state["torch"])
 
 
 def read_again(data: Any, epochs: int, whole: bool) -> None:
