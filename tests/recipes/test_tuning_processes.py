@@ -80,7 +80,8 @@ def kill_in_mid_trial(trials, processes):
     while True:
         number, pid = trials.wait_for(reported)
         os.kill(pid, signal.SIGSTOP)
-        if trials.read()[number].state.name == "RUNNING":
+        now = trials.read()  # nothing where the process has a lock
+        if now and now[number].state.name == "RUNNING":
             by_pid[pid].kill()
             by_pid[pid].wait()
             return number, by_pid[pid]
