@@ -44,9 +44,9 @@ def read_again(data: Any, epochs: int, whole: bool) -> None:
     for _ in range(epochs):
         known, opened = data.num_batches is not None, None
         with data.catch_stop_iteration():
-            for first, last, batches in data:
+            for *_, batches in data:  # before them the number of the first, and in newer Keras that of the last
                 if whole or batches is not opened:
-                    consume(batches, last - first + 1, known)
+                    consume(batches, data.steps_per_execution, known)
                 opened = batches
 
 
