@@ -73,15 +73,16 @@ def whole(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f".writing-{os.getpid()}-{path.name}")
     try:
         yield unfinished
-        _sync(unfinished)
+        sync(unfinished)
         os.replace(unfinished, path)
         if os.name == "posix":  # the name is on the disk when its folder is
-            _sync(path.parent)
+            sync(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file to the disk, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -52,7 +52,7 @@ def test_the_verification_of_the_export_is_printed(export, tmp_path, monkeypatch
 
 def test_ctrl_c(export, tmp_path, monkeypatch):
     classifier().save(tmp_path / "a.keras")
-    monkeypatch.setattr(versions, "_sync_one", lambda path: path.name == "a" and interrupt())
+    monkeypatch.setattr(versions, "sync", lambda path: path.name == "a" and interrupt())
     assert export("a.keras") == (130, "", f"\nInterrupted. {Path('saved_models/a')} has the new version 1.\n")
     monkeypatch.setattr(verification, "verify", interrupt)
     assert export("a.keras") == (130, "", "\nInterrupted. Nothing was published.\n")

@@ -183,8 +183,9 @@ class _Last(keras.callbacks.Callback):
         for name, state in self._states.items():
             if name in states:
                 state.set(decode(states[name], found.arrays))
-        for name in (name for name, state in states.items() if state["dict"] and name not in self._states):
-            warnings.warn(f"{found.path} has the state of a {name}, which isn't among the callbacks.", stacklevel=2)
+        for name, form in states.items():
+            if name not in self._states and decode(form, found.arrays):
+                warnings.warn(f"{found.path} has the state of a {name}, which isn't among the callbacks.", stacklevel=2)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Skip the batches that the epoch has had."""

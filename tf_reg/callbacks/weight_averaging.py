@@ -50,6 +50,14 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         self._means: list[np.ndarray] = []
         self._taken = 0
 
+    def get_state(self) -> dict[str, Any]:
+        """Return what `tf_reg.Resume` saves: the mean so far."""
+        return {"means": self._means, "taken": self._taken}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Bring back what `get_state` returned."""
+        self._means, self._taken = state["means"], state["taken"]
+
     def on_train_begin(self, logs: Any = None) -> None:
         """Check the model and the number of epochs."""
         self._means, self._taken = [], 0

@@ -74,12 +74,7 @@ def check_names(names: Sequence[str], what: str) -> None:
 def _first_line_not_utf8(path: Path) -> int:
     """The line, from 1. The error of a text file counts from the start of the part that was decoded."""
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    return number  # it ends in the middle of a character
+        return next(number for number, line in enumerate(lines, 1) if "\ufffd" in line.decode(errors="replace"))
 
 
 def _columns(path: Path, names: list[str], rows: Any) -> list[np.ndarray]:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tf_reg_cli.files import sync
+
 NEWEST = 2**63 - 1  # the server's versions are signed integers of 64 bits
 STAGING = ".writing-"  # no integer: TensorFlow Serving takes every child whose name is one
 
@@ -97,7 +99,7 @@ def publish(staged: Path, base: Path, version: int | None) -> Path:
             if version is not None:
                 raise taken(base, version) from error
             continue
-        _sync_one(base)
+        sync(base)
         return target
 
 
@@ -178,12 +180,4 @@ def _numbered(base: Path, pattern: str) -> list[int]:
 def _sync(folder: Path) -> None:
     """Make everything below a folder durable before a rename makes it visible."""
     for path in [*folder.rglob("*"), folder]:
-        _sync_one(path)
-
-
-def _sync_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path)
