@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_reg import _keras
+from tf_reg import _keras, _processes
 from tf_reg._callers import local_of
 from tf_reg._checks import count, require, shown
 from tf_reg._trainer import optimizers_of
@@ -40,6 +40,9 @@ class Resume(keras.callbacks.Callback):
     A checkpoint is there whole or not at all, and the last two are kept. If the last one is damaged, the one before is
     taken. A folder belongs to one process at a time. When SIGTERM comes, as a scheduler sends it, a checkpoint is
     written after the batch, or after the validation that runs, and the process ends as it would have.
+
+    Of several processes that train together, on JAX, process 0 writes. All read: the folder is one that they share. The
+    SIGTERM that counts is that of process 0.
 
     A training that has come to its end has its checkpoint too: run again, it ends at once, with the same weights and
     history. With more `epochs` it goes on. To begin anew, take another folder.
@@ -122,14 +125,26 @@ class _Last(keras.callbacks.Callback):
         model, folder = self.model, self._owner.folder
         require(model.built, "tf_reg.Resume needs a model that is built: give it a keras.Input", "model", model)
         self._at_once = steps_at_once(model)
-        checkpoints.hold(folder)
+        if _processes.number() == 0:
+            checkpoints.hold(folder)
         listed = [one for one in listed_with(self, "on_train_begin") if one not in (self, self._owner)]
         self._states = {name: SavedState(one) for name, one in _named(listed).items()}
         self._at_begin = random_state()
         found = checkpoints.last(folder)
+        self._agree(found)
         if found is not None:
             self._go_on(found)
         self._stop.listen(model)
+
+    def _agree(self, found: checkpoints.Checkpoint | None) -> None:
+        """Check that all processes of a training begin at the same point, and wait for them."""
+        about = None if found is None else decode(found.facts["about"], found.arrays)
+        points = _processes.of_all([-1, -1] if about is None else [about["epoch"], about["done"]])
+        if any(one != points[0] for one in points):
+            raise checkpoints.CheckpointError(
+                f"The processes of this training don't find the same checkpoint in {self._owner.folder}. Give all of "
+                "them one folder, on a file system that they share."
+            )
 
     def _go_on(self, found: checkpoints.Checkpoint) -> None:
         about = decode(found.facts["about"], found.arrays)
@@ -226,6 +241,8 @@ class _Last(keras.callbacks.Callback):
 
     def _save(self, epoch: int, done: int) -> None:
         model, self._saved = self.model, done
+        if _processes.number():
+            return  # process 0 writes, and ends the training where it is told to
         variables = _variables(model, metrics=True)
         arrays = {f"variable-{place}": ops.convert_to_numpy(one) for place, one in enumerate(variables)}
         about = {

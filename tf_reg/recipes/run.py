@@ -27,9 +27,12 @@ from tf_reg import _walk
 from tf_reg.callbacks.checkpoints import CheckpointError
 from tf_reg.callbacks.resume import Resume
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
-from tf_reg.recipes import columns, compacted, gain, plots, run_report, sureness, training, usefulness, weight_plots
+from tf_reg.recipes import columns, compacted, following, gain, plots, run_report, sureness, training
+from tf_reg.recipes import usefulness, weight_plots
 from tf_reg.recipes.board import Board
+from tf_reg.recipes.data.pipelines import even
 from tf_reg.recipes.data.table_data import Data
+from tf_reg.recipes.devices import OneDevice, placed
 from tf_reg.recipes.naming import stem
 from tf_reg.recipes.notes import warnings_as_notes
 from tf_reg.recipes.result import Result
@@ -38,6 +41,7 @@ from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.serving.write.options import Options
 from tf_reg_cli import defaults
 from tf_reg_cli.config import Config
+from tf_reg_cli.devices import Placement
 from tf_reg_cli.errors import FailedError, UserError
 from tf_reg_cli.files import whole, write_whole
 from tf_reg_cli.unfinished import CHECKPOINTS
@@ -45,31 +49,47 @@ from tf_reg_cli.unfinished import CHECKPOINTS
 EXPORT_EXAMPLES = 32
 
 
-def run(config: Config, resumed: Path | None = None, checkpoint_every: int | None = None) -> Result:
+def run(
+    config: Config,
+    resumed: Path | None = None,
+    checkpoint_every: int | None = None,
+    placement: Placement = Placement(),  # noqa: B008: it is frozen
+) -> Result | None:
     """Train as `config` says and write `runs/<name>/` and a SavedModel.
 
     Args:
         config: The configuration.
         resumed: The folder of a run with this configuration that was interrupted, to go on with; None for a new run.
         checkpoint_every: After how many batches there is a checkpoint, beside those at the ends of epochs.
+        placement: The devices and processes to train on.
+
+    Returns:
+        What the run found; None in a process beside number 0.
 
     Raises:
         UserError: If the data can't be had, or the folder is taken or can't be written.
         FailedError: If nothing useful came out; what there is lies in the run's folder.
         KeyboardInterrupt: On Ctrl-C, after what there is has been written; the message names the folder.
     """
-    model, images = training.prepare(config)
+    devices = placed(placement)
+    with devices.scope():
+        model, images = training.prepare(config)
     config = training.with_task(config, images)
+    devices.check(images.train_size, even(images.train_size, config.batch_size))
+    devices.prepare(model, images.train)
     config, chosen = defaults.filled(config, images.train_size), defaults.words(config, images.train_size)
+    if not devices.leads:
+        following.follow(model, config, images, devices, lambda folder: _resume(folder, config, checkpoint_every))
+        return None
     print(chosen)
     for note in (*images.notes, *_bigger_batches(config, images)):
         print(f"Note: {note}", file=sys.stderr)
-    folder = resumed or _make_folder(config)
+    folder = following.led(devices, lambda: resumed or _make_folder(config))
     resume = _resume(folder, config, checkpoint_every)
     try:
         if not resumed:
             config.save(folder / "config.json")
-        result = _train_and_write(model, config, images, folder, resume)
+        result = _train_and_write(model, config, images, folder, resume, devices)
         run_report.write(folder, result, config)
         shutil.rmtree(resume.folder)
         return result
@@ -136,8 +156,11 @@ def _free_names(config: Config) -> Iterator[str]:
     yield from (f"{stem(config)}-{number}" for number in itertools.count(2))
 
 
-def _train_and_write(model: keras.Model, config: Config, images: Data, folder: Path, resume: Resume) -> Result:
-    history, seconds = _trained(model, config, images, folder, resume)
+def _train_and_write(
+    model: keras.Model, config: Config, images: Data, folder: Path, resume: Resume, devices: OneDevice
+) -> Result:
+    history, seconds = _trained(model, config, images, folder, resume, devices)
+    model = devices.alone(model, folder / "model.keras")
     if not np.all(np.isfinite(history["loss"])):
         raise _of_no_use("Training diverged: the loss is no finite number.", config, folder)
     plan = plan_compaction(model)
@@ -175,13 +198,13 @@ def _train_and_write(model: keras.Model, config: Config, images: Data, folder: P
 
 
 def _trained(
-    model: keras.Model, config: Config, images: Data, folder: Path, resume: Resume
+    model: keras.Model, config: Config, images: Data, folder: Path, resume: Resume, devices: OneDevice
 ) -> tuple[dict[str, list[float]], float]:
     """Train, and keep what there is, of an interrupted training too; returns the history and the seconds."""
     before, start = _weights(model), time.perf_counter()
     try:
-        with writers(folder, config) as readers, warnings_as_notes():
-            training.fit(model, config, images, [*readers, resume])
+        with devices.scope(), writers(folder, config) as readers, warnings_as_notes():
+            training.fit(model, config, images, [*readers, resume], devices=devices)
     except KeyboardInterrupt:
         _keep(model, before, folder)
         raise

@@ -25,6 +25,7 @@ from tf_reg.optimizers.proximal import Proximal
 from tf_reg.recipes.data import image_data, table_data
 from tf_reg.recipes.data.mixing import mixed
 from tf_reg.recipes.data.table_data import Data, TableData
+from tf_reg.recipes.devices import OneDevice
 from tf_reg.recipes.execution import steps_per_execution
 from tf_reg.recipes.interrupt import StopAfterBatch
 from tf_reg.recipes.models import networks, table_networks
@@ -207,6 +208,7 @@ def fit(
     images: Data,
     readers: Sequence[keras.callbacks.Callback] = (),
     silent: bool = False,
+    devices: OneDevice | None = None,
 ) -> None:
     """Train a compiled model.
 
@@ -216,8 +218,9 @@ def fit(
         images: The data that `prepare` returned.
         readers: Callbacks that see every key of `RegularizationLogger` in their `logs`.
         silent: Whether to print nothing.
+        devices: What to train it on; one device if not given.
     """
-    config = filled(config, images.train_size)
+    config, devices = filled(config, images.train_size), devices or OneDevice()
     logger = regularization_logger.RegularizationLogger(per_layer=True, near_zero=NEAR_ZERO)
     stopping = []
     if config.early_stopping is not None:
@@ -229,10 +232,10 @@ def fit(
     interrupt = StopAfterBatch()
     with interrupt.listening():
         model.fit(
-            mixed(images.train, config),
+            devices.share(mixed(images.train, config)),
             epochs=config.epochs,
             shuffle=False,  # the pipeline does
-            validation_data=images.validation,
+            validation_data=devices.share(images.validation),
             verbose=0,  # `Progress` prints
             callbacks=[
                 *_strength(config),

@@ -1,0 +1,58 @@
+"""What the processes beside number 0 do in a run: they train with it, and write nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+
+from tf_reg import _processes
+from tf_reg.callbacks.checkpoints import CheckpointError
+from tf_reg.callbacks.resume import Resume
+from tf_reg.recipes import training
+from tf_reg.recipes.data.table_data import Data
+from tf_reg.recipes.devices import OneDevice
+from tf_reg_cli.config import Config
+from tf_reg_cli.errors import UserError
+
+
+def led(devices: OneDevice, made: Callable[[], Path]) -> Path:
+    """Make the folder of a run, and tell the other processes.
+
+    Args:
+        devices: Those of the training.
+        made: Makes the folder.
+    """
+    try:
+        folder = made()
+    except BaseException:
+        devices.tell(None)
+        raise
+    devices.tell(folder)
+    return folder
+
+
+def follow(
+    model: keras.Model, config: Config, images: Data, devices: OneDevice, resume: Callable[[Path], Resume]
+) -> None:
+    """Train beside process 0.
+
+    Args:
+        model: The model.
+        config: The configuration.
+        images: The data.
+        devices: Those of the training.
+        resume: Makes the callback that reads the checkpoints, for the folder of the run.
+
+    Raises:
+        UserError: Process 0 can't begin, or the checkpoints aren't there.
+    """
+    folder = _processes.told()
+    if not folder:
+        raise UserError("Process 0 can't begin; it says why.")
+    try:
+        training.fit(model, config, images, [resume(Path(folder))], silent=True, devices=devices)
+    except CheckpointError as error:
+        raise UserError(f"The run can't go on: {error}") from error
+    devices.leave()
