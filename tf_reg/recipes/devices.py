@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from tf_reg import _keras, _processes
+from tf_reg_cli.config import Config
 from tf_reg_cli.devices import Placement
 from tf_reg_cli.errors import UserError
 
@@ -27,15 +28,16 @@ class OneDevice:
         """Return a context in which the model is made and trained."""
         return contextlib.nullcontext()
 
-    def check(self, size: int, batch: int) -> None:
-        """Check the sizes of the training batches.
+    def check(self, config: Config, size: int, batch: int) -> None:
+        """Check the settings of a training, and the sizes of its batches.
 
         Args:
+            config: The configuration.
             size: How many training examples there are.
             batch: How many a batch has, but for the last one.
 
         Raises:
-            UserError: They can't be shared by the devices.
+            UserError: The devices can't train so.
         """
 
     def prepare(self, model: keras.Model, batches: tf.data.Dataset) -> None:
@@ -64,7 +66,10 @@ class OneDevice:
         return model
 
     def leave(self) -> None:
-        """Work by itself from now on."""
+        """Make variables for this process alone from now on."""
+
+    def part(self) -> None:
+        """Let the other processes go, which wait for each other once more."""
 
     def tell(self, folder: Path | None) -> None:
         """Tell the other processes the folder of the run; None if there won't be one."""
@@ -89,8 +94,11 @@ class Mirrored(OneDevice):
         """Return a context in which the model is made and trained."""
         return self._strategy.scope()
 
-    def check(self, size: int, batch: int) -> None:
+    def check(self, config: Config, size: int, batch: int) -> None:
         """Check that every device has a part of each batch: an empty part is no batch to many layers."""
+        if config.jit or config.steps_per_execution not in ("auto", 1):
+            what = "--jit" if config.jit else f"--steps-per-execution {config.steps_per_execution}"
+            raise UserError(f"{what} is for one device on TensorFlow. Leave it out, or take KERAS_BACKEND=jax.")
         last = size - (size - 1) // batch * batch
         for number in (min(batch, size), last):
             if (self._count - 1) * -(-number // self._count) >= number:
@@ -119,6 +127,7 @@ class Mirrored(OneDevice):
             return scaled(loss) * tf.cast(share.factor, loss.dtype)  # each replica is traced by a thread of its own
 
         model.train_step, model.optimizer.scale_loss = train_step, scale_loss
+        model.steps_per_execution = 1  # Keras fails with more
         model.make_train_function(force=True)
 
     def share(self, batches: tf.data.Dataset) -> tf.data.Dataset:
@@ -148,6 +157,11 @@ class Parallel(OneDevice):
             keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)  # `share` does
         )
 
+    def check(self, config: Config, size: int, batch: int) -> None:
+        """Check that no setting needs a pass over the data beside `fit`, which several processes don't share."""
+        if self._processes > 1 and (config.ema or config.swa):
+            raise UserError("--ema and --swa are for one process. Leave them out, or take --devices all on one machine.")
+
     def prepare(self, model: keras.Model, batches: tf.data.Dataset) -> None:
         """Let the steps cut off the padding."""
         model.train_step = _without_padding(model.train_step)
@@ -176,12 +190,16 @@ class Parallel(OneDevice):
 
     def alone(self, model: keras.Model, file: Path) -> keras.Model:
         """Return the model that was saved, on one device of this process."""
-        self.leave()
+        self.part()
         return keras.saving.load_model(file)
 
     def leave(self) -> None:
-        """Work by itself from now on. The processes wait for each other once more."""
+        """Make variables for this process alone: Keras makes some while it saves, which would wait for the others."""
         keras.distribution.set_distribution(None)
+
+    def part(self) -> None:
+        """Let the other processes go, which wait for each other once more."""
+        self.leave()
         if self._processes > 1:
             import jax
 

@@ -55,4 +55,4 @@ def follow(
         training.fit(model, config, images, [resume(Path(folder))], silent=True, devices=devices)
     except CheckpointError as error:
         raise UserError(f"The run can't go on: {error}") from error
-    devices.leave()
+    devices.part()

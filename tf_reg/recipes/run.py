@@ -53,7 +53,7 @@ def run(
     config: Config,
     resumed: Path | None = None,
     checkpoint_every: int | None = None,
-    placement: Placement = Placement(),  # noqa: B008: it is frozen
+    placement: Placement | None = None,
 ) -> Result | None:
     """Train as `config` says and write `runs/<name>/` and a SavedModel.
 
@@ -71,11 +71,11 @@ def run(
         FailedError: If nothing useful came out; what there is lies in the run's folder.
         KeyboardInterrupt: On Ctrl-C, after what there is has been written; the message names the folder.
     """
-    devices = placed(placement)
+    devices = placed(placement or Placement())
     with devices.scope():
         model, images = training.prepare(config)
     config = training.with_task(config, images)
-    devices.check(images.train_size, even(images.train_size, config.batch_size))
+    devices.check(config, images.train_size, even(images.train_size, config.batch_size))
     devices.prepare(model, images.train)
     config, chosen = defaults.filled(config, images.train_size), defaults.words(config, images.train_size)
     if not devices.leads:
@@ -206,8 +206,10 @@ def _trained(
         with devices.scope(), writers(folder, config) as readers, warnings_as_notes():
             training.fit(model, config, images, [*readers, resume], devices=devices)
     except KeyboardInterrupt:
+        devices.leave()
         _keep(model, before, folder)
         raise
+    devices.leave()
     seconds = time.perf_counter() - start
     return _keep(model, before, folder), seconds
 
