@@ -32,6 +32,7 @@ def start(code: str, words: list[str], folder: Path, backend: str, devices: int 
     environment = os.environ | {
         "KERAS_BACKEND": backend,
         DEVICES: str(devices),
+        "JAX_ENABLE_X64": "1" if "float64" in words else "0",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "scripts")]),
     }
     command = [sys.executable, "-c", code, *words]
@@ -42,7 +43,7 @@ def start(code: str, words: list[str], folder: Path, backend: str, devices: int 
 def end(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
     """Wait for processes; return the exit code, the output and the errors of each."""
     try:
-        answers = [process.communicate(timeout=240) for process in processes]
+        answers = [process.communicate(timeout=120) for process in processes]
     finally:
         for process in processes:
             process.kill()

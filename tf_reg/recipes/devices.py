@@ -160,7 +160,9 @@ class Parallel(OneDevice):
     def check(self, config: Config, size: int, batch: int) -> None:
         """Check that no setting needs a pass over the data beside `fit`, which several processes don't share."""
         if self._processes > 1 and (config.ema or config.swa):
-            raise UserError("--ema and --swa are for one process. Leave them out, or take --devices all on one machine.")
+            raise UserError(
+                "--ema and --swa are for one process. Leave them out, or take --devices all on one machine."
+            )
 
     def prepare(self, model: keras.Model, batches: tf.data.Dataset) -> None:
         """Let the steps cut off the padding."""

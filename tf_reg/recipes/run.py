@@ -27,8 +27,18 @@ from tf_reg import _walk
 from tf_reg.callbacks.checkpoints import CheckpointError
 from tf_reg.callbacks.resume import Resume
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
-from tf_reg.recipes import columns, compacted, following, gain, plots, run_report, sureness, training
-from tf_reg.recipes import usefulness, weight_plots
+from tf_reg.recipes import (
+    columns,
+    compacted,
+    following,
+    gain,
+    plots,
+    run_report,
+    sureness,
+    training,
+    usefulness,
+    weight_plots,
+)
 from tf_reg.recipes.board import Board
 from tf_reg.recipes.data.pipelines import even
 from tf_reg.recipes.data.table_data import Data
