@@ -113,6 +113,7 @@ CALLS = {
     "StrengthSchedule": {"schedule": lambda: plan},
     "TargetSparsity": {"target": lambda: 0.5},
     "TemperatureScaling": {},
+    "TrainingGuard": {},
     "channels": {"model": model},
     "calibrate": {"model": classifier, "x": lambda: np.ones((4, 4)), "y": lambda: np.arange(4) % 2},
     "column_features": {"table": lambda: table()},

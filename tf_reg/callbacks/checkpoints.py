@@ -57,6 +57,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]
     """Write a checkpoint, then delete all but the last ones.
 
     A checkpoint is a zip archive: a file of JSON, and one in the format of NumPy for each array. No object is pickled.
+    All have the first date that an archive can have, as the clock can stand before it.
 
     Args:
         path: The file. It has its name when it is whole and on the disk.
@@ -68,10 +69,10 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]
     """
     kinds = {name: array.dtype.name for name, array in arrays.items() if _is_foreign(array)}
     with whole(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
-        archive.writestr(_FACTS, json.dumps({"facts": facts, "kinds": kinds}))
+        archive.writestr(zipfile.ZipInfo(_FACTS), json.dumps({"facts": facts, "kinds": kinds}))
         for name, array in arrays.items():
             plain = array.view(f"u{array.dtype.itemsize}") if name in kinds else array
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, plain, allow_pickle=False)
     for old in sorted(path.parent.glob(PATTERN))[:-KEPT]:
         old.unlink(missing_ok=True)

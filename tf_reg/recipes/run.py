@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import math
 import os
 import platform
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,13 +24,26 @@ import tf_reg
 from tf_reg import _walk
 from tf_reg.callbacks.checkpoints import CheckpointError
 from tf_reg.callbacks.resume import Resume
+from tf_reg.callbacks.training_guard import TrainingGuard
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
-from tf_reg.recipes import columns, compacted, gain, plots, run_report, sureness, training, usefulness, weight_plots
+from tf_reg.recipes import (
+    columns,
+    compacted,
+    divergence,
+    gain,
+    plots,
+    run_report,
+    sureness,
+    training,
+    usefulness,
+    weight_plots,
+)
 from tf_reg.recipes.board import Board
 from tf_reg.recipes.data.table_data import Data
-from tf_reg.recipes.naming import stem
 from tf_reg.recipes.notes import warnings_as_notes
 from tf_reg.recipes.result import Result
+from tf_reg.recipes.run_folder import check_clock, made_folder
+from tf_reg.recipes.stopped import StoppedError
 from tf_reg.serving.exporting import export
 from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.serving.write.options import Options
@@ -58,14 +69,16 @@ def run(config: Config, resumed: Path | None = None, checkpoint_every: int | Non
         FailedError: If nothing useful came out; what there is lies in the run's folder.
         KeyboardInterrupt: On Ctrl-C, after what there is has been written; the message names the folder.
     """
+    check_clock()
     model, images = training.prepare(config)
     config = training.with_task(config, images)
     config, chosen = defaults.filled(config, images.train_size), defaults.words(config, images.train_size)
     print(chosen)
     for note in (*images.notes, *_bigger_batches(config, images)):
         print(f"Note: {note}", file=sys.stderr)
-    folder = resumed or _make_folder(config)
+    folder = resumed or made_folder(config)
     resume = _resume(folder, config, checkpoint_every)
+    kept = f"What there is lies in {folder}. To go on: tf-reg train --resume {folder}"
     try:
         if not resumed:
             config.save(folder / "config.json")
@@ -78,10 +91,10 @@ def run(config: Config, resumed: Path | None = None, checkpoint_every: int | Non
         raise
     except CheckpointError as error:
         raise UserError(f"The run can't go on: {error}") from error
+    except StoppedError as error:
+        raise UserError(f"{error} {kept}") from error
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"Interrupted. What there is lies in {folder}. To go on: tf-reg train --resume {folder}"
-        ) from None
+        raise KeyboardInterrupt(f"Interrupted. {kept}") from None
     except BrokenPipeError:  # nobody reads what training prints
         raise
     except OSError as error:
@@ -108,38 +121,8 @@ def _bigger_batches(config: Config, images: Data) -> Iterator[str]:
         )
 
 
-def _make_folder(config: Config) -> Path:
-    """Make the run's folder, under a name that no run and no exported model has yet."""
-    runs, exports = _folder(config.runs_dir, "--runs-dir"), _folder(config.saved_models_dir, "--saved-models-dir")
-    for name in [config.name] if config.name else _free_names(config):
-        if not (exports / name).exists():
-            with contextlib.suppress(FileExistsError):
-                (runs / name).mkdir()
-                return runs / name
-    raise UserError(
-        f"A run or model named {config.name} exists in {runs} or {exports} and is never overwritten. "
-        "Choose another --name."
-    )
-
-
-def _folder(path: str, flag: str) -> Path:
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return Path(path)
-    except OSError as error:
-        raise UserError(f"{flag} {path} can't be made or written: {error.strerror}. Choose another.") from error
-
-
-def _free_names(config: Config) -> Iterator[str]:
-    yield stem(config)
-    yield from (f"{stem(config)}-{number}" for number in itertools.count(2))
-
-
 def _train_and_write(model: keras.Model, config: Config, images: Data, folder: Path, resume: Resume) -> Result:
     history, seconds = _trained(model, config, images, folder, resume)
-    if not np.all(np.isfinite(history["loss"])):
-        raise _of_no_use("Training diverged: the loss is no finite number.", config, folder)
     plan = plan_compaction(model)
     metrics = _metrics(model, config, images, folder, len(history["loss"]), seconds, plan)
     sure = sureness.Sureness(model, images, config)
@@ -181,10 +164,12 @@ def _trained(
     before, start = _weights(model), time.perf_counter()
     try:
         with writers(folder, config) as readers, warnings_as_notes():
-            training.fit(model, config, images, [*readers, resume])
+            training.fit(model, config, images, [TrainingGuard(), *readers, resume])
     except KeyboardInterrupt:
         _keep(model, before, folder)
         raise
+    except FloatingPointError as error:
+        raise divergence.failure(error, model, config, images, folder, lambda: _keep(model, before, folder)) from error
     seconds = time.perf_counter() - start
     return _keep(model, before, folder), seconds
 

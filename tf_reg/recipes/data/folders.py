@@ -38,6 +38,7 @@ class Listing(NamedTuple):
         classes: The names of the classes.
         unread: How many other files the class folders hold, by their endings.
         loose: How many files lie beside the class folders, by their endings.
+        damaged: The images that are damaged, and left out.
     """
 
     files: list[str]
@@ -46,9 +47,12 @@ class Listing(NamedTuple):
     classes: tuple[str, ...]
     unread: collections.Counter[str]
     loose: collections.Counter[str]
+    damaged: list[str]
 
 
-def open_folder(folder: str, image_size: tuple[int, int] | None, channels: int | None = None) -> Source:
+def open_folder(
+    folder: str, image_size: tuple[int, int] | None, channels: int | None = None, skip_damaged: bool = False
+) -> Source:
     """A folder with one sub-folder a class, or with folders for training, validation and test that each have these.
 
     Nothing that is hidden or made by an operating system is data, at any depth. Every other file is an image, or is
@@ -58,6 +62,7 @@ def open_folder(folder: str, image_size: tuple[int, int] | None, channels: int |
         folder: Its path; `~` is the user's home.
         image_size: `(height, width)` in pixels, that every image is resized to.
         channels: 1 for grey images, 3 for coloured ones; if not given, 1 where all images are grey.
+        skip_damaged: Whether to leave out images that are damaged, and count them. Each one is decoded to find out.
 
     Raises:
         UserError: The folder can't be read, has no image size, or no images in classes.
@@ -69,7 +74,7 @@ def open_folder(folder: str, image_size: tuple[int, int] | None, channels: int |
     if any(True for _ in _files(path)):
         final_shape(f"folder:{folder}", (None, None, 3), image_size)  # before all files are read
     paths, others = _split_folders(path)
-    listed = {split: _list_images(where) for split, where in paths.items()}
+    listed = {split: _list_images(where, skip_damaged) for split, where in paths.items()}
     _check_classes(paths, listed)
     headers = [header for listing in listed.values() for header in listing.headers]
     channels = channels or (1 if all(header.gray for header in headers) else 3)
@@ -168,7 +173,7 @@ def _files(path: pathlib.Path, deep: bool = True) -> Iterator[pathlib.Path]:
         yield from (pathlib.Path(root, name) for name in sorted(names) if _is_data(name))
 
 
-def _list_images(path: pathlib.Path) -> Listing:
+def _list_images(path: pathlib.Path, skip_damaged: bool) -> Listing:
     classes = _sub_folders(path)
     if len(classes) < 2:
         found = f"only one ({classes[0]})" if classes else "no sub-folder"
@@ -178,10 +183,13 @@ def _list_images(path: pathlib.Path) -> Listing:
     labels: list[int] = []
     headers: list[_images.Header] = []
     unread: collections.Counter[str] = collections.Counter()
+    damaged: list[str] = []
     for label, name in enumerate(classes):
         for file in _files(path / name):
-            header = _header(file)
-            if header is None:
+            header = _header(file, must_be_whole=not skip_damaged)
+            if skip_damaged and not _decodes(file, header):
+                damaged.append(str(file))
+            elif header is None:
                 unread[_kind(file)] += 1
             else:
                 files.append(str(file))
@@ -192,7 +200,7 @@ def _list_images(path: pathlib.Path) -> Listing:
     empty = sorted(set(range(len(classes))) - set(labels))
     if empty:
         raise UserError(f"No image ({KINDS}) in the class folder {path / classes[empty[0]]}.")
-    return Listing(files, np.array(labels), headers, tuple(classes), unread, _loose(path))
+    return Listing(files, np.array(labels), headers, tuple(classes), unread, _loose(path), damaged)
 
 
 def _loose(path: pathlib.Path) -> collections.Counter[str]:
@@ -203,15 +211,32 @@ def _kind(file: pathlib.Path) -> str:
     return file.suffix.lower() or file.name
 
 
-def _header(file: pathlib.Path) -> _images.Header | None:
-    """What an image file says of itself; None for a file that is no image by name and content."""
+def _header(file: pathlib.Path, must_be_whole: bool = True) -> _images.Header | None:
+    """What an image file says of itself; None for a file that is no image, by its name too if it must be whole."""
     try:
         header = _images.header(file)
     except OSError as error:
         raise UserError(f"{file} can't be read: {reason(error)}.") from error
-    if header is None and _images.NAMES.fullmatch(file.name):
-        raise UserError(f"{file} can't be read as an image: it is damaged, or no image. Mend it, or take it away.")
+    if header is None and must_be_whole and _images.NAMES.fullmatch(file.name):
+        raise UserError(
+            f"{file} can't be read as an image: it is damaged, or no image. Mend it, or take it away, or leave "
+            "out all that are damaged by --skip-damaged."
+        )
     return header
+
+
+def _decodes(file: pathlib.Path, header: _images.Header | None) -> bool:
+    """Whether an image can be decoded; yes for a file that is no image by name and content."""
+    if header is None:
+        return not _images.NAMES.fullmatch(file.name)
+    try:
+        if header.plain:
+            tf.io.decode_image(file.read_bytes(), expand_animations=False)
+        else:
+            _images.decode(file, 3)
+    except (tf.errors.OpError, ValueError, OSError):
+        return False
+    return True
 
 
 def _check_classes(paths: dict[str, pathlib.Path], listed: dict[str, Listing]) -> None:
@@ -237,6 +262,10 @@ def _notes(listings: Sequence[Listing], others: Sequence[str]) -> Iterator[str]:
         yield f"Not used, as they lie in no class folder: {_counts(loose)}."
     if unread:
         yield f"Not used, as they are no images that can be read here ({KINDS}): {_counts(unread)}."
+    damaged = [file for listing in listings for file in listing.damaged]
+    if damaged:
+        names = ", ".join(damaged[:3]) + (" and others" if len(damaged) > 3 else "")
+        yield f"Left out, as they are damaged: {len(damaged)} images, {names}."
     if deep:
         yield f"{deep} images have 16 bits a channel. They are read with 8, as a screen shows them."
 
