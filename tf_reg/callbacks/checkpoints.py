@@ -148,8 +148,8 @@ def hold(folder: Path) -> None:
     Raises:
         CheckpointError: Another process holds it, or it can't be made or written.
     """
-    folder = folder.resolve()
-    if folder in _HELD:
+    resolved = folder.resolve()
+    if resolved in _HELD:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def hold(folder: Path) -> None:
         raise CheckpointError(
             f"Another process is training with the checkpoints in {folder}. Wait until it ends, or choose another."
         )
-    _HELD[folder] = descriptor
+    _HELD[resolved] = descriptor
     for unfinished in folder.glob(".writing-*"):
         unfinished.unlink(missing_ok=True)
 

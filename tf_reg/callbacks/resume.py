@@ -86,12 +86,19 @@ class Resume(keras.callbacks.Callback):
         self.reread = reread
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Put a part of this callback behind all others: it restores them when they have begun, and sees them last."""
+        """Put a part of this callback behind all others: it restores them when they have begun, and sees them last.
+
+        What can't go on is refused here, before the callbacks behind this one begin: a `CSVLogger` empties its file.
+        """
         listed = listed_with(self, "on_train_begin")
         if local_of("fit", "epoch_iterator") is None or self not in listed:
             raise ValueError("tf_reg.Resume takes part in fit. Received a training loop of another kind.")
+        require(
+            self.model.built, "tf_reg.Resume needs a model that is built: give it a keras.Input", "model", self.model
+        )
+        checkpoints.hold(self.folder)
         listed[:] = [one for one in listed if not isinstance(one, _Last)]  # of a `fit` that was interrupted
-        last = _Last(self)
+        last = _Last(self, checkpoints.last(self.folder))
         last.set_params(self.params)
         last.set_model(self.model)
         listed.append(last)
@@ -105,11 +112,12 @@ class _Last(keras.callbacks.Callback):
 
     Args:
         owner: The callback that the user made.
+        found: The checkpoint to begin at, if there is one.
     """
 
-    def __init__(self, owner: Resume) -> None:
+    def __init__(self, owner: Resume, found: checkpoints.Checkpoint | None) -> None:
         super().__init__()
-        self._owner = owner
+        self._owner, self._found = owner, found
         self._states: dict[str, SavedState] = {}
         self._at_once = 1
         self._epoch = self._done = self._saved = 0
@@ -123,16 +131,14 @@ class _Last(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Restore the last checkpoint."""
-        model, folder = self.model, self._owner.folder
-        require(model.built, "tf_reg.Resume needs a model that is built: give it a keras.Input", "model", model)
+        model = self.model
         self._at_once = steps_at_once(model)
-        checkpoints.hold(folder)
         listed = [one for one in listed_with(self, "on_train_begin") if one not in (self, self._owner)]
         self._states = {name: SavedState(one) for name, one in named(listed).items()}
         self._at_begin = random_state()
-        found = checkpoints.last(folder)
-        if found is not None:
-            self._go_on(found)
+        if self._found is not None:
+            self._go_on(self._found)
+            self._found = None  # it holds all arrays
         self._stop.listen(model)
 
     def _go_on(self, found: checkpoints.Checkpoint) -> None:

@@ -42,7 +42,7 @@ from tf_reg.recipes.board import Board
 from tf_reg.recipes.data.table_data import Data
 from tf_reg.recipes.notes import warnings_as_notes
 from tf_reg.recipes.result import Result
-from tf_reg.recipes.run_folder import check_clock, made_folder
+from tf_reg.recipes.run_folder import check_clock, know_data, made_folder
 from tf_reg.recipes.stopped import StoppedError
 from tf_reg.serving.exporting import export
 from tf_reg.serving.verify.verification import VerificationError
@@ -82,6 +82,7 @@ def run(config: Config, resumed: Path | None = None, checkpoint_every: int | Non
     try:
         if not resumed:
             config.save(folder / "config.json")
+        know_data(folder, config, resumed is not None)
         result = _train_and_write(model, config, images, folder, resume)
         run_report.write(folder, result, config)
         shutil.rmtree(resume.folder)
@@ -98,7 +99,7 @@ def run(config: Config, resumed: Path | None = None, checkpoint_every: int | Non
     except BrokenPipeError:  # nobody reads what training prints
         raise
     except OSError as error:
-        raise UserError(f"The run can't be written: {error}. What there is lies in {folder}.") from error
+        raise UserError(f"The run can't be written: {error}. {kept}") from error
     except VerificationError as error:
         raise UserError(f"The model can't be exported: {error} It lies in {folder}.") from error
 
@@ -164,7 +165,7 @@ def _trained(
     before, start = _weights(model), time.perf_counter()
     try:
         with writers(folder, config) as readers, warnings_as_notes():
-            training.fit(model, config, images, [TrainingGuard(), *readers, resume])
+            training.fit(model, config, images, [TrainingGuard(), resume, *readers])
     except KeyboardInterrupt:
         _keep(model, before, folder)
         raise

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tf_reg.recipes.data.fingerprint import fingerprint
 from tf_reg.recipes.naming import stem
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import UserError
+from tf_reg_cli.files import write_whole
+from tf_reg_cli.unfinished import CHECKPOINTS
 
 
 def check_clock() -> None:
@@ -19,6 +23,23 @@ def check_clock() -> None:
     year = time.localtime(time.time()).tm_year
     if not 1980 <= year < 2108:
         raise UserError(f"The clock of this machine is in {year}. The file of a model has no such date: set the clock.")
+
+
+def know_data(folder: Path, config: Config, resumed: bool) -> None:
+    """Write what tells the data of a run from others; of a run that goes on, compare it.
+
+    Raises:
+        UserError: The data have changed.
+    """
+    data, file = fingerprint(config.dataset), folder / CHECKPOINTS / "data.json"
+    if not resumed:
+        file.parent.mkdir()
+        write_whole(file, json.dumps(data))
+    elif file.exists() and json.loads(file.read_text()) != data:
+        raise UserError(
+            f"--dataset {config.dataset} has changed since {folder} began, so it can't go on as it would have. Bring "
+            "the data back, or start anew."
+        )
 
 
 def made_folder(config: Config) -> Path:

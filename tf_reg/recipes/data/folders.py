@@ -215,8 +215,10 @@ def _header(file: pathlib.Path, must_be_whole: bool = True) -> _images.Header | 
     """What an image file says of itself; None for a file that is no image, by its name too if it must be whole."""
     try:
         header = _images.header(file)
-    except OSError as error:
-        raise UserError(f"{file} can't be read: {reason(error)}.") from error
+    except OSError as error:  # it can't be opened, or it is cut off
+        if must_be_whole or not file.is_file():
+            raise UserError(f"{file} can't be read: {reason(error)}.") from error
+        return None
     if header is None and must_be_whole and _images.NAMES.fullmatch(file.name):
         raise UserError(
             f"{file} can't be read as an image: it is damaged, or no image. Mend it, or take it away, or leave "
