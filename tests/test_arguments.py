@@ -193,8 +193,8 @@ RIGHT = {
         "GroupLasso.size_weights", "SparseGroupLasso.size_weights", "RegularizationLogger.per_layer",
         "TargetSparsity.keep_zeros", "TargetSparsity.exact", "LogSum.size_weights", "MCP.size_weights",
         "SCAD.size_weights", "Proximal.penalty_factors", "Proximal.dual_averaging", "shrink.verbose", "shrink.distill",
-        "mc_predict.same_masks", "report.overwrite", "Resume.reread", "regularization_path.relax",
-        "cross_validate.relax", *(f"{name}.verbose" for name in PATHS),
+        "mc_predict.same_masks", "report.overwrite", "Resume.reread", "TrainingGuard.locate",
+        "cross_validate.relax", "regularization_path.relax", *(f"{name}.verbose" for name in PATHS),
     },
 }  # fmt: skip
 if keras.backend.backend() == "jax":  # its seeds have no sign
