@@ -51,7 +51,17 @@ def vocabulary(config):
     config["config"]["layers"].append(one)
 
 
+def saved_model_elsewhere(config):
+    away = {"filepath": "/tmp", "call_endpoint": "serve", "name": "away", "trainable": False}
+    one = {"module": "keras.layers", "class_name": "TFSMLayer", "config": away, "registered_name": None}
+    config["config"]["layers"].append(one)
+
+
 CHANGES = {
+    "a SavedModel of this machine": (
+        saved_model_elsewhere,
+        "can't be loaded as a Keras model: Keras' safe mode refuses",
+    ),
     "a function of another library": (activation, "mkdir is neither of Keras nor of tf_reg"),
     "the switch of safe mode": (lambda config: SWITCH, "can't be loaded as a Keras model"),
     "a file of this machine": (vocabulary, "can't be loaded as a Keras model: Keras' safe mode refuses it."),
