@@ -82,6 +82,14 @@ def test_a_keras_file_is_loaded_in_safe_mode(what, command, tmp_path):
         layers.Lambda.from_config(layers.Lambda(lambda x: x).get_config())
 
 
+def test_weights_come_from_a_keras_file_in_safe_mode(command, tmp_path):
+    keras.Sequential([keras.Input((4,)), layers.Lambda(lambda x: x)]).save(tmp_path / "code.keras")
+    code, _, err = command("train", "--weights", "code.keras", "--epochs", 1)
+    assert code == 2
+    assert "disallowed" in err
+    assert "safe_mode=False" not in err
+
+
 @pytest.mark.filterwarnings("ignore:Skipping invalid path during archive extraction")
 def test_names_in_a_keras_file_are_no_paths(command, tmp_path):
     model().save(tmp_path / "plain.keras")
@@ -129,6 +137,8 @@ def test_a_link_for_a_version_is_not_written_through(tmp_path):
     assert tf_reg.export(model(), tmp_path / "m").name == "2"
     with pytest.raises(ValueError, match="Version 1 exists"):
         tf_reg.export(model(), tmp_path / "m", version=1)
+    with versions.staging(tmp_path / "m") as staged, pytest.raises(ValueError, match="Version 1 exists"):
+        versions.publish(staged, tmp_path / "m", 1)  # it came while the version was written
     assert list((tmp_path / "outside").iterdir()) == []
 
 
