@@ -26,7 +26,7 @@ def table():
 def probed(backend):
     """What the probes say on a backend, by row."""
     environment = os.environ | QUICK | {"KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "tests.backend_probes"]
+    command = [sys.executable, "-m", "tests.probes.tell"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return dict(map(json.loads, done.stdout.splitlines()))

@@ -1,7 +1,10 @@
 """The lock of .ci/run has everything that pyproject.toml asks for, each with hashes, and nothing of torch's builds."""
 
+import json
+import os
 import re
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -43,6 +46,40 @@ def test_every_pin_has_hashes():
 
 def test_no_build_of_torch_is_in_the_lock():
     assert [name for name in PINS if re.match(r"torch|triton|nvidia|cuda", name)] == []
+
+
+def audit(tmp_path, said, code=0):
+    """What .ci/audit ends with and prints where pip-audit prints that."""
+    (tmp_path / "pip_audit.py").write_text(
+        f"import sys\nprint({said!r})\nprint('no way', file=sys.stderr)\nsys.exit({code})"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, ROOT / ".ci/audit"], env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+GOOD = {"name": "a", "version": "1", "vulns": []}
+WEAK = {"name": "b", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}
+UNKNOWN = {"name": "c", "skip_reason": "not found"}
+REPORTS = {
+    "good": ([GOOD, UNKNOWN], 0, "1 of 2 packages looked up, 0 known weaknesses.\nNot in the database: c."),
+    "weak": ([GOOD, WEAK], 1, "b 2: CVE-1, mended in 3\npip-audit: 2 of 2 packages looked up, 1 known weaknesses."),
+    "nothing": ([UNKNOWN], 0, "can't be reached from here. Nothing was looked up: not found"),
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_audit_says_what_was_found(name, tmp_path):
+    found, code, words = REPORTS[name]
+    ended, said = audit(tmp_path, json.dumps({"dependencies": found}), code=int(name == "weak"))
+    assert ended == code
+    assert words in said
+
+
+def test_the_audit_says_that_there_is_no_network(tmp_path):
+    ended, said = audit(tmp_path, "", code=1)
+    assert ended == 0
+    assert "can't be reached from here. Nothing was looked up: no way" in said
 
 
 @pytest.mark.parametrize("script", ["run", "lock"])
