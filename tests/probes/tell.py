@@ -1,8 +1,8 @@
 """What works on the backend of this process: the answers of all probes, as a line of JSON each.
 
 Run as `KERAS_BACKEND=torch python -m tests.probes.tell`, with names of rows for these alone. A probe returns its cell
-of docs/backends.md: "yes", or "yes: " and a limit. A sentence of tf_reg that refuses becomes "refused: " and the sentence,
-and every other error "failed: " and its words.
+of docs/backends.md: "yes", or "yes: " and a limit. A sentence of tf_reg that refuses becomes "refused: " and the
+sentence, and every other error "failed: " and its words.
 """
 
 import contextlib
