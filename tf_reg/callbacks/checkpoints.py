@@ -18,6 +18,9 @@ KEPT = 2
 PATTERN = "epoch-*.checkpoint"
 LOCK = "lock"
 _FACTS = "facts"  # the name of the file of JSON in a checkpoint
+_UNREADABLE = (
+    OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, EOFError, MemoryError, RecursionError
+)  # fmt: skip
 _HELD: dict[Path, int] = {}  # the open locks of this process
 
 
@@ -89,9 +92,13 @@ def read(path: Path) -> Checkpoint:
             damaged = archive.testzip()
             if damaged is not None:
                 raise DamagedError(f"the checksum of {damaged} is wrong")
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise DamagedError("a file in it is compressed, which no checkpoint has")
             about = json.loads(archive.read(_FACTS))
+            if not isinstance(about, dict) or not all(isinstance(about[key], dict) for key in ("facts", "kinds")):
+                raise DamagedError(f"the file {_FACTS} in it isn't what tf_reg writes")
             arrays = dict(_arrays(archive, about["kinds"]))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except _UNREADABLE as error:
         raise error if isinstance(error, DamagedError) else DamagedError(str(error)) from error
     return Checkpoint(arrays, about["facts"], path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tf_reg.selection.frontier import Candidate
 from tf_reg_cli.files import whole
 
 FRONTIER = "frontier.json"
+_NAME = re.compile(r"candidate-\d+\.keras", flags=re.ASCII)
 
 
 class Kept:
@@ -56,6 +58,11 @@ class Kept:
             raise ValueError(
                 f"folder goes on with a call of the same settings. Received: folder={str(folder)!r}, whose candidates "
                 f"were made with another {', '.join(other)}. Choose another folder."
+            )
+        names = [row["path"] for row in rows]
+        if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+            raise ValueError(
+                f"{folder / FRONTIER} names files of its folder, candidate-NUMBER.keras. Received: {shown(names)}"
             )
         self.candidates = [Candidate(**{**row, "path": folder / row["path"]}) for row in rows]
 

@@ -129,7 +129,7 @@ def _exported(
     reference = _reference(interface, examples)
     inputs = dict(reference.inputs)
     versions.make_base(base)
-    if version is not None and (base / str(version)).exists():
+    if version is not None and os.path.lexists(base / str(version)):
         raise versions.taken(base, version)
     name = Path(os.path.abspath(base)).name  # of a link, not of what it leads to
     with versions.staging(base) as staged:

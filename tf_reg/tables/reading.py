@@ -78,7 +78,7 @@ def _read_npz(path: Path) -> Raw:
             if not isinstance(arrays, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array without a name")
             return _of_arrays({name: arrays[name] for name in arrays.files})
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise TableError(
             f"{path} can't be read as an npz file of arrays of numbers, dates or text: {str(error).splitlines()[0]}."
         ) from error

@@ -88,7 +88,7 @@ def open_folder(
         listed["train"].classes,
         shape,
         flippable=False,
-        notes=tuple(_notes([*listed.values()], others)),
+        notes=(*_notes([*listed.values()], others), *_links(path, [*listed.values()])),
     )
 
 
@@ -270,6 +270,21 @@ def _notes(listings: Sequence[Listing], others: Sequence[str]) -> Iterator[str]:
         yield f"Left out, as they are damaged: {len(damaged)} images, {names}."
     if deep:
         yield f"{deep} images have 16 bits a channel. They are read with 8, as a screen shows them."
+
+
+def _links(path: pathlib.Path, listings: Sequence[Listing]) -> Iterator[str]:
+    """What is to be said of images that are read through links to other places."""
+    files = [file for listing in listings for file in listing.files]
+    within = os.path.join(os.path.realpath(path), "")
+    through = {folder for folder in {os.path.dirname(file) for file in files} if _leads_out(folder, within)}
+    out = [file for file in files if os.path.dirname(file) in through or os.path.islink(file)]
+    out = [file for file in out if _leads_out(file, within)]
+    if out:
+        yield f"{len(out)} images lie outside {path}, where links lead to, such as {os.path.realpath(out[0])}."
+
+
+def _leads_out(path: str, within: str) -> bool:
+    return not os.path.realpath(path).startswith(within)
 
 
 def _counts(kinds: collections.Counter[str]) -> str:

@@ -94,7 +94,7 @@ def publish(staged: Path, base: Path, version: int | None) -> Path:
         try:
             staged.rename(target)  # fails where another export was faster: a version is never empty
         except OSError as error:
-            if not target.exists():
+            if not os.path.lexists(target):  # a link that leads to nothing takes the name too
                 raise
             if version is not None:
                 raise taken(base, version) from error
