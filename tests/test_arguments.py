@@ -112,7 +112,7 @@ CALLS = {
     "StochasticWeightAveraging": {},
     "StrengthSchedule": {"schedule": lambda: plan},
     "TargetSparsity": {"target": lambda: 0.5},
-    **dict.fromkeys(("TemperatureScaling", "TrainingGuard"), {}),
+    **{name: {} for name in ("TemperatureScaling", "TrainingGuard")},
     "channels": {"model": model},
     "calibrate": {"model": classifier, "x": lambda: np.ones((4, 4)), "y": lambda: np.arange(4) % 2},
     "column_features": {"table": lambda: table()},

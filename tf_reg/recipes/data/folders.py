@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_reg import _images
+from tf_reg.recipes.data.image_files import decodes, header_of
 from tf_reg.recipes.data.sources import Source, Split, array_split, decode_to, final_shape, reason
 from tf_reg_cli.errors import UserError
 
@@ -135,7 +136,7 @@ def _split_folders(path: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[st
             f"{path} has {' and '.join(splits.values())}, but no folder for training. Name that one train, or move the "
             "classes up to hold out examples by --validation-split."
         )
-    if len(splits) == 1 and any(_header(file) for name in others for file in _files(path / name)):
+    if len(splits) == 1 and any(header_of(file) for name in others for file in _files(path / name)):
         raise UserError(
             f"{path} has {splits['train']}, which holds sub-folders as a training split does, beside "
             f"{', '.join(others)}. If these are splits, name them validation and test; if all are classes, give "
@@ -186,8 +187,8 @@ def _list_images(path: pathlib.Path, skip_damaged: bool) -> Listing:
     damaged: list[str] = []
     for label, name in enumerate(classes):
         for file in _files(path / name):
-            header = _header(file, must_be_whole=not skip_damaged)
-            if skip_damaged and not _decodes(file, header):
+            header = header_of(file, must_be_whole=not skip_damaged)
+            if skip_damaged and not decodes(file, header):
                 damaged.append(str(file))
             elif header is None:
                 unread[_kind(file)] += 1
@@ -209,36 +210,6 @@ def _loose(path: pathlib.Path) -> collections.Counter[str]:
 
 def _kind(file: pathlib.Path) -> str:
     return file.suffix.lower() or file.name
-
-
-def _header(file: pathlib.Path, must_be_whole: bool = True) -> _images.Header | None:
-    """What an image file says of itself; None for a file that is no image, by its name too if it must be whole."""
-    try:
-        header = _images.header(file)
-    except OSError as error:  # it can't be opened, or it is cut off
-        if must_be_whole or not file.is_file():
-            raise UserError(f"{file} can't be read: {reason(error)}.") from error
-        return None
-    if header is None and must_be_whole and _images.NAMES.fullmatch(file.name):
-        raise UserError(
-            f"{file} can't be read as an image: it is damaged, or no image. Mend it, or take it away, or leave "
-            "out all that are damaged by --skip-damaged."
-        )
-    return header
-
-
-def _decodes(file: pathlib.Path, header: _images.Header | None) -> bool:
-    """Whether an image can be decoded; yes for a file that is no image by name and content."""
-    if header is None:
-        return not _images.NAMES.fullmatch(file.name)
-    try:
-        if header.plain:
-            tf.io.decode_image(file.read_bytes(), expand_animations=False)
-        else:
-            _images.decode(file, 3)
-    except (tf.errors.OpError, ValueError, OSError):
-        return False
-    return True
 
 
 def _check_classes(paths: dict[str, pathlib.Path], listed: dict[str, Listing]) -> None:
