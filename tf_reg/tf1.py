@@ -125,7 +125,8 @@ class SumRegularizer(keras.Regularizer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SumRegularizer:
         """The regularizer that `get_config` describes."""
-        return cls([keras.saving.deserialize_keras_object(term) for term in config["terms"]])
+        terms = keras.saving.deserialize_keras_object
+        return _checks.from_config(cls, config, terms=lambda given: [terms(term) for term in given])
 
 
 def apply_regularization(regularizer: Regularizer, weights_list: Sequence[Any]) -> Tensor:

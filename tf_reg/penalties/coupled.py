@@ -14,6 +14,7 @@ from keras import ops
 from tf_reg import _keras
 from tf_reg._backend import Tensor
 from tf_reg._callers import callers
+from tf_reg._checks import from_config
 from tf_reg.penalties.channel_parts import Part, squares
 from tf_reg.penalties.channel_penalty import ChannelPenalty
 from tf_reg.penalties.penalty import PenaltyRegularizer
@@ -221,7 +222,7 @@ class ChannelMember(PenaltyRegularizer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ChannelMember:
         """Return the regularizer that `get_config` describes. It looks for the other weights when it is called."""
-        return cls(keras.saving.deserialize_keras_object(config["rule"]), config["key"], config["parts"])
+        return from_config(cls, config, rule=keras.saving.deserialize_keras_object)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_groups": None, "_family": None}  # a copy belongs to other weights
