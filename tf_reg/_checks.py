@@ -100,21 +100,21 @@ def floats(value: Any, name: str) -> Any:
     return ops.cast(tensor, keras.config.floatx())
 
 
-def from_config(make: Callable[..., Made], config: Any, **readers: Callable[[Any], Any]) -> Made:
+def from_config(name: str, config: Any, make: Callable[[dict[str, Any]], Made]) -> Made:
     """Return what a configuration describes.
 
     Args:
-        make: The class, or a function of the same arguments.
-        config: The arguments, as `get_config` returns them.
-        **readers: How an argument of this name is read, where it isn't plain Python.
+        name: The class.
+        config: What its `get_config` returned.
+        make: Makes an object of a copy of it.
 
     Raises:
         ValueError: A configuration of something else.
     """
-    expected = f"config is what get_config() of a {make.__name__} returns"
+    expected = f"config is what get_config() of a {name} returns"
     require(isinstance(config, dict), expected, "config", config)
     try:
-        return make(**{key: readers[key](value) if key in readers else value for key, value in config.items()})
+        return make(dict(config))
     except Exception as error:  # a broken file raises anything
         raise ValueError(f"{expected}. Received: config={shown(config)}. {error}") from error
 

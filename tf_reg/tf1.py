@@ -125,8 +125,8 @@ class SumRegularizer(keras.Regularizer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SumRegularizer:
         """The regularizer that `get_config` describes."""
-        terms = keras.saving.deserialize_keras_object
-        return _checks.from_config(cls, config, terms=lambda given: [terms(term) for term in given])
+        read = keras.saving.deserialize_keras_object
+        return _checks.from_config(cls.__name__, config, lambda given: cls([read(term) for term in given["terms"]]))
 
 
 def apply_regularization(regularizer: Regularizer, weights_list: Sequence[Any]) -> Tensor:
@@ -156,7 +156,9 @@ def apply_regularization(regularizer: Regularizer, weights_list: Sequence[Any]) 
         raise ValueError(
             "`weights_list` must name the weights to penalise, such as model.trainable_variables. Received none."
         )
-    return sum(regularizer(keras.ops.convert_to_tensor(weight)) for weight in weights)
+    values = [regularizer(keras.ops.convert_to_tensor(weight)) for weight in weights]
+    dtype = keras.backend.result_type(*(value.dtype for value in values))
+    return sum(keras.ops.cast(value, dtype) for value in values)
 
 
 def ProximalGradientDescentOptimizer(  # noqa: N802

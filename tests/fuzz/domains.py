@@ -39,7 +39,10 @@ def optional(domain):
 def real(value):
     """The number that a scalar of any kind is; NaN for what is none."""
     if isinstance(value, keras.Variable) or ops.is_tensor(value):
-        value = np.array(ops.cast(value, "float64")) if ops.is_tensor(value) else np.array(value.numpy())
+        if len(value.shape):
+            return math.nan
+        value = value.numpy() if isinstance(value, keras.Variable) or value.dtype != "bfloat16" else float(value)
+        value = np.asarray(value)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
     if isinstance(value, (bool, np.bool_, str, bytes, complex, decimal.Decimal, np.timedelta64)) or value is None:
@@ -93,7 +96,12 @@ def count(*tried, least=1):
     """A whole number of Python or NumPy."""
     forms = [int, np.int8, np.int64, np.uint16]
     made = st.builds(lambda n, form: (form(n), n), st.sampled_from(tried), st.sampled_from(forms))
-    return Domain(made, lambda value: real(value) >= least and real(value) == int(real(value)))
+    return Domain(made, lambda value: _is_whole(value) and value >= least)
+
+
+def _is_whole(value):
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole or (not isinstance(value, complex) and real(value) % 1 == 0)
 
 
 def same(strategy, could):

@@ -166,18 +166,11 @@ OBJECTS = {
     "a dictionary": lambda: {"x": [1, 2], 3: None},
     "a dictionary of columns": lambda: {"x": [1.0, 2.0], "y": ["a", "b"]},
     "ragged lists": lambda: [[1], [1, 2], []],
-    "a list that has itself": lambda: _endless(),
     "a range": lambda: range(3),
     "an empty tuple": tuple,
     "a slice": lambda: slice(None),
     "an ellipsis": lambda: ...,
 }
-
-
-def _endless():
-    made: list = [1]
-    made.append(made)
-    return made
 
 
 CONTAINERS = st.one_of(

@@ -1,5 +1,6 @@
 """The penalties: their constructors, their values, their proximal operators and their configurations."""
 
+import copy
 import json
 import math
 
@@ -161,9 +162,11 @@ def operator_of(name):
 
 def config_of(kind, *arguments, **keywords):
     """The configurations of objects like this one."""
-    config = kind(*arguments, **keywords).get_config()
+    config = json.loads(json.dumps(kind(*arguments, **keywords).get_config()))
     strengths = st.floats(0, 100) if "strength" in config else st.just(0.0)
-    right = strengths.map(lambda number: {**config, "strength": number} if "strength" in config else config)
+    right = strengths.map(
+        lambda number: {**copy.deepcopy(config), **({"strength": number} if "strength" in config else {})}
+    )
     return Target(
         f"{kind.__name__}.from_config",
         kind.from_config,

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg._checks import is_integer, number, shown
+from tf_reg._checks import from_config, is_integer, number, shown
 
 
 def checked_rate(rate: Any, what: str = "rate") -> float:
@@ -48,6 +48,11 @@ class MovableRate:
             autocast=False,
             name="rate",
         )
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Return the layer that `get_config` describes."""
+        return from_config(cls.__name__, config, super().from_config)  # type: ignore[misc]
 
     @property
     def rate(self) -> float:

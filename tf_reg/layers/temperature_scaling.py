@@ -10,7 +10,7 @@ import keras
 from keras import layers, ops
 
 from tf_reg._backend import Tensor
-from tf_reg._checks import number, require
+from tf_reg._checks import from_config, number, require
 
 Activation = Literal["softmax", "sigmoid"]
 ACTIVATIONS = ("softmax", "sigmoid")
@@ -87,6 +87,11 @@ class TemperatureScaling(layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor, with the temperature of now."""
         return {**super().get_config(), "temperature": self.temperature, "activation": self.activation}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TemperatureScaling:
+        """Return the layer that `get_config` describes."""
+        return from_config(cls.__name__, config, super().from_config)
 
 
 def _checked(temperature: Any) -> float:

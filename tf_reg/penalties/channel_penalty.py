@@ -76,7 +76,8 @@ class ChannelPenalty(keras.regularizers.Regularizer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ChannelPenalty:
         """Return the penalty that `get_config` describes."""
-        return from_config(cls, config, penalty=keras.saving.deserialize_keras_object)
+        read = keras.saving.deserialize_keras_object
+        return from_config(cls.__name__, config, lambda given: cls(**{**given, "penalty": read(given["penalty"])}))
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")
@@ -123,4 +124,4 @@ class ChannelLasso(ChannelPenalty):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ChannelLasso:
         """Return the penalty that `get_config` describes."""
-        return from_config(cls, config)
+        return from_config(cls.__name__, config, lambda given: cls(**given))

@@ -222,7 +222,8 @@ class ChannelMember(PenaltyRegularizer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ChannelMember:
         """Return the regularizer that `get_config` describes. It looks for the other weights when it is called."""
-        return from_config(cls, config, rule=keras.saving.deserialize_keras_object)
+        read = keras.saving.deserialize_keras_object
+        return from_config(cls.__name__, config, lambda given: cls(**{**given, "rule": read(given["rule"])}))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_groups": None, "_family": None}  # a copy belongs to other weights

@@ -184,4 +184,4 @@ class PenaltyRegularizer(keras.regularizers.Regularizer, Penalty):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Return the penalty that `get_config` describes."""
-        return from_config(cls, config)
+        return from_config(cls.__name__, config, lambda given: cls(**given))

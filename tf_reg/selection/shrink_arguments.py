@@ -55,13 +55,7 @@ def optimizer_of(given: Any) -> keras.optimizers.Optimizer:
     Raises:
         ValueError: Something else.
     """
-    try:
-        optimizer = keras.optimizers.get(given)
-    except (TypeError, ValueError):
-        optimizer = None
-    expected = "optimizer is a Keras optimizer or the name of one"
-    require(isinstance(optimizer, keras.optimizers.Optimizer), expected, "optimizer", given)
-    preconditioner.check(optimizer)
+    optimizer = preconditioner.optimizer_of(given, "optimizer")
     scheduled = isinstance(optimizer.get_config()["learning_rate"], dict)
     require(not scheduled, "optimizer has a rate that is a number, which shrink lowers itself", "optimizer", given)
     return optimizer

@@ -10,7 +10,7 @@ from keras import ops
 from scipy import optimize, special
 
 from tf_reg import _graph
-from tf_reg._checks import count, is_array, shown
+from tf_reg._checks import count, is_array, is_short_float, shown
 from tf_reg.layers.temperature_scaling import Activation, TemperatureScaling
 from tf_reg.uncertainty import two_stages
 
@@ -225,9 +225,13 @@ def _classes(y_true: Any, examples: int, classes: int) -> np.ndarray:
 def _numbers(value: Any) -> np.ndarray:
     """Return an array or a list of numbers as float64, and anything else as an array without axes."""
     if not (is_array(value) or isinstance(value, (list, tuple))):
-        return np.float64("nan") * np.ones(())
-    array = np.asarray(ops.convert_to_numpy(value))
-    return array.astype("float64") if array.dtype.kind in "iufb" else np.full(array.shape, np.nan)
+        return np.full((), np.nan)
+    try:
+        array = np.asarray(ops.convert_to_numpy(value))
+    except (TypeError, ValueError):  # lists of different lengths
+        return np.full((), np.nan)
+    known = array.dtype.kind in "iufb" or is_short_float(array)
+    return array.astype("float64") if known else np.full(array.shape, np.nan)
 
 
 def _kind(value: Any) -> str:
