@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import keras
@@ -117,6 +119,35 @@ def from_config(name: str, config: Any, make: Callable[[dict[str, Any]], Made]) 
         return make(dict(config))
     except Exception as error:  # a broken file raises anything
         raise ValueError(f"{expected}. Received: config={shown(config)}. {error}") from error
+
+
+def checked_path(value: Any, name: str) -> Path:
+    """Return a path, checked: a text that isn't empty, or a `pathlib.Path`.
+
+    Args:
+        value: What was given.
+        name: The argument.
+
+    Raises:
+        ValueError: Something else.
+    """
+    named = isinstance(value, (str, os.PathLike)) and os.fspath(value) and "\0" not in str(value)
+    require(bool(named), f"{name} is a path", name, value)
+    return Path(value)
+
+
+def flag(value: Any, name: str) -> bool:
+    """Return a boolean, checked.
+
+    Args:
+        value: What was given.
+        name: The argument.
+
+    Raises:
+        ValueError: Something else.
+    """
+    require(isinstance(value, bool), f"{name} is True or False", name, value)
+    return bool(value)
 
 
 def require(condition: bool, expected: str, name: str, received: Any) -> None:

@@ -38,6 +38,7 @@ BLOCK = Domain(
 FORMAT = optional(word("channels_last", "channels_first"))
 DENSE = made(lambda: layers.Dense(2), lambda: layers.Conv2D(2, 3), could=lambda value: isinstance(value, keras.Layer))
 FUNCTION = made(lambda: plan, lambda: max, could=callable)
+WARMTH = number(1e-30, 1e30, inside=[0.25, 0.5, 3.0])
 WHOLE = count(1, 2, 100)
 SIGNED = count(0, 7, least=-math.inf)
 X = np.ones((2, 4, 4, 3), "float32")
@@ -162,12 +163,12 @@ TARGETS = [
     Target(
         "TemperatureScaling",
         tf_reg.TemperatureScaling,
-        {"temperature": POSITIVE, "activation": word("softmax", "sigmoid")},
+        {"temperature": WARMTH, "activation": word("softmax", "sigmoid")},
         check=scales,
         partial=True,
     ),
     _setter("StochasticDepth.rate =", set_rate, RATE, "rate"),
-    _setter("TemperatureScaling.temperature =", set_temperature, POSITIVE, "temperature"),
+    _setter("TemperatureScaling.temperature =", set_temperature, WARMTH, "temperature"),
     Target(
         "DropoutSchedule",
         tf_reg.DropoutSchedule,

@@ -107,9 +107,9 @@ SCALARS = st.one_of(
     st.complex_numbers(),
     st.sampled_from([decimal.Decimal("0.5"), decimal.Decimal("NaN"), decimal.Decimal("sNaN"), decimal.Decimal(3)]),
     st.fractions(),
-    st.text(max_size=5),
+    st.text(max_size=5).filter(lambda text: "/" not in text and ".." not in text),  # it may become a file
     st.sampled_from(["nan", "auto", "0", "é\n", "a" * 3000, "inputs", "*", "\0"]),
-    st.binary(max_size=4),
+    st.binary(max_size=4).filter(lambda text: b"/" not in text),
 )
 
 

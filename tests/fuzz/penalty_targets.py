@@ -56,7 +56,7 @@ GROUPED = {"groups": EITHER_GROUPS, "size_weights": FLAG, "layout": LAYOUT}
 CONCAVE = {**GROUPED, "groups": optional(EITHER_GROUPS)}
 ABOVE_2 = number(2, math.inf, inside=[2.5, 3.75, 10.0], closed=False)
 POSITIVE = number(0, math.inf, inside=[0.25, 0.5, 3.0], closed=False)
-Q = number(0, 1, inside=[0.0, 0.5])
+Q = number(-1e-6, 1, inside=[0.0, 0.5])
 
 CONSTRUCTED = {
     "GroupLasso": {"strength": STRENGTH, **GROUPED},

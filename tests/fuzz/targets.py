@@ -38,6 +38,7 @@ class Target:
         check: Called with the answer and the arguments (the plain values of right ones) where all are right.
         odd: Strategies of odd values, by argument, beside `ANYTHING`.
         dear: Whether it trains, writes or compiles.
+        refuses: How the documented error begins that right values can give, as a regular expression.
         aliases: Other words for arguments in messages, as regular expressions.
         partial: Whether `check` is right also where some arguments are odd; it is given those that are right.
         also: Documented errors besides `ValueError` and `TypeError`.
@@ -51,6 +52,7 @@ class Target:
     odd: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     dear: bool = False
     also: tuple[type[Exception], ...] = ()
+    refuses: str = "no right values at all"
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     partial: bool = False
 

@@ -33,7 +33,7 @@ class MovableRate:
 
     def _start(self, rate: float, seed: int | None) -> None:
         self._given = checked_rate(rate)
-        if seed is not None and not (is_integer(seed) and abs(seed) < 1 << 31):
+        if seed is not None and not (is_integer(seed) and abs(int(seed)) < 1 << 31):
             raise ValueError(f"seed must be an integer or None. Received: seed={shown(seed)}.")
         self.seed = None if seed is None else int(seed)
         try:

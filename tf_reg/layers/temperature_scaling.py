@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ from tf_reg._checks import from_config, number, require
 
 Activation = Literal["softmax", "sigmoid"]
 ACTIVATIONS = ("softmax", "sigmoid")
-_LEAST = 1e-30  # a probability below counts as that much
+_LEAST = 1e-30  # a probability below counts as that much; it bounds the temperature too
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")
@@ -96,5 +95,5 @@ class TemperatureScaling(layers.Layer):
 
 def _checked(temperature: Any) -> float:
     value = number(temperature)
-    require(0 < value < math.inf, "temperature is a positive number", "temperature", temperature)
+    require(_LEAST <= value <= 1 / _LEAST, "temperature is a number from 1e-30 to 1e30", "temperature", temperature)
     return value
