@@ -1,9 +1,6 @@
-"""The functions that train, compile or write."""
+"""The functions that compile, calibrate or write."""
 
-import dataclasses
 import functools
-import itertools
-import math
 import os
 
 import keras
@@ -14,6 +11,7 @@ from keras import layers
 import tf_reg
 from tests.fuzz.domains import (
     FLAG,
+    NONE,
     SEED,
     SHARE,
     Domain,
@@ -22,23 +20,15 @@ from tests.fuzz.domains import (
     is_model,
     is_path,
     made,
-    number,
     optional,
     same,
     word,
 )  # fmt: skip
-from tests.fuzz.function_targets import MODEL, numbers_of
+from tests.fuzz.model_targets import MODEL, numbers_of
+from tests.fuzz.selection_targets import SMALL, fresh
 from tests.fuzz.targets import Target
 from tests.right_calls import DATA, classifier, linear, model
 from tf_reg.serving.verify.verification import VerificationError
-
-NUMBER = itertools.count()
-SMALL = count(1, 2, 3)
-
-
-def fresh(ending=""):
-    """A path that isn't there yet, in the folder of this process."""
-    return f"made-{next(NUMBER)}{ending}"
 
 
 def arrays(*shape, kinds=("f4", "f8", "f2", ">f4")):
@@ -76,20 +66,6 @@ def is_calibrated(found, given):
     np.testing.assert_array_equal(before.argmax(axis=1), after.argmax(axis=1))
 
 
-def leaves_nothing(found, given):
-    """That of scikit-learn: the largest gradient at zero, `2 / n * |x^T (y - mean)|` over the strength of L1."""
-    x, y = (np.asarray(one, "float64") for one in given["data"])
-    expected = np.abs(2 / len(x) * x.T @ (y - y.mean())).max() / 0.01  # Keras' "l1" has the strength 0.01
-    assert found.exact
-    assert math.isclose(found.strength, expected, rel_tol=1e-2), (found.strength, expected)
-
-
-def is_path_of(found, given):
-    """A record for each strength, and nothing left at the highest one."""
-    assert len(found.records) >= 1
-    assert all(math.isfinite(record.strength) for record in found.records)
-
-
 def is_written(found, given):
     assert os.path.getsize(found) > 1000
 
@@ -98,39 +74,16 @@ def is_published(found, given):
     assert tf_reg.verify_saved_model(found)
 
 
+def is_verified(found):
+    assert found.compared >= 1
+    assert found.difference < 1e-4
+    assert found.requests >= 1
+
+
 def passes(found, given):
     assert found.passed
 
 
-BUILDER = made(lambda: linear, could=callable)
-IS_DATA = lambda value: is_many(value)  # noqa: E731
-EXAMPLES = Domain(
-    st.sampled_from([DATA, (DATA[0].astype("f4"), DATA[1].astype(">f4")), [DATA[0][::-1], DATA[1][::-1]]]).map(
-        lambda data: (data, data)
-    ),
-    IS_DATA,
-)
-HIGH = Domain(
-    st.sampled_from([[1e3], (1e3, np.float32(100)), np.array([1e3, 50])]).map(lambda v: (v, list(map(float, v)))),
-    lambda value: isinstance(value, str) or is_many(value),
-)
-VERBOSE = same(st.sampled_from([0, False]), lambda value: isinstance(value, (bool, int, np.integer, np.bool_)))
-FOLDER = optional(Domain(st.just(0).map(lambda _: (fresh(), None)), is_path))
-RATIO = number(1, math.inf, inside=[1.5, 2.0], closed=False)
-FITS = {
-    "build_model": BUILDER,
-    "data": EXAMPLES,
-    "strengths": HIGH,
-    "epochs": SMALL,
-    "dense_epochs": optional(SMALL),
-    "batch_size": optional(count(4, 12)),
-    "tolerance": number(0, math.inf, inside=[0.5, 1e-3], closed=False),
-    "seed": SEED,
-    "folder": FOLDER,
-    "verbose": VERBOSE,
-}
-GRIDS = {**FITS, "count": count(2, 3, least=2), "smallest": SHARE, "relax": FLAG}
-NEEDED = ("build_model", "data", "strengths", "epochs", "verbose")
 DRAWN = made(model, could=is_model)
 CLASSES = Domain(
     st.sampled_from(
@@ -138,10 +91,6 @@ CLASSES = Domain(
     ).map(lambda value: (value, None)),
     is_many,
 )
-SETS = {
-    "train": (np.ones((8, 4)), np.ones(8, "int32")),
-    "validation": (np.ones((64, 4)), np.ones(64, "int32")),
-}
 
 
 @functools.cache
@@ -165,22 +114,23 @@ INPUTS = Domain(
 )
 
 
-def is_shrunk(found, given):
-    assert found.model.count_params() <= classifier().count_params()
-
-
-FOUND = [
+TARGETS = [
     Target(
         "compact",
         tf_reg.compact,
-        {"model": MODEL, "round_to": optional(count(1, 2, 8)), "keep_optimizer": same(st.just(False), lambda value: isinstance(value, (bool, np.bool_)))},
+        {
+            "model": MODEL,
+            "round_to": optional(count(1, 2, 8)),
+            "examples": NONE,
+            "keep_optimizer": same(st.just(False), lambda value: isinstance(value, (bool, np.bool_))),
+        },
         ("model",),
         same_outputs,
     ),
     Target(
         "self_check",
         tf_reg.self_check,
-        {"model": MODEL, "share": SHARE, "seed": SEED},
+        {"model": MODEL, "share": SHARE, "seed": SEED, "examples": NONE},
         ("model",),
         passes,
     ),
@@ -208,55 +158,6 @@ FOUND = [
         refuses="No temperature",
     ),
     Target(
-        "lambda_max",
-        tf_reg.lambda_max,
-        {
-            "model": made(linear, could=is_model),
-            "data": EXAMPLES,
-            "epochs": SMALL,
-            "batch_size": count(4, 12),
-            "ratio": RATIO,
-            "seed": SEED,
-        },
-        ("model", "data", "epochs"),
-        leaves_nothing,
-    ),
-    Target("regularization_path", tf_reg.regularization_path, GRIDS, NEEDED, is_path_of),
-    Target(
-        "cross_validate",
-        tf_reg.cross_validate,
-        {**GRIDS, "splitter": count(2, 3, least=2), "metric": word("loss"), "mode": word("auto", "min")},
-        NEEDED,
-    ),
-    Target(
-        "stability_selection",
-        tf_reg.stability_selection,
-        {**FITS, "samples": count(2, least=2), "share": number(0, 1, inside=[0.5, 0.75], closed=False)},
-        (*NEEDED, "samples"),
-    ),
-    Target(
-        "shrink",
-        tf_reg.shrink,
-        {
-            "model": made(classifier, could=is_model),
-            "train": same(st.just(SETS["train"]), IS_DATA),
-            "validation": same(st.just(SETS["validation"]), IS_DATA),
-            "max_drop": number(0, 1, inside=[0.5], closed=False),
-            "penalty": word("channels"),
-            "optimizer": word("adam", "sgd"),
-            "distill": optional(FLAG),
-            "refit_epochs": count(1),
-            "batch_size": count(4, 8),
-            "candidates": count(1),
-            "level": number(0, 0.5, inside=[0.25], closed=False),
-            "folder": FOLDER,
-            "seed": SEED,
-            "verbose": VERBOSE,
-        },
-        ("model", "train", "validation", "max_drop", "candidates", "refit_epochs", "verbose"),
-        is_shrunk,
-    ),
-    Target(
         "report",
         tf_reg.report,
         {
@@ -278,6 +179,7 @@ FOUND = [
             "version": optional(count(1, 3)),
             "input_name": word("inputs", "x"),
             "output_name": word("probabilities", "y"),
+            "signatures": same(st.sampled_from([(), []]), is_many),
             "class_id": FLAG,
             "top_k": optional(SMALL),
             "logits": FLAG,
@@ -299,7 +201,7 @@ FOUND = [
             "gpu": same(st.just(False), lambda value: isinstance(value, (bool, np.bool_))),
         },
         ("path", "model", "gpu"),
+        lambda found, given: is_verified(found),
         also=(VerificationError,),
     ),
 ]
-TARGETS = [dataclasses.replace(target, dear=True) for target in FOUND]

@@ -109,6 +109,7 @@ def same(strategy, could):
     return Domain(strategy.map(lambda value: (value, value)), could)
 
 
+NONE = same(st.just(None), lambda value: True)  # right ones need another model or data set
 FLAG = same(st.booleans(), lambda value: isinstance(value, (bool, np.bool_)))
 TEXT = same(st.sampled_from(["a", "é", "val_loss"]), lambda value: isinstance(value, str))
 SEED = count(0, 7, least=0)

@@ -59,8 +59,8 @@ POSITIVE = number(0, math.inf, inside=[0.25, 0.5, 3.0], closed=False)
 Q = number(-1e-6, 1, inside=[0.0, 0.5])
 
 CONSTRUCTED = {
-    "GroupLasso": {"strength": STRENGTH, **GROUPED},
-    "SparseGroupLasso": {"l1": STRENGTH, "strength": STRENGTH, **GROUPED},
+    "GroupLasso": {"strength": STRENGTH, **GROUPED, "l": optional(STRENGTH)},
+    "SparseGroupLasso": {"l1": STRENGTH, "strength": STRENGTH, **GROUPED, "l": optional(STRENGTH)},
     "ColumnLasso": {"strength": STRENGTH, "groups": PLACES, "size_weights": ONE_EACH},
     "ChannelLasso": {"strength": STRENGTH, "size_weights": SIZES},
     "Lq": {"strength": STRENGTH, "q": Q},
@@ -75,14 +75,23 @@ def has_its_arguments(penalty, given):
     config = penalty.get_config()
     again = type(penalty).from_config(json.loads(json.dumps(config)))
     assert again.get_config() == config, (again.get_config(), config)
-    for name, value in given.items():
-        found = config[name]
+    given = {**given, **({"strength": given["l"]} if given.get("l") is not None else {})}
+    for name in set(given) - {"l"}:
+        found, value = config[name], given[name]
         assert (found == value) or (name == "groups" and list(map(list, found)) == value) or list(value) == found
 
 
 def constructor(name):
     needed = ("strength", "groups") if name == "ColumnLasso" else ()
-    return Target(name, getattr(tf_reg, name), CONSTRUCTED[name], needed, check=has_its_arguments, partial=True)
+    return Target(
+        name,
+        getattr(tf_reg, name),
+        CONSTRUCTED[name],
+        needed,
+        has_its_arguments,
+        partial=True,
+        refuses="strength and l are two",
+    )
 
 
 INNER = Domain(

@@ -206,7 +206,7 @@ def as_distribution(probabilities: Any) -> np.ndarray:
     return table
 
 
-def _classes(y_true: Any, examples: int, classes: int, name: str = "y_true") -> np.ndarray:
+def _classes(y_true: Any, examples: int, classes: int, *, name: str = "y_true") -> np.ndarray:
     """Return the right classes as integers of shape `(examples,)`."""
     truth = _numbers(y_true)
     if truth.ndim == 2 and truth.shape[1] == 1:
