@@ -90,6 +90,7 @@ def floats(value: Any, name: str) -> Any:
         ValueError: Something else, such as words or complex numbers.
     """
     expected = f"{name} is an array of numbers"
+    require(not isinstance(value, keras.KerasTensor), expected, name, value)  # it has none yet
     listed = isinstance(value, (list, tuple, float, int, np.generic))
     try:
         tensor = ops.convert_to_tensor(np.asarray(value) if listed else value)

@@ -96,7 +96,7 @@ def count(*tried, least=1):
     """A whole number of Python or NumPy."""
     forms = [int, np.int8, np.int64, np.uint16]
     made = st.builds(lambda n, form: (form(n), n), st.sampled_from(tried), st.sampled_from(forms))
-    return Domain(made, lambda value: _is_whole(value) and value >= least)
+    return Domain(made, lambda value: _is_whole(value) and (value if isinstance(value, int) else real(value)) >= least)
 
 
 def _is_whole(value):

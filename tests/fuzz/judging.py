@@ -103,18 +103,18 @@ def explore(target: Target, cases: int, seed: int, before: Callable[[str], None]
     def case(given):
         words = ", ".join(f"{name}={shown(one.value)}" for name, one in given.items())
         before(f"{target.name}({words})")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is odd may be warned of
-            try:
-                ended = judge(target, given)
-            except ViolationError as fault:
-                counts.faults[f"{fault}\n      {target.name}({words})"] += 1
-                return
+        try:
+            ended = judge(target, given)
+        except ViolationError as fault:
+            counts.faults[f"{fault}\n      {target.name}({words})"] += 1
+            return
         counts.errors += ended == "error"
         counts.answers += ended != "error"
         counts.checked += ended == "checked"
 
-    case()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # making and using what is odd may be warned of
+        case()
     keras.utils.clear_session(free_memory=False)
     return counts
 

@@ -92,8 +92,8 @@ def is_validation(found, given):
 
 
 def are_shares(found, given):
-    """Shares from 0 to 1, none kept at the highest strength."""
-    shares = np.concatenate([one.reshape(len(found.strengths), -1) for one in found.shares.values()], axis=1)
+    """Shares from 0 to 1."""
+    shares = np.concatenate([one.ravel() for one in found.frequencies.values()])
     assert np.all((shares >= 0) & (shares <= 1))
 
 

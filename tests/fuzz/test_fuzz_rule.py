@@ -20,7 +20,7 @@ def deep(x):
 
 
 def ours(x):
-    require(number(x) >= 0, "x is a number, zero or above", "x", x)
+    require(0 <= number(x) < math.inf, "x is a finite number, zero or above", "x", x)
     return number(x)
 
 
