@@ -66,6 +66,8 @@ def _check_error(target: Target, error: Exception, suspects: list[str]) -> None:
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{last.filename.rpartition('site-packages/')[2].replace(str(ROOT) + '/', '')}:{last.name}"
     kind = type(error).__name__
+    if last.filename.endswith("odd_values.py"):  # a function that was given raised it
+        return
     if not isinstance(error, (ValueError, TypeError)):
         raise ViolationError(f"a {kind} in {where}: {str(error)[:150]}") from error
     if not last.filename.startswith(f"{ROOT}/tf_reg/"):

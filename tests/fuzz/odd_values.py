@@ -180,6 +180,29 @@ CONTAINERS = st.one_of(
     st.dictionaries(st.text(max_size=3), SCALARS, max_size=3),
     st.lists(ARRAYS, max_size=3),
 )
+# What is likely to be just outside of what an argument takes.
+NEAR = st.sampled_from(
+    [
+        -1,
+        0,
+        1,
+        2,
+        -0.5,
+        0.5,
+        1.0,
+        2.5,
+        np.nan,
+        np.inf,
+        -np.inf,
+        10**400,
+        2**31,
+        np.int8(-1),
+        np.uint8(0),
+        True,
+        None,
+        "",
+    ]
+)
 ANYTHING = st.one_of(
     SCALARS, NUMPY_SCALARS, ARRAYS, CONTAINERS, st.sampled_from(list(OBJECTS)).map(lambda label: OBJECTS[label]())
 )

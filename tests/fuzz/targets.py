@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from tests.fuzz.domains import Domain
-from tests.fuzz.odd_values import ANYTHING
+from tests.fuzz.odd_values import ANYTHING, NEAR
 
 
 class Given(NamedTuple):
@@ -66,7 +66,8 @@ def arguments(draw, target: Target) -> dict[str, Given]:
     given = {}
     for name, domain in target.domains.items():
         if name in odd:
-            value = draw(target.odd[name] if name in target.odd and draw(st.booleans()) else ANYTHING)
+            wanted = [ANYTHING, ANYTHING, NEAR, *([target.odd[name]] * 3 if name in target.odd else [])]
+            value = draw(draw(st.sampled_from(wanted)))
             given[name] = Given(value, "odd" if domain.could(value) else "wrong")
         elif name in target.needed or draw(st.booleans()):
             value, plain = draw(domain.right)
