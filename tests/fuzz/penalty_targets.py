@@ -81,6 +81,10 @@ def has_its_arguments(penalty, given):
         assert (found == value) or (name == "groups" and list(map(list, found)) == value) or list(value) == found
 
 
+NO_AXES = st.one_of(st.binary(min_size=1, max_size=2), st.integers(0, 1).map(lambda place: iter([place])))
+ODD = {"groups": NO_AXES}
+
+
 def constructor(name):
     needed = ("strength", "groups") if name == "ColumnLasso" else ()
     return Target(
@@ -89,6 +93,7 @@ def constructor(name):
         CONSTRUCTED[name],
         needed,
         has_its_arguments,
+        odd=ODD,
         partial=True,
         refuses="strength and l are two",
     )
@@ -164,6 +169,7 @@ def operator_of(name):
         tf_reg.proximal_map(penalty),
         {"value": weights(*shapes), "step": Domain(STEP.right, lambda value: is_numbers(value) or STEP.could(value))},
         ("value", "step"),
+        odd={"step": weights((), (2, 2), (3, 1, 2), (4,)).right.map(lambda pair: pair[0])},
         check=lambda answer, given: formulas.is_prox(answer, formula, given["value"], given["step"]),
         aliases={"value": "weight|kernel"},
     )
