@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,7 +13,7 @@ from keras import ops
 
 from tf_reg import _keras
 from tf_reg._callers import local_of
-from tf_reg._checks import count, require, shown
+from tf_reg._checks import checked_path, count, require, shown
 from tf_reg._trainer import optimizers_of
 from tf_reg.callbacks import checkpoints
 from tf_reg.callbacks.batches import batches_done, steps_at_once
@@ -79,9 +78,8 @@ class Resume(keras.callbacks.Callback):
 
     def __init__(self, folder: str | os.PathLike[str], every: int | None = None, reread: bool = True) -> None:
         super().__init__()
-        require(isinstance(folder, (str, os.PathLike)) and str(folder) != "", "folder is a path", "folder", folder)
         require(isinstance(reread, bool), "reread is True or False", "reread", reread)
-        self.folder = Path(folder)
+        self.folder = checked_path(folder, "folder")
         self.every = None if every is None else count(every, "every")
         self.reread = reread
 
