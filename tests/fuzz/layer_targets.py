@@ -249,6 +249,7 @@ TARGETS = [
         check=keeps("target", "tolerance", "of", "refit_epochs", "initial"),
         partial=True,
     ),
+    Target("TrainingGuard", tf_reg.TrainingGuard, {"locate": FLAG}, check=keeps("locate"), partial=True),
     Target(
         "Proximal",
         tf_reg.Proximal,

@@ -44,7 +44,7 @@ def test_ten_thousand_cases():
     """That of the table in the documentation, with its counts."""
     page = (ROOT / "docs" / "arguments.md").read_text()
     total = re.search(r"\| all (\d+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|", page)
-    found = fuzzed(cheap=200, dear=20, seed=0)
+    found = fuzzed(cheap=200, dear=40, seed=0)
     assert not found.stopped, found.stopped
     assert not found.faults, "\n".join(found.faults)
     assert found.total("cases") >= 10_000

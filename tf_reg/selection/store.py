@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tf_reg._checks import checked_path, shown
-from tf_reg_cli.files import whole
+from tf_reg_cli.files import sweep, whole
 
 _SETTINGS = "settings.json"
 _RECORD = "record"
@@ -87,6 +87,7 @@ class Store:
 
     def _check(self) -> None:
         path = self.folder / _SETTINGS
+        sweep(self.folder)
         if path.is_file():
             self._compare(json.loads(path.read_text()))
             return
