@@ -1,4 +1,9 @@
-"""The contract tests, once more on Keras' other backends: one process a backend, as Keras wants it, two at a time."""
+"""The contract tests, once more on Keras' other backends: one process a backend, as Keras wants it, two at a time.
+
+Under JAX the other quick tests of the library run too. What is left to TensorFlow has the mark `on_tensorflow` with its
+reason: kernels, columns of strings, TensorFlow's own graphs and tapes. The recipes, the command and the SavedModels
+are no part of these runs: tf.data and TensorFlow's loader are what they test. docs/backends.md says what of them works.
+"""
 
 import concurrent.futures
 import importlib.util
@@ -10,9 +15,14 @@ import pytest
 
 from tests.tools import ROOT, require_module
 
+LIBRARY = [
+    "tests/penalties", "tests/optimizers", "tests/rules", "tests/measure", "tests/callbacks", "tests/compaction",
+    "tests/layers", "tests/selection", "tests/uncertainty", "tests/tables",
+]  # fmt: skip
 RUNS = {  # of tests: the backend, the marks and the paths
     "jax": ("jax", "contract and not slow and not long", "tests"),
     "torch": ("torch", "contract and not slow and not long", "tests"),
+    "the rest of the library on jax": ("jax", "not contract and not slow and not long", *LIBRARY),
     "convergence on torch": ("torch", "contract and slow", "tests/optimizers/test_convergence.py"),
     "who pays on jax": ("jax", "contract and slow", "tests/optimizers/test_who_pays.py"),
     "who pays on torch": ("torch", "contract and slow", "tests/optimizers/test_who_pays.py"),

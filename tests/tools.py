@@ -62,6 +62,11 @@ def needs_keras(name: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(False, reason="")
 
 
+def on_tensorflow(reason: str) -> pytest.MarkDecorator:
+    """Skip a test on the other backends. The reason says what in it is TensorFlow's."""
+    return pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason=reason)
+
+
 class BatchesDone(keras.callbacks.Callback):
     """Remembers how many batches of the epoch were done after each execution."""
 

@@ -12,6 +12,7 @@ from tf_reg.callbacks.reweight import Reweight as Reweight
 from tf_reg.callbacks.strength import proximal_of as proximal_of
 from tf_reg.callbacks.strength_schedule import StrengthSchedule as StrengthSchedule
 from tf_reg.callbacks.target_sparsity import TargetSparsity as TargetSparsity
+from tf_reg.callbacks.training_guard import TrainingGuard as TrainingGuard
 from tf_reg.callbacks.weight_averaging import StochasticWeightAveraging as StochasticWeightAveraging
 from tf_reg.compaction.compact import compact as compact
 from tf_reg.compaction.coupled import channels as channels
@@ -78,6 +79,7 @@ __all__ = [
     "StrengthSchedule",
     "TargetSparsity",
     "TemperatureScaling",
+    "TrainingGuard",
     "calibrate",
     "channels",
     "column_features",

@@ -237,6 +237,21 @@ def passes_over(tensors: Any, batch_size: int, passes: int, seed: Sequence[int])
     return chosen.prefetch(2).apply(tf.data.experimental.assert_cardinality(steps))
 
 
+def iterator_over(batch: Any) -> Any:
+    """Return what Keras' `train_function` takes in place of its iterator over the data, with one batch.
+
+    Args:
+        batch: What the iterator gave.
+    """
+    if keras.backend.backend() == "torch":
+        return [batch]
+    if keras.backend.backend() == "jax":
+        return iter([batch])
+    import tensorflow as tf
+
+    return iter(tf.data.Dataset.from_tensors(batch))
+
+
 @contextlib.contextmanager
 def global_seed(seed: int) -> Iterator[None]:
     """Seed the generator of torch within a `with` block. Afterwards the generator has its old state.

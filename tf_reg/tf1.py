@@ -125,7 +125,12 @@ class SumRegularizer(keras.Regularizer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SumRegularizer:
         """The regularizer that `get_config` describes."""
-        return cls([keras.saving.deserialize_keras_object(term) for term in config["terms"]])
+
+        def make(given: dict[str, Any]) -> SumRegularizer:
+            terms = [keras.saving.deserialize_keras_object(term) for term in given["terms"]]
+            return cls(**{**given, "terms": terms})
+
+        return _checks.from_config(cls.__name__, config, make)
 
 
 def apply_regularization(regularizer: Regularizer, weights_list: Sequence[Any]) -> Tensor:
@@ -155,7 +160,9 @@ def apply_regularization(regularizer: Regularizer, weights_list: Sequence[Any]) 
         raise ValueError(
             "`weights_list` must name the weights to penalise, such as model.trainable_variables. Received none."
         )
-    return sum(regularizer(keras.ops.convert_to_tensor(weight)) for weight in weights)
+    values = [regularizer(_checks.floats(weight, "weights_list")) for weight in weights]
+    dtype = keras.backend.result_type(*(value.dtype for value in values))
+    return sum(keras.ops.cast(value, dtype) for value in values)
 
 
 def ProximalGradientDescentOptimizer(  # noqa: N802
@@ -259,7 +266,7 @@ def _listed(given: Any, name: str) -> list[Any]:
 
 def _check_callable(regularizers_: Sequence[Any], name: str) -> None:
     for regularizer in regularizers_:
-        if not callable(regularizer):
+        if not callable(regularizer) or isinstance(regularizer, type):
             raise ValueError(
                 f"`{name}` takes Keras regularizers and functions of a tensor. Received: {_checks.shown(regularizer)}."
             )

@@ -41,7 +41,7 @@ class Network(nn.Module):
 
 def read(path: str) -> TensorDataset:
     """Return the examples, normalised once and for all."""
-    with np.load(path) as data:
+    with np.load(path, allow_pickle=False) as data:
         images = ((data["images"] - data["mean"]) / data["deviation"]).astype(np.float32)
         labels = data["labels"].astype(np.int64)
     return TensorDataset(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels))

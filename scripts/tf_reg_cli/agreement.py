@@ -50,6 +50,8 @@ def check(config: Config) -> None:
         raise UserError(f"--image-size takes one number or two, not {len(config.image_size)}.")
     if config.color_mode is not None and not config.dataset.startswith("folder:"):
         raise UserError("--color-mode is for --dataset folder:PATH. Other data sets have their own.")
+    if config.skip_damaged and not config.dataset.startswith("folder:"):
+        raise UserError("--skip-damaged is for --dataset folder:PATH.")
     _check_table(config)
     if config.mc_samples is not None and not config.dropout:
         raise UserError("--mc-samples does nothing without --dropout.")

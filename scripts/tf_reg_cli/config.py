@@ -68,6 +68,7 @@ class Config:
     color_mode: Literal["grayscale", "rgb"] | None = option(
         None, "the channels of the images of a folder (default: grayscale where all are grey)"
     )
+    skip_damaged: bool = option(False, "leave out the images of a folder that are damaged, and count them")
     train_size: Count | None = option(None, "train on that many examples only")
     validation_split: Between = option(0.1, "share of the training examples to validate on")
     model: Network = option(

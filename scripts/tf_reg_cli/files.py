@@ -68,7 +68,7 @@ def write_whole(path: Path, text: str) -> None:
 def whole(path: Path) -> Iterator[Path]:
     """Give the path of a hidden file beside `path` to write to, which gets that name when the block has ended well.
 
-    A process that is killed leaves the hidden file. Any other end without success removes it.
+    A process that is killed leaves the hidden file, for `sweep`. Any other end without success removes it.
     """
     unfinished = path.with_name(f".writing-{os.getpid()}-{path.name}")
     try:
@@ -79,6 +79,28 @@ def whole(path: Path) -> Iterator[Path]:
             sync(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what processes that were killed on this machine left half-written in a folder.
+
+    Args:
+        folder: The folder, which need not exist.
+    """
+    for unfinished in folder.glob(".writing-*"):
+        number = unfinished.name.split("-")[1]
+        if number.isdecimal() and not _runs(int(number)):
+            unfinished.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def sync(path: Path) -> None:

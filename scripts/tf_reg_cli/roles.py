@@ -6,5 +6,6 @@ from __future__ import annotations
 AROUND = ("data_dir", "name", "runs_dir", "saved_models_dir", "quiet", "compact", "baseline")
 AFTERWARDS = ("mc_samples", "calibrate")  # what is measured, or fitted, after a training
 DATA = (
-    "dataset", "target", "task", "categorical", "drop", "image_size", "color_mode", "train_size", "validation_split",
+    "dataset", "target", "task", "categorical", "drop", "image_size", "color_mode", "skip_damaged", "train_size",
+    "validation_split",
 )  # fmt: skip

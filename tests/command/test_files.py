@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import keras
@@ -12,7 +14,7 @@ from tf_reg.recipes import run
 from tf_reg_cli.config import Config
 from tf_reg_cli.config_file import configured
 from tf_reg_cli.errors import UserError
-from tf_reg_cli.files import whole, write_whole
+from tf_reg_cli.files import sweep, whole, write_whole
 from tf_reg_cli.main import parse
 
 FLAGS = [
@@ -122,3 +124,14 @@ def test_every_path_of_a_configuration_is_checked():
     for name in named:
         with pytest.raises(UserError, match="must be the path of a file or folder"):
             Config(**{name: " "})
+
+
+def test_what_killed_processes_left_is_swept(tmp_path):
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    left, written, mine = (tmp_path / f".writing-{who}-a.json" for who in (ended.pid, os.getpid(), "me"))
+    for path in (left, written, mine):
+        path.touch()
+    sweep(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([written, mine])
+    sweep(tmp_path / "nowhere")

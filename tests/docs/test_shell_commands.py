@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import os
 import re
 import runpy
 import sys
@@ -154,13 +155,15 @@ def test_other_commands_name_what_exists(page, words):
         case ["pip", "install", "-e", target]:
             extras = re.fullmatch(r"\.(?:\[(.*)\])?", target)[1]
             assert set(extras.split(",") if extras else []) <= set(PROJECT["optional-dependencies"])
+        case ["pip", "install", *_, "-r", file]:
+            assert (ROOT / file).is_file()
         case ["cd", folder]:
             assert (ROOT / folder).is_dir()
         case [setting, "docker", "compose", "--profile", profile, "up"]:
             assert setting.startswith("MODEL=")
             assert f"profiles: [{profile}]" in (ROOT / "saved_models/compose.yaml").read_text()
-        case [".ci/run"]:
-            assert (ROOT / ".ci/run").is_file()
+        case [".ci/run" | ".ci/lock" | ".ci/audit" as path]:
+            assert os.access(ROOT / path, os.X_OK)
         case ["KERAS_BACKEND=jax", "pytest", *_]:
             pass
         case [tool, *_]:

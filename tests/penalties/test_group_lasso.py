@@ -183,7 +183,7 @@ def test_the_registry_knows_exact_classes_alone():
         return value / 2
 
     assert float(proximal_map(Stranger(0.1))(ops.convert_to_tensor(3.0), 1.0)) == 1.5
-    with pytest.raises(ValueError, match="expects a class"):
+    with pytest.raises(ValueError, match="regularizer_class is a class"):
         register_prox(keras.regularizers.L1(0.1))
 
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.recipes.conftest import SPARSE, metrics_of
-from tf_reg.recipes import gain, notes, run
+from tf_reg.recipes import gain, notes, run, run_folder
 from tf_reg.recipes.data import image_data
 from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.serving.write import warmup
@@ -149,13 +149,13 @@ def test_no_name_is_taken_twice(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("saved_models/digits-linear").mkdir(parents=True)
     Path("runs/digits-linear-2").mkdir(parents=True)
-    names = [run._make_folder(Config(model="linear")).name for _ in range(2)]
+    names = [run_folder.made_folder(Config(model="linear")).name for _ in range(2)]
     assert names == ["digits-linear-3", "digits-linear-4"]
 
 
 def test_a_folder_is_named_after_its_last_part(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = run._free_names(Config(dataset="folder:../photos/..", image_size=(8, 8)))
+    names = run_folder._free_names(Config(dataset="folder:../photos/..", image_size=(8, 8)))
     assert next(names) == f"{tmp_path.parent.name}-mlp"
 
 

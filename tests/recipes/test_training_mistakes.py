@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
 
@@ -58,13 +60,39 @@ def test_no_network_is_one_sentence_soon(train, monkeypatch, tmp_path):
     assert not (tmp_path / "sets").exists()
 
 
+DIVERGING = {  # flags, and what is the first that isn't finite
+    "at once": (["--learning-rate", 1e30], "epoch 1, batch 2: the loss is nan. The output of logits is the first"),
+    "by the penalty": (["--reg", "l1", "--l1", 1e38], "batch 1: the loss is inf. The penalty is the first"),
+    "later": (["--learning-rate", 30, "--reg", "l2", "--l2", 0.1], "epoch 4, batch 2: the loss is inf. The "),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", [(), ("--reg", "l1l2"), ("--reg", "l1", "--l1", 1e38)])
-def test_a_run_that_diverges_says_so_and_keeps_its_files(train, flags):
-    diverging = ("--optimizer", "sgd", "--learning-rate", 1e30, "--epochs", 3, "--name", "a")
-    code, _, err = train(*diverging, *flags)
+@pytest.mark.parametrize("case", DIVERGING)
+def test_a_run_that_diverges_stops_at_once_and_keeps_the_last_good_weights(train, case):
+    flags, words = DIVERGING[case]
+    code, _, err = train("--optimizer", "sgd", "--epochs", 6, "--train-size", 400, "--name", "a", *flags)
     assert code == 1
-    assert err.count("\n") == 1
-    assert "Lower --learning-rate" in err
-    assert Path("runs/a/history.csv").exists()
-    assert list(Path("saved_models").iterdir()) == []
+    said = err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert words in said
+    assert "Lower --learning-rate" in said
+    assert not any(Path("saved_models").iterdir())
+    assert not Path("runs/a/checkpoints").exists()
+    rows = Path("runs/a/history.csv").read_text().splitlines()
+    if case == "later":
+        assert len(rows) == 4  # the names, and three epochs
+        assert "runs/a has the model as it was after epoch 3" in said
+        kept = keras.saving.load_model("runs/a/model.keras")
+        assert all(np.isfinite(array).all() for array in kept.get_weights())
+    else:
+        assert rows == []
+        assert "No model was kept" in said
+        assert not Path("runs/a/model.keras").exists()
+
+
+def test_a_penalty_that_hides_the_data_is_said(train):
+    code, _, err = train("--reg", "l2", "--l2", 1e5, "--epochs", 1, "--train-size", 400, "--learning-rate", 0.001)
+    assert code == 0
+    assert "Note: In epoch 1 the penalty is " in err
+    assert "Lower the strength of the penalty." in err

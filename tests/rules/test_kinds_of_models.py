@@ -8,6 +8,7 @@ from keras import layers, ops
 import tf_reg
 from tests import models_under_test as models
 from tests.rules.networks import L2, attention, network, paths, total
+from tests.tools import on_tensorflow
 
 
 def test_a_model_that_is_not_built_is_refused():
@@ -27,6 +28,7 @@ class Gan(keras.Model):
         return {"penalty": ops.convert_to_tensor(sum(self.disc.losses, 0.0))}
 
 
+@on_tensorflow("on JAX, Keras' fit calls every model")
 @pytest.mark.parametrize("fitted", [False, True])
 def test_a_model_that_is_never_called_has_the_weights_of_its_parts(fitted):
     gan, x = Gan(keras.Input((3,))), np.ones((4, 3), "float32")

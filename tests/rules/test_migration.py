@@ -10,8 +10,10 @@ from keras.regularizers import L1, L1L2, L2
 
 import tf_reg
 from tests.rules.migration import LABELS, START, D, N, X, Y, check_minimum, covered, dense, row, rows, train
+from tests.tools import on_tensorflow
 
 v1 = tf.compat.v1
+with_tape = on_tensorflow("the minimum is checked by a GradientTape")
 
 # --- TensorFlow 1
 
@@ -91,6 +93,7 @@ def fitted_by(estimator, y):
     return estimator
 
 
+@with_tape
 @row("`Ridge(alpha)`, n examples")
 def test_ridge():
     from sklearn.linear_model import Ridge
@@ -101,6 +104,7 @@ def test_ridge():
     check_minimum(model, "mse", Y[:, None])
 
 
+@with_tape
 @row("`Lasso(alpha)`")
 def test_lasso():
     from sklearn.linear_model import Lasso
@@ -111,6 +115,7 @@ def test_lasso():
     check_minimum(model, "mse", Y[:, None])
 
 
+@with_tape
 @row("`ElasticNet(alpha, l1_ratio=r)`")
 def test_elastic_net():
     from sklearn.linear_model import ElasticNet
@@ -121,6 +126,7 @@ def test_elastic_net():
     check_minimum(model, "mse", Y[:, None])
 
 
+@with_tape
 @row("`MultiTaskLasso(alpha)`, k targets")
 def test_multi_task_lasso():
     from sklearn.linear_model import MultiTaskLasso
@@ -132,6 +138,7 @@ def test_multi_task_lasso():
     check_minimum(model, "mse", targets)
 
 
+@with_tape
 @row("`LogisticRegression(C)`, n examples")
 def test_logistic_regression():
     from sklearn.linear_model import LogisticRegression
@@ -142,6 +149,7 @@ def test_logistic_regression():
     check_minimum(model, "binary_crossentropy", LABELS[:, None])
 
 
+@with_tape
 @row("the same, with an L1 penalty")
 def test_logistic_regression_with_l1():
     from sklearn.linear_model import LogisticRegression

@@ -9,6 +9,7 @@ from keras import layers, ops, regularizers
 
 import tf_reg
 from tests.rules.networks import BIASES, CONVOLUTIONS, KERNELS, L1, L2, network, paths
+from tests.tools import on_tensorflow
 
 
 @pytest.mark.parametrize(
@@ -123,6 +124,7 @@ def test_a_shared_layer_can_be_said_by_each_of_its_places(key, expected):
     assert tower.kernel_regularizer is L1
 
 
+@on_tensorflow("values without numbers are those of its graphs")
 def test_regularizers_are_tried_without_their_values():
     import tensorflow as tf
 

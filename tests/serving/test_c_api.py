@@ -1,5 +1,6 @@
 """The C API's session, alone and in a process of its own, on a SavedModel of every dtype."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,28 @@ def test_a_process_of_its_own(echo):
     assert [[value.tolist() for value in answer] for answer in answers] == [[[[1.5]]]] * 2
     with pytest.raises(LoaderError, match="Could not find SavedModel"):
         c_api.run_apart(echo[0] / "nowhere", [])
+
+
+@pytest.mark.parametrize("dtype", [*NUMBERS, "string"])
+def test_arrays_come_back_from_the_other_process(dtype):
+    for shape in [(2, 3), (), (0, 4)]:
+        array = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+        if dtype == "string":
+            array = np.array([b"\0\xff" * number for number in array.ravel()], object).reshape(shape)
+        array = array.astype("object" if dtype == "string" else dtype)
+        [received, fetches], message = c_api.unpacked(c_api.packed(([array, ["y:0"]], None)))
+        assert (received.dtype, received.shape, fetches, message) == (array.dtype, shape, ["y:0"], None)
+        np.testing.assert_array_equal(received, array)
+
+
+def test_what_comes_back_is_data(tmp_path):
+    code = f"import os; os.mkdir({str(tmp_path / 'made')!r})"
+    hostile = pickle.dumps(type("Hostile", (), {"__reduce__": lambda self: (exec, (code,))})())
+    with pytest.raises(ValueError, match="decode"):
+        c_api.unpacked(hostile)
+    assert not (tmp_path / "made").exists()
+    pickle.loads(hostile)
+    assert (tmp_path / "made").exists()  # it was hostile indeed
 
 
 def test_a_crash_of_the_loader_is_an_error(echo, tmp_path, monkeypatch):

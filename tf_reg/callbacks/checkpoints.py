@@ -18,6 +18,9 @@ KEPT = 2
 PATTERN = "epoch-*.checkpoint"
 LOCK = "lock"
 _FACTS = "facts"  # the name of the file of JSON in a checkpoint
+_UNREADABLE = (
+    OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, EOFError, MemoryError, RecursionError
+)  # fmt: skip
 _HELD: dict[Path, int] = {}  # the open locks of this process
 
 
@@ -57,6 +60,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]
     """Write a checkpoint, then delete all but the last ones.
 
     A checkpoint is a zip archive: a file of JSON, and one in the format of NumPy for each array. No object is pickled.
+    All have the first date that an archive can have, as the clock can stand before it.
 
     Args:
         path: The file. It has its name when it is whole and on the disk.
@@ -68,10 +72,10 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]
     """
     kinds = {name: array.dtype.name for name, array in arrays.items() if _is_foreign(array)}
     with whole(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
-        archive.writestr(_FACTS, json.dumps({"facts": facts, "kinds": kinds}))
+        archive.writestr(zipfile.ZipInfo(_FACTS), json.dumps({"facts": facts, "kinds": kinds}))
         for name, array in arrays.items():
             plain = array.view(f"u{array.dtype.itemsize}") if name in kinds else array
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, plain, allow_pickle=False)
     for old in sorted(path.parent.glob(PATTERN))[:-KEPT]:
         old.unlink(missing_ok=True)
@@ -88,9 +92,13 @@ def read(path: Path) -> Checkpoint:
             damaged = archive.testzip()
             if damaged is not None:
                 raise DamagedError(f"the checksum of {damaged} is wrong")
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise DamagedError("a file in it is compressed, which no checkpoint has")
             about = json.loads(archive.read(_FACTS))
+            if not isinstance(about, dict) or not all(isinstance(about[key], dict) for key in ("facts", "kinds")):
+                raise DamagedError(f"the file {_FACTS} in it isn't what tf_reg writes")
             arrays = dict(_arrays(archive, about["kinds"]))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except _UNREADABLE as error:
         raise error if isinstance(error, DamagedError) else DamagedError(str(error)) from error
     return Checkpoint(arrays, about["facts"], path)
 
@@ -147,8 +155,8 @@ def hold(folder: Path) -> None:
     Raises:
         CheckpointError: Another process holds it, or it can't be made or written.
     """
-    folder = folder.resolve()
-    if folder in _HELD:
+    resolved = folder.resolve()
+    if resolved in _HELD:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +168,7 @@ def hold(folder: Path) -> None:
         raise CheckpointError(
             f"Another process is training with the checkpoints in {folder}. Wait until it ends, or choose another."
         )
-    _HELD[folder] = descriptor
+    _HELD[resolved] = descriptor
     for unfinished in folder.glob(".writing-*"):
         unfinished.unlink(missing_ok=True)
 

@@ -42,7 +42,7 @@ class Refit(StrengthCallback):
     def __init__(self, epochs: int) -> None:
         super().__init__()
         require(is_integer(epochs) and epochs >= 1, "epochs is a number of epochs, 1 or above", "epochs", epochs)
-        self.epochs = epochs
+        self.epochs = int(epochs)
         self._began = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

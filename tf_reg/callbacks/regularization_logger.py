@@ -104,7 +104,7 @@ class RegularizationLogger(OutputWatcher):
         require(isinstance(per_layer, bool), "per_layer is True or False", "per_layer", per_layer)
         self.per_layer = per_layer
         self.near_zero = threshold
-        self.update_freq = update_freq
+        self.update_freq = every or update_freq
         self._meter: Meter | None = None
         self._channels: DeadChannels | None = None
         self._validated: float | None = None  # the penalty of the weights that were validated last

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import collections
+import math
 import os
 import warnings
-from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from tf_reg import _keras, _processes
 from tf_reg._callers import local_of
-from tf_reg._checks import count, require, shown
+from tf_reg._checks import checked_path, count, require, shown
 from tf_reg._trainer import optimizers_of
 from tf_reg.callbacks import checkpoints
 from tf_reg.callbacks.batches import batches_done, steps_at_once
 from tf_reg.callbacks.output_watcher import listed_with
 from tf_reg.callbacks.replay import Skip, random_state, read_again, set_random_state
-from tf_reg.callbacks.saved_state import NotPlainError, SavedState, decode, encode
+from tf_reg.callbacks.saved_state import SavedState, decode, encode, named, plain_state
+from tf_reg.callbacks.saved_variables import variables_of
 from tf_reg.callbacks.stop_signal import StopSignal
+from tf_reg.measure.not_finite import is_finite
 
 
 class Resume(keras.callbacks.Callback):
@@ -38,8 +38,9 @@ class Resume(keras.callbacks.Callback):
     program always gives the same weights: with `keras.utils.set_random_seed`, on the CPU.
 
     A checkpoint is there whole or not at all, and the last two are kept. If the last one is damaged, the one before is
-    taken. A folder belongs to one process at a time. When SIGTERM comes, as a scheduler sends it, a checkpoint is
-    written after the batch, or after the validation that runs, and the process ends as it would have.
+    taken. Nothing is written any more once the loss or the weights are NaN or infinite. A folder belongs to one process
+    at a time. When SIGTERM comes, as a scheduler sends it, a checkpoint is written after the batch, or after the
+    validation that runs, and the process ends as it would have.
 
     Of several processes that train together, on JAX, process 0 writes. All read: the folder is one that they share. The
     SIGTERM that counts is that of process 0.
@@ -60,8 +61,8 @@ class Resume(keras.callbacks.Callback):
             uses, or one that has checkpoints of another model or of other data, or damaged ones alone.
 
     Warns:
-        UserWarning: For a checkpoint that is damaged, one that can't be written (training goes on), a callback whose
-            state it doesn't hold, and where nothing is left to train.
+        UserWarning: For a checkpoint that is damaged, one that can't be written (training goes on), a training that
+            diverged, a callback whose state it doesn't hold, and where nothing is left to train.
 
     Example:
         >>> def train(epochs):
@@ -79,22 +80,41 @@ class Resume(keras.callbacks.Callback):
 
     def __init__(self, folder: str | os.PathLike[str], every: int | None = None, reread: bool = True) -> None:
         super().__init__()
-        require(isinstance(folder, (str, os.PathLike)) and str(folder) != "", "folder is a path", "folder", folder)
         require(isinstance(reread, bool), "reread is True or False", "reread", reread)
-        self.folder = Path(folder)
+        self.folder = checked_path(folder, "folder")
         self.every = None if every is None else count(every, "every")
         self.reread = reread
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Put a part of this callback behind all others: it restores them when they have begun, and sees them last."""
+        """Put a part of this callback behind all others: it restores them when they have begun, and sees them last.
+
+        What can't go on is refused here, before the callbacks behind this one begin: a `CSVLogger` empties its file.
+        """
         listed = listed_with(self, "on_train_begin")
         if local_of("fit", "epoch_iterator") is None or self not in listed:
             raise ValueError("tf_reg.Resume takes part in fit. Received a training loop of another kind.")
+        require(
+            self.model.built, "tf_reg.Resume needs a model that is built: give it a keras.Input", "model", self.model
+        )
+        if _processes.number() == 0:
+            checkpoints.hold(self.folder)
+        found = checkpoints.last(self.folder)
+        self._agree(found)
         listed[:] = [one for one in listed if not isinstance(one, _Last)]  # of a `fit` that was interrupted
-        last = _Last(self)
+        last = _Last(self, found)
         last.set_params(self.params)
         last.set_model(self.model)
         listed.append(last)
+
+    def _agree(self, found: checkpoints.Checkpoint | None) -> None:
+        """Check that all processes of a training begin at the same point, and wait for them."""
+        about = None if found is None else decode(found.facts["about"], found.arrays)
+        points = _processes.of_all([-1, -1] if about is None else [about["epoch"], about["done"]])
+        if any(one != points[0] for one in points):
+            raise checkpoints.CheckpointError(
+                f"The processes of this training don't find the same checkpoint in {self.folder}. Give all of "
+                "them one folder, on a file system that they share."
+            )
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Do nothing. Keras calls batch by batch, and not in a thread, where a callback has this method."""
@@ -105,14 +125,16 @@ class _Last(keras.callbacks.Callback):
 
     Args:
         owner: The callback that the user made.
+        found: The checkpoint to begin at, if there is one.
     """
 
-    def __init__(self, owner: Resume) -> None:
+    def __init__(self, owner: Resume, found: checkpoints.Checkpoint | None) -> None:
         super().__init__()
-        self._owner = owner
+        self._owner, self._found = owner, found
         self._states: dict[str, SavedState] = {}
         self._at_once = 1
         self._epoch = self._done = self._saved = 0
+        self._diverged = False
         self._from: checkpoints.Checkpoint | None = None  # whose epoch is begun and not done
         self._about: Any = None  # what it says
         self._skip: Skip | None = None
@@ -122,29 +144,15 @@ class _Last(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Restore the last checkpoint."""
-        model, folder = self.model, self._owner.folder
-        require(model.built, "tf_reg.Resume needs a model that is built: give it a keras.Input", "model", model)
+        model = self.model
         self._at_once = steps_at_once(model)
-        if _processes.number() == 0:
-            checkpoints.hold(folder)
         listed = [one for one in listed_with(self, "on_train_begin") if one not in (self, self._owner)]
-        self._states = {name: SavedState(one) for name, one in _named(listed).items()}
+        self._states = {name: SavedState(one) for name, one in named(listed).items()}
         self._at_begin = random_state()
-        found = checkpoints.last(folder)
-        self._agree(found)
-        if found is not None:
-            self._go_on(found)
+        if self._found is not None:
+            self._go_on(self._found)
+            self._found = None  # it holds all arrays
         self._stop.listen(model)
-
-    def _agree(self, found: checkpoints.Checkpoint | None) -> None:
-        """Check that all processes of a training begin at the same point, and wait for them."""
-        about = None if found is None else decode(found.facts["about"], found.arrays)
-        points = _processes.of_all([-1, -1] if about is None else [about["epoch"], about["done"]])
-        if any(one != points[0] for one in points):
-            raise checkpoints.CheckpointError(
-                f"The processes of this training don't find the same checkpoint in {self._owner.folder}. Give all of "
-                "them one folder, on a file system that they share."
-            )
 
     def _go_on(self, found: checkpoints.Checkpoint) -> None:
         about = decode(found.facts["about"], found.arrays)
@@ -183,7 +191,7 @@ class _Last(keras.callbacks.Callback):
         for optimizer in optimizers_of(model):
             if not optimizer.built:
                 optimizer.build(model.trainable_variables)
-        variables = _variables(model, metrics)
+        variables = variables_of(model, metrics)
         shapes = [tuple(one.shape) for one in variables]
         values = [found.arrays[f"variable-{place}"] for place in range(found.facts["variables"])]
         wanted = [value.shape for value in values][: None if metrics else found.facts["without metrics"]]
@@ -225,11 +233,11 @@ class _Last(keras.callbacks.Callback):
             return
         every = self._owner.every
         if self._stop.asked or (every is not None and self._done // every > self._saved // every):
-            self._save(self._epoch, self._done)
+            self._save(self._epoch, self._done, logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Save."""
-        self._save(epoch + 1, 0)
+        self._save(epoch + 1, 0, logs)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Let go of the folder."""
@@ -239,11 +247,27 @@ class _Last(keras.callbacks.Callback):
         listed = listed_with(self, "on_train_end")
         listed[:] = [one for one in listed if one is not self]
 
-    def _save(self, epoch: int, done: int) -> None:
-        model, self._saved = self.model, done
+    def _save(self, epoch: int, done: int, logs: Any) -> None:
+        """Write a checkpoint, unless the training diverged, and end the process if it is asked to."""
+        self._saved = done
         if _processes.number():
             return  # process 0 writes, and ends the training where it is told to
-        variables = _variables(model, metrics=True)
+        if math.isfinite((logs or {}).get("loss", 0.0)) and is_finite(self.model.trainable_variables):
+            self._write(epoch, done)
+        elif not self._diverged:
+            self._diverged = True
+            warnings.warn(
+                f"Training diverged in epoch {self._epoch + 1}: the loss or the weights are NaN or infinite. The last "
+                f"checkpoint in {self._owner.folder} stays as it is, and no other is written.",
+                stacklevel=2,
+            )
+        if self._stop.asked:
+            checkpoints.release(self._owner.folder)
+            self._stop.obey()
+
+    def _write(self, epoch: int, done: int) -> None:
+        model = self.model
+        variables = variables_of(model, metrics=True)
         arrays = {f"variable-{place}": ops.convert_to_numpy(one) for place, one in enumerate(variables)}
         about = {
             "epoch": epoch,
@@ -256,9 +280,9 @@ class _Last(keras.callbacks.Callback):
         }
         facts = {
             "about": encode(about, arrays),
-            "states": {name: _plain(name, state, arrays) for name, state in self._states.items()},
+            "states": {name: plain_state(name, state, arrays) for name, state in self._states.items()},
             "variables": len(variables),
-            "without metrics": len(_variables(model, metrics=False)),
+            "without metrics": len(variables_of(model, metrics=False)),
         }
         try:
             checkpoints.write(self._owner.folder / checkpoints.name_of(epoch, done), arrays, facts)
@@ -268,41 +292,3 @@ class _Last(keras.callbacks.Callback):
                 f"{error.strerror or error}. Training goes on, and the last checkpoint stays as it is.",
                 stacklevel=2,
             )
-        if self._stop.asked:
-            checkpoints.release(self._owner.folder)
-            self._stop.obey()
-
-
-def _plain(name: str, state: SavedState, arrays: dict[str, np.ndarray]) -> Any:
-    """Return what a callback remembers in a form that JSON can hold."""
-    try:
-        return encode(state.get(), arrays)
-    except NotPlainError as error:
-        raise ValueError(
-            f"get_state() of a callback returns a dictionary of numbers, words, arrays, lists and dictionaries. "
-            f"Received: a {error} from {name}."
-        ) from error
-
-
-def _named(listed: list[keras.callbacks.Callback]) -> dict[str, keras.callbacks.Callback]:
-    """Return callbacks by the names of their classes, with a number from the second of a class on."""
-    seen: collections.Counter[str] = collections.Counter()
-    found = {}
-    for one in listed:
-        kind = type(one).__name__
-        seen[kind] += 1
-        found[kind if seen[kind] == 1 else f"{kind} {seen[kind]}"] = one
-    return found
-
-
-def _variables(model: keras.Model, metrics: bool) -> list[Any]:
-    """Return all variables of a training, each once; those of the metrics last, as they are made with the first batch.
-
-    Args:
-        model: The model.
-        metrics: Whether those of the metrics are among them.
-    """
-    of_metrics = {id(one): one for one in model.metrics_variables}
-    found = {id(one): one for one in model.variables if id(one) not in of_metrics}
-    found |= {id(one): one for optimizer in optimizers_of(model) for one in optimizer.variables}
-    return [*found.values(), *(of_metrics.values() if metrics else ())]

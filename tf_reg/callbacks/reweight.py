@@ -65,7 +65,6 @@ class Reweight(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         require(is_integer(every) and every >= 1, "every is a number of epochs, 1 or above", "every", every)
-        self.every, self.start, self.end = every, start, end
         self.epsilon, self.scale = number(epsilon), None if scale is None else number(scale)
         require(0 < self.epsilon < math.inf, "epsilon is a finite number above 0", "epsilon", epsilon)
         above = self.scale is None or 0 < self.scale < math.inf
@@ -73,6 +72,7 @@ class Reweight(keras.callbacks.Callback):
         require(is_integer(start) and start >= 0, "start is an epoch, 0 or above", "start", start)
         after = end is None or (is_integer(end) and end > start)
         require(after, "end is an epoch after start, or None", "end", end)
+        self.every, self.start, self.end = int(every), int(start), None if end is None else int(end)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check that there is an epoch that renews the factors."""

@@ -5,6 +5,7 @@ Operations of Keras and NumPy, such as the comparison that an `EarlyStopping` ch
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import json
 import warnings
@@ -160,3 +161,25 @@ def _write_again(logger: Any, text: str) -> None:
     logger.csv_file.write(text)
     logger.csv_file.flush()
     logger.append_header = False
+
+
+def named(listed: list[keras.callbacks.Callback]) -> dict[str, keras.callbacks.Callback]:
+    """Return callbacks by the names of their classes, with a number from the second of a class on."""
+    seen: collections.Counter[str] = collections.Counter()
+    found = {}
+    for one in listed:
+        kind = type(one).__name__
+        seen[kind] += 1
+        found[kind if seen[kind] == 1 else f"{kind} {seen[kind]}"] = one
+    return found
+
+
+def plain_state(name: str, state: SavedState, arrays: dict[str, np.ndarray]) -> Any:
+    """Return what a callback remembers in a form that JSON can hold."""
+    try:
+        return encode(state.get(), arrays)
+    except NotPlainError as error:
+        raise ValueError(
+            f"get_state() of a callback returns a dictionary of numbers, words, arrays, lists and dictionaries. "
+            f"Received: a {error} from {name}."
+        ) from error

@@ -125,10 +125,10 @@ class TargetSparsity(StrengthCallback):
         decided = keep_zeros is None or isinstance(keep_zeros, bool)
         require(decided, "keep_zeros is True, False or None", "keep_zeros", keep_zeros)
         self.of = of
-        self.refit_epochs = refit_epochs
+        self.refit_epochs = None if refit_epochs is None else int(refit_epochs)
         self.keep_zeros = of == "weights" if keep_zeros is None else keep_zeros
-        self.exact, self.round_to = exact, round_to
         check_budget(exact, of, round_to)
+        self.exact, self.round_to = exact, None if round_to is None else int(round_to)
         self._reset()
 
     def _reset(self) -> None:

@@ -132,7 +132,7 @@ def plan_compaction(model: keras.Model, round_to: int | None = None) -> Compacti
     multiple = 1 if round_to is None else round_to
     expected = "round_to is a whole number above zero, or None"
     require(is_integer(multiple) and multiple > 0, expected, "round_to", round_to)
-    removal = rounded(find(analysed(model)), multiple)
+    removal = rounded(find(analysed(model)), int(multiple))  # not one of NumPy's, which has no -1
     costs = [multiply_adds(removal.analysis, shape) for shape in (lambda one: one.shape, _after(removal))]
     return CompactionPlan(
         tuple(_layers(removal, costs)),

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg._checks import is_integer, number, shown
+from tf_reg._checks import from_config, is_integer, number, shown
 
 
 def checked_rate(rate: Any, what: str = "rate") -> float:
@@ -33,7 +33,7 @@ class MovableRate:
 
     def _start(self, rate: float, seed: int | None) -> None:
         self._given = checked_rate(rate)
-        if seed is not None and not (is_integer(seed) and abs(seed) < 1 << 31):
+        if seed is not None and not (is_integer(seed) and abs(int(seed)) < 1 << 31):
             raise ValueError(f"seed must be an integer or None. Received: seed={shown(seed)}.")
         self.seed = None if seed is None else int(seed)
         try:
@@ -48,6 +48,11 @@ class MovableRate:
             autocast=False,
             name="rate",
         )
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Return the layer that `get_config` describes."""
+        return from_config(cls.__name__, config, super().from_config)  # type: ignore[misc]
 
     @property
     def rate(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -10,11 +9,11 @@ import keras
 from keras import layers, ops
 
 from tf_reg._backend import Tensor
-from tf_reg._checks import number, require
+from tf_reg._checks import from_config, number, require
 
 Activation = Literal["softmax", "sigmoid"]
 ACTIVATIONS = ("softmax", "sigmoid")
-_LEAST = 1e-30  # a probability below counts as that much
+_LEAST = 1e-30  # a probability below counts as that much; it bounds the temperature too
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")
@@ -88,8 +87,13 @@ class TemperatureScaling(layers.Layer):
         """The arguments of the constructor, with the temperature of now."""
         return {**super().get_config(), "temperature": self.temperature, "activation": self.activation}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TemperatureScaling:
+        """Return the layer that `get_config` describes."""
+        return from_config(cls.__name__, config, super().from_config)
+
 
 def _checked(temperature: Any) -> float:
     value = number(temperature)
-    require(0 < value < math.inf, "temperature is a positive number", "temperature", temperature)
+    require(_LEAST <= value <= 1 / _LEAST, "temperature is a number from 1e-30 to 1e30", "temperature", temperature)
     return value

@@ -34,6 +34,7 @@ import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
+from tf_reg._checks import require
 from tf_reg._vectors import joined, parted
 from tf_reg.optimizers.ownership import Claim
 from tf_reg.penalties.concave import ConcavePenalty
@@ -156,6 +157,19 @@ def averaged(
         exact = difference / ops.where(moves, size, ops.ones_like(size))
         found += parted(ops.where(resolved, exact, growth * total), parts)
     return [ops.cast(one, value.dtype) for one, value in zip(new, values, strict=True)], found
+
+
+def chosen(dual_averaging: Any) -> DualAveraging | None:
+    """Return the state of dual averaging; None without it.
+
+    Args:
+        dual_averaging: As `Proximal` was given it.
+
+    Raises:
+        ValueError: Something else than a boolean.
+    """
+    require(isinstance(dual_averaging, bool), "dual_averaging is True or False", "dual_averaging", dual_averaging)
+    return DualAveraging() if dual_averaging else None
 
 
 def check_penalties(variables: Iterable[Any], new: Mapping[int, Any]) -> None:

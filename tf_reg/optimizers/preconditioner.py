@@ -26,11 +26,32 @@ import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
+from tf_reg._checks import require
 from tf_reg._vectors import held, joined
 
 _FAMILIES = (keras.optimizers.SGD, keras.optimizers.Adam, keras.optimizers.RMSprop, keras.optimizers.Adagrad)
 NEAR_ZERO = 1e-3  # of a sum of squared gradients
 SUPPORTED = "SGD (plain, momentum, Nesterov), Adam, AdamW, RMSprop and Adagrad"
+
+
+def optimizer_of(given: Any, name: str) -> keras.optimizers.Optimizer:
+    """Return an optimizer whose step is known.
+
+    Args:
+        given: A Keras optimizer or its name.
+        name: The argument.
+
+    Raises:
+        ValueError: Something else, or an optimizer that `check` refuses.
+    """
+    try:
+        optimizer = keras.optimizers.get(given)
+    except Exception:  # what it raises depends on what was given
+        optimizer = None
+    known = isinstance(optimizer, keras.optimizers.Optimizer)
+    require(known, f"{name} is a Keras optimizer or the name of one", name, given)
+    check(optimizer)
+    return optimizer
 
 
 def check(optimizer: Any) -> None:

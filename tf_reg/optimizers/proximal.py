@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from tf_reg._backend import Tensor
-from tf_reg._checks import require
+from tf_reg._checks import count, from_config
 from tf_reg._trainer import in_apply, model_with
 from tf_reg.optimizers import dual_averaging as dual
 from tf_reg.optimizers import preconditioner
@@ -96,11 +97,9 @@ class Proximal(SteeredOptimizer):
         penalty_factors: bool = False,
         dual_averaging: bool = False,
     ):
-        inner_optimizer = keras.optimizers.get(inner_optimizer)
-        preconditioner.check(inner_optimizer)
-        require(isinstance(dual_averaging, bool), "dual_averaging is True or False", "dual_averaging", dual_averaging)
+        inner_optimizer = preconditioner.optimizer_of(inner_optimizer, "inner_optimizer")
         super().__init__(inner_optimizer, strength, name)
-        self._dual = dual.DualAveraging() if dual_averaging else None
+        self._dual = dual.chosen(dual_averaging)
         self._factors = Factors(penalty_factors)
         self._late = False  # whether the gradients of the next step were computed before `build`
         self._ledger = Ledger(self)
@@ -286,15 +285,16 @@ class Proximal(SteeredOptimizer):
         Warns:
             UserWarning: It was saved with `every` above 1. Now the proximal operator is applied at every step.
         """
-        made = {
-            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-            for name in ("inner_optimizer", "strength")
-        }
-        optimizer = cls(**{**{name: value for name, value in config.items() if name != "every"}, **made})
+
+        def make(given: dict[str, Any]) -> Proximal:
+            read = functools.partial(keras.saving.deserialize_keras_object, custom_objects=custom_objects)
+            count(given.pop("every", 1), "every")
+            return cls(**{**given, **{name: read(given[name]) for name in ("inner_optimizer", "strength")}})
+
+        optimizer = from_config(cls.__name__, config, make)
         if config.get("every", 1) > 1:
             warnings.warn(
-                f"This optimizer was saved with every={config['every']}, which is no more: it ended away from the "
-                "minimum. The proximal operator is now applied at every step.",
+                f"The optimizer was saved with every={config['every']}. It now applies the operator at every step.",
                 stacklevel=2,
             )
         return optimizer

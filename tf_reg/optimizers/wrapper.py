@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from tf_reg._backend import Tensor
+from tf_reg._checks import require
 from tf_reg.optimizers.averaging import MovingAverage
 
 # What Keras reads on an optimizer from outside, or in methods that it inherits, and has no public name for.
@@ -42,6 +43,8 @@ class OptimizerWrapper(keras.optimizers.Optimizer):
     """
 
     def __init__(self, inner_optimizer: keras.optimizers.Optimizer, name: str | None = None):
+        fits = name is None or (isinstance(name, str) and "/" not in name)
+        require(fits, "name is a word without a slash, or None", "name", name)
         super().__init__(learning_rate=0.0, name=name)
         for attribute in [one for one in self.__dict__ if _is_shared(one) and one not in ("name", "built")]:
             del self.__dict__[attribute]  # Keras' defaults would hide the inner optimizer's values

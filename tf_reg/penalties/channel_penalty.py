@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from tf_reg._backend import Tensor
-from tf_reg._checks import require
+from tf_reg._checks import from_config, require
 from tf_reg.penalties.concave import ConcavePenalty
 from tf_reg.penalties.group_lasso import GroupLasso
 
@@ -76,7 +76,8 @@ class ChannelPenalty(keras.regularizers.Regularizer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ChannelPenalty:
         """Return the penalty that `get_config` describes."""
-        return cls(keras.saving.deserialize_keras_object(config["penalty"]), config["size_weights"])
+        read = keras.saving.deserialize_keras_object
+        return from_config(cls.__name__, config, lambda given: cls(**{**given, "penalty": read(given["penalty"])}))
 
 
 @keras.saving.register_keras_serializable(package="tf_reg")
@@ -123,4 +124,4 @@ class ChannelLasso(ChannelPenalty):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ChannelLasso:
         """Return the penalty that `get_config` describes."""
-        return cls(**config)
+        return from_config(cls.__name__, config, lambda given: cls(**given))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg._checks import is_array, number, require, shown
+from tf_reg._checks import floats, is_array, number, require
+from tf_reg.penalties.penalty import Penalty
 from tf_reg.penalties.registry import ProximalMap, penalty_of
 
 
@@ -36,25 +35,19 @@ def proximal_map(regularizer: Any) -> ProximalMap | None:
     penalty = penalty_of(regularizer)
     if penalty is None:
         return None
-    return lambda value, step: penalty.prox(_floats("value", value), _step(step))
+    return lambda value, step: _checked(penalty, value, step)
 
 
-def _floats(name: str, given: Any) -> Tensor:
-    """Numbers as a tensor of floats: integers as those of Keras' default type."""
-    try:
-        tensor = ops.convert_to_tensor(np.asarray(given) if isinstance(given, (list, tuple, float, int)) else given)
-        dtype = keras.backend.standardize_dtype(tensor.dtype)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is an array of numbers. Received: {name}={shown(given)}.") from error
-    if keras.backend.is_float_dtype(dtype):
-        return tensor
-    require(keras.backend.is_int_dtype(dtype), f"{name} is an array of numbers", name, given)
-    return ops.cast(tensor, keras.config.floatx())
-
-
-def _step(step: Any) -> Any:
-    """A step, which is checked where it is a plain number."""
-    if is_array(step):
-        return _floats("step", step)
-    require(0 <= number(step) < math.inf, "step is a number, zero or above, or a tensor", "step", step)
-    return number(step)
+def _checked(penalty: Penalty, value: Any, step: Any) -> Tensor:
+    """The proximal operator of numbers and a step that are checked."""
+    tensor = floats(value, "value")
+    if not is_array(step):
+        require(0 <= number(step) < math.inf, "step is a number, zero or above, or a tensor", "step", step)
+        return penalty.prox(tensor, number(step))
+    shapes = {(), tuple(tensor.shape), penalty.factor_shape(tensor.shape) or ()}
+    expected = f"step is a number, or has one of the shapes {', '.join(map(str, sorted(shapes)))} for this value"
+    require(tuple(step.shape) in shapes, expected, "step", step)
+    steps = floats(step, "step")
+    if isinstance(step, np.ndarray):  # a tensor may not be computed yet
+        require(bool(np.all((step >= 0) & (step < math.inf))), "step is finite, and nowhere below zero", "step", step)
+    return penalty.prox(tensor, steps)

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg._checks import is_integer, require
+from tf_reg._checks import floats, is_integer, number, require
 from tf_reg.penalties import proximal_operators
 from tf_reg.penalties.penalty import PenaltyRegularizer
 from tf_reg.penalties.strengths import checked
@@ -96,14 +96,15 @@ class ColumnLasso(PenaltyRegularizer):
         # Each group's places, with that of a row of zeros, the last one, behind the shorter ones.
         padded = np.full((len(self.groups), most), self._inputs)
         self._back = np.zeros(self._inputs, int)  # where the rows are in that
-        for number, group in enumerate(self.groups):
-            padded[number, : len(group)] = group
-            self._back[group] = number * most + np.arange(len(group))
+        for place, group in enumerate(self.groups):
+            padded[place, : len(group)] = group
+            self._back[group] = place * most + np.arange(len(group))
         self._padded = padded
         self._owners = self._back // most  # the number of each row's group
 
     def __call__(self, x: Tensor) -> Tensor:
         """The penalty of a kernel, a scalar of the kernel's dtype. Its gradient at a column of zeros is zero."""
+        x = floats(x, "x")
         return ops.sum(self.norms(x) * ops.cast(self.strength_of(x.shape).ravel(), x.dtype))
 
     def value(self, x: Tensor) -> Tensor:
@@ -207,9 +208,9 @@ class ColumnLasso(PenaltyRegularizer):
 def _checked_groups(groups: Any) -> list[list[int]]:
     expected = "groups has a list of places for each column, with each place from 0 on in one of them"
     given = groups.values() if isinstance(groups, Mapping) else groups
-    listed = isinstance(given, (list, tuple, ValuesView)) or getattr(given, "ndim", 0) == 2
+    listed = isinstance(given, (list, tuple, ValuesView)) or (isinstance(given, np.ndarray) and given.ndim == 2)
     require(listed, expected, "groups", groups)
-    known = [isinstance(group, (list, tuple, range)) or getattr(group, "ndim", 0) == 1 for group in given]
+    known = [isinstance(one, (list, tuple, range)) or (isinstance(one, np.ndarray) and one.ndim == 1) for one in given]
     require(all(known), expected, "groups", groups)
     lists = [list(group) for group in given]
     places = [place for group in lists for place in group]
@@ -218,11 +219,11 @@ def _checked_groups(groups: Any) -> list[list[int]]:
     return [[int(place) for place in group] for group in lists]
 
 
-def _checked_weights(weights: Any, number: int) -> bool | list[float]:
+def _checked_weights(weights: Any, columns: int) -> bool | list[float]:
     if isinstance(weights, bool):
         return weights
-    listed = isinstance(weights, (list, tuple, np.ndarray)) and len(weights) == number
-    sizes = [float(one) if isinstance(one, (int, float, np.number)) else math.nan for one in weights] if listed else []
-    right = listed and all(0 < one < math.inf for one in sizes)
+    listed = isinstance(weights, (list, tuple)) or (isinstance(weights, np.ndarray) and weights.ndim == 1)
+    sizes = [number(one) for one in weights] if listed and len(weights) == columns else []
+    right = bool(sizes) and all(0 < one < math.inf for one in sizes)
     require(right, "size_weights is True, False, or a number above 0 for each group", "size_weights", weights)
     return sizes

@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg._checks import require
+from tf_reg._checks import floats, require
 from tf_reg.penalties import concave_groups
 from tf_reg.penalties.concave_groups import Curve
 from tf_reg.penalties.elastic_net import ElasticNet
@@ -62,6 +62,7 @@ class ConcavePenalty(PenaltyRegularizer):
 
     def __call__(self, x: Tensor) -> Tensor:
         """The penalty of a weight, a scalar of its dtype. Its gradient is zero where a weight, or a group, is zero."""
+        x = floats(x, "x")
         plan = self.grouping(x.shape)
         if plan is None:
             return ops.sum(self.curve.height(x * ops.stop_gradient(ops.sign(x))))  # JAX's abs has slope 1 at zero

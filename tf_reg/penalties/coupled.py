@@ -14,6 +14,7 @@ from keras import ops
 from tf_reg import _keras
 from tf_reg._backend import Tensor
 from tf_reg._callers import callers
+from tf_reg._checks import from_config
 from tf_reg.penalties.channel_parts import Part, squares
 from tf_reg.penalties.channel_penalty import ChannelPenalty
 from tf_reg.penalties.penalty import PenaltyRegularizer
@@ -221,7 +222,8 @@ class ChannelMember(PenaltyRegularizer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ChannelMember:
         """Return the regularizer that `get_config` describes. It looks for the other weights when it is called."""
-        return cls(keras.saving.deserialize_keras_object(config["rule"]), config["key"], config["parts"])
+        read = keras.saving.deserialize_keras_object
+        return from_config(cls.__name__, config, lambda given: cls(**{**given, "rule": read(given["rule"])}))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_groups": None, "_family": None}  # a copy belongs to other weights

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg._checks import require
+from tf_reg._checks import floats, require
 from tf_reg.penalties import proximal_operators
 from tf_reg.penalties.groups import Grouping, Groups, check, grouping
 from tf_reg.penalties.penalty import PenaltyRegularizer
@@ -73,6 +73,7 @@ class GroupLasso(PenaltyRegularizer):
 
     def __call__(self, x: Tensor) -> Tensor:
         """The penalty of a kernel, a scalar of the kernel's dtype. Its gradient at a group of zeros is zero."""
+        x = floats(x, "x")
         norms = self.grouping(x.shape).norms(x)
         return ops.cast(self.strength_of(x.shape), x.dtype) * ops.sum(norms)
 

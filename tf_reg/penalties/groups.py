@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -173,7 +173,7 @@ def check(groups: Groups, layout: str) -> None:
         return
     if isinstance(groups, str) and groups in ("inputs", "outputs"):
         return
-    listed = isinstance(groups, Iterable) and not isinstance(groups, str) and not is_array(groups)
+    listed = isinstance(groups, Collection) and not isinstance(groups, (str, bytes)) and not is_array(groups)
     require(
         listed and bool(groups) and all(map(is_integer, groups)),
         "groups must be 'inputs', 'outputs', 'heads', or the axes that index the groups, like (0,) or (1, 2)",

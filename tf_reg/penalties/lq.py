@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
-from tf_reg._checks import number, require
+from tf_reg._checks import floats, number, require
 from tf_reg.penalties import concave_operators
 from tf_reg.penalties.penalty import PenaltyRegularizer
 from tf_reg.penalties.strengths import checked
@@ -59,6 +59,7 @@ class Lq(PenaltyRegularizer):
 
     def __call__(self, x: Tensor) -> Tensor:
         """The penalty of a weight, a scalar of its dtype. Its gradient at zero is zero."""
+        x = floats(x, "x")
         if self.q == 0:
             return ops.sum(ops.abs(ops.sign(x))) * self.strength
         size = x * ops.stop_gradient(ops.sign(x))

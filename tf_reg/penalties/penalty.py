@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from tf_reg._backend import Tensor
+from tf_reg._checks import from_config
 from tf_reg.penalties.groups import Grouping
 
 FACTOR = "penalty_factor"  # how the name of an optimizer's variable ends that has a weight's factors
@@ -179,3 +180,8 @@ class PenaltyRegularizer(keras.regularizers.Regularizer, Penalty):
     def is_finite(self) -> bool:
         """Yes."""
         return True
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Return the penalty that `get_config` describes."""
+        return from_config(cls.__name__, config, lambda given: cls(**given))

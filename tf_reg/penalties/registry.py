@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import keras
 
 from tf_reg._backend import Tensor
+from tf_reg._checks import shown
 from tf_reg.penalties.column_lasso import ColumnLasso
 from tf_reg.penalties.coupled import ChannelMember
 from tf_reg.penalties.elastic_net import ElasticNet
@@ -106,7 +107,7 @@ def register_prox(regularizer_class: type) -> Callable[[_Method], _Method]:
     """
     if not isinstance(regularizer_class, type):
         raise ValueError(
-            f"register_prox expects a class. Received: {regularizer_class!r}. Write @register_prox(TheClass)."
+            f"regularizer_class is a class. Received: {shown(regularizer_class)}. Write @register_prox(TheClass)."
         )
 
     def register(method: _Method) -> _Method:

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from tf_reg._backend import Tensor
+from tf_reg._checks import floats
 from tf_reg.penalties import proximal_operators
 from tf_reg.penalties.group_lasso import GroupLasso
 from tf_reg.penalties.groups import Grouping, Groups
@@ -69,6 +70,7 @@ class SparseGroupLasso(PenaltyRegularizer):
 
     def __call__(self, x: Tensor) -> Tensor:
         """The penalty of a kernel, a scalar of the kernel's dtype."""
+        x = floats(x, "x")
         size = x * ops.stop_gradient(ops.sign(x))  # |x| with slope 0 at zero: that of JAX's abs is 1
         return ops.cast(self.l1, x.dtype) * ops.sum(size) + self.group_lasso(x)
 

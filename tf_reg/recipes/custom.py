@@ -97,9 +97,11 @@ def _why(error: Exception) -> str:
             f"{name} is neither of Keras nor of tf_reg. Say where it is by --custom MODULE:{name}; MODULE.py may lie "
             "in the current folder."
         )
-    if "safe_mode" in why or "unsafe" in why:
+    if "Lambda" in why and "disallowed" in why:
         return (
             "it has a layer, such as Lambda, whose code lies in the file and would run here. Pass --unsafe-lambda if "
             "you trust whoever made the file."
         )
+    if "disallowed" in why:
+        return f"Keras' safe mode refuses it. {why}"
     return why

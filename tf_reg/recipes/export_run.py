@@ -124,7 +124,7 @@ def _json(file: Path) -> Any:
 def _array(file: Path) -> np.ndarray:
     try:
         return np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise UserError(f"{file} can't be read as an array: {error}.") from error
 
 

@@ -10,11 +10,12 @@ import keras
 from tf_reg import _processes
 from tf_reg.callbacks.checkpoints import CheckpointError
 from tf_reg.callbacks.resume import Resume
+from tf_reg.callbacks.training_guard import TrainingGuard
 from tf_reg.recipes import training
 from tf_reg.recipes.data.table_data import Data
 from tf_reg.recipes.devices import OneDevice
 from tf_reg_cli.config import Config
-from tf_reg_cli.errors import UserError
+from tf_reg_cli.errors import FailedError, UserError
 
 
 def led(devices: OneDevice, made: Callable[[], Path]) -> Path:
@@ -47,12 +48,17 @@ def follow(
 
     Raises:
         UserError: Process 0 can't begin, or the checkpoints aren't there.
+        FailedError: The training diverged.
     """
     folder = _processes.told()
     if not folder:
         raise UserError("Process 0 can't begin; it says why.")
     try:
-        training.fit(model, config, images, [resume(Path(folder))], silent=True, devices=devices)
+        readers = [TrainingGuard(), resume(Path(folder))]
+        training.fit(model, config, images, readers, silent=True, devices=devices)
     except CheckpointError as error:
         raise UserError(f"The run can't go on: {error}") from error
+    except FloatingPointError as error:
+        devices.part()
+        raise FailedError(f"{error} Process 0 says more.") from error
     devices.part()

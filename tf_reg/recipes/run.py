@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import math
 import os
 import platform
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,10 +24,12 @@ import tf_reg
 from tf_reg import _walk
 from tf_reg.callbacks.checkpoints import CheckpointError
 from tf_reg.callbacks.resume import Resume
+from tf_reg.callbacks.training_guard import TrainingGuard
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
 from tf_reg.recipes import (
     columns,
     compacted,
+    divergence,
     following,
     gain,
     plots,
@@ -43,9 +43,10 @@ from tf_reg.recipes.board import Board
 from tf_reg.recipes.data.pipelines import even
 from tf_reg.recipes.data.table_data import Data
 from tf_reg.recipes.devices import OneDevice, placed
-from tf_reg.recipes.naming import stem
 from tf_reg.recipes.notes import warnings_as_notes
 from tf_reg.recipes.result import Result
+from tf_reg.recipes.run_folder import check_clock, know_data, made_folder
+from tf_reg.recipes.stopped import StoppedError
 from tf_reg.serving.exporting import export
 from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.serving.write.options import Options
@@ -81,6 +82,7 @@ def run(
         FailedError: If nothing useful came out; what there is lies in the run's folder.
         KeyboardInterrupt: On Ctrl-C, after what there is has been written; the message names the folder.
     """
+    check_clock()
     devices = placed(placement or Placement())
     with devices.scope():
         model, images = training.prepare(config)
@@ -94,11 +96,13 @@ def run(
     print(chosen)
     for note in (*images.notes, *_bigger_batches(config, images)):
         print(f"Note: {note}", file=sys.stderr)
-    folder = following.led(devices, lambda: resumed or _make_folder(config))
+    folder = following.led(devices, lambda: resumed or made_folder(config))
     resume = _resume(folder, config, checkpoint_every)
+    kept = f"What there is lies in {folder}. To go on: tf-reg train --resume {folder}"
     try:
         if not resumed:
             config.save(folder / "config.json")
+        know_data(folder, config, resumed is not None)
         result = _train_and_write(model, config, images, folder, resume, devices)
         run_report.write(folder, result, config)
         shutil.rmtree(resume.folder)
@@ -108,14 +112,14 @@ def run(
         raise
     except CheckpointError as error:
         raise UserError(f"The run can't go on: {error}") from error
+    except StoppedError as error:
+        raise UserError(f"{error} {kept}") from error
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"Interrupted. What there is lies in {folder}. To go on: tf-reg train --resume {folder}"
-        ) from None
+        raise KeyboardInterrupt(f"Interrupted. {kept}") from None
     except BrokenPipeError:  # nobody reads what training prints
         raise
     except OSError as error:
-        raise UserError(f"The run can't be written: {error}. What there is lies in {folder}.") from error
+        raise UserError(f"The run can't be written: {error}. {kept}") from error
     except VerificationError as error:
         raise UserError(f"The model can't be exported: {error} It lies in {folder}.") from error
 
@@ -138,41 +142,11 @@ def _bigger_batches(config: Config, images: Data) -> Iterator[str]:
         )
 
 
-def _make_folder(config: Config) -> Path:
-    """Make the run's folder, under a name that no run and no exported model has yet."""
-    runs, exports = _folder(config.runs_dir, "--runs-dir"), _folder(config.saved_models_dir, "--saved-models-dir")
-    for name in [config.name] if config.name else _free_names(config):
-        if not (exports / name).exists():
-            with contextlib.suppress(FileExistsError):
-                (runs / name).mkdir()
-                return runs / name
-    raise UserError(
-        f"A run or model named {config.name} exists in {runs} or {exports} and is never overwritten. "
-        "Choose another --name."
-    )
-
-
-def _folder(path: str, flag: str) -> Path:
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return Path(path)
-    except OSError as error:
-        raise UserError(f"{flag} {path} can't be made or written: {error.strerror}. Choose another.") from error
-
-
-def _free_names(config: Config) -> Iterator[str]:
-    yield stem(config)
-    yield from (f"{stem(config)}-{number}" for number in itertools.count(2))
-
-
 def _train_and_write(
     model: keras.Model, config: Config, images: Data, folder: Path, resume: Resume, devices: OneDevice
 ) -> Result:
     history, seconds = _trained(model, config, images, folder, resume, devices)
     model = devices.alone(model, folder / "model.keras")
-    if not np.all(np.isfinite(history["loss"])):
-        raise _of_no_use("Training diverged: the loss is no finite number.", config, folder)
     plan = plan_compaction(model)
     metrics = _metrics(model, config, images, folder, len(history["loss"]), seconds, plan)
     sure = sureness.Sureness(model, images, config)
@@ -214,11 +188,14 @@ def _trained(
     before, start = _weights(model), time.perf_counter()
     try:
         with devices.scope(), writers(folder, config) as readers, warnings_as_notes():
-            training.fit(model, config, images, [*readers, resume], devices=devices)
+            training.fit(model, config, images, [TrainingGuard(), resume, *readers], devices=devices)
     except KeyboardInterrupt:
         devices.leave()
         _keep(model, before, folder)
         raise
+    except FloatingPointError as error:
+        devices.part()
+        raise divergence.failure(error, model, config, images, folder, lambda: _keep(model, before, folder)) from error
     devices.leave()
     seconds = time.perf_counter() - start
     return _keep(model, before, folder), seconds

@@ -30,6 +30,7 @@ from tf_reg.recipes.execution import steps_per_execution
 from tf_reg.recipes.interrupt import StopAfterBatch
 from tf_reg.recipes.models import networks, table_networks
 from tf_reg.recipes.progress import Progress
+from tf_reg.recipes.stopped import explained
 from tf_reg.tables.losses import MeanRelativeSquaredError, RelativeSquaredError
 from tf_reg_cli.config import Config
 from tf_reg_cli.defaults import filled, refit_epochs
@@ -100,6 +101,7 @@ def load_data(config: Config) -> Data:
         train_size=config.train_size,
         validation_split=config.validation_split,
         seed=config.seed,
+        skip_damaged=config.skip_damaged,
     )
 
 
@@ -230,7 +232,7 @@ def fit(
             )
         ]
     interrupt = StopAfterBatch()
-    with interrupt.listening():
+    with interrupt.listening(), explained():
         model.fit(
             devices.share(mixed(images.train, config)),
             epochs=config.epochs,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tf_reg._checks import require, shown
+from tf_reg._checks import checked_path, flag, require, shown
 from tf_reg.reporting import page
 from tf_reg.reporting.figures import legend, panels
 from tf_reg.reporting.page import Picture, Section
@@ -62,16 +62,16 @@ def report(result: Any, file: str | os.PathLike[str], title: str = "", overwrite
             "report takes what regularization_path, cross_validate, stability_selection or shrink returned. Received: "
             f"result={shown(result)}"
         )
-    require(isinstance(file, (str, os.PathLike)) and str(file).endswith(".html"), "file ends with .html", "file", file)
+    require(checked_path(file, "file").suffix == ".html", "file ends with .html", "file", file)
     require(isinstance(title, str), "title is a text", "title", title)
-    require(isinstance(overwrite, bool), "overwrite is True or False", "overwrite", overwrite)
-    path = Path(file)
-    if path.exists() and not overwrite:
-        raise ValueError(f"{path} exists. Choose another file, or overwrite=True. Received: overwrite=False")
+    flag(overwrite, "overwrite")
+    target = Path(file)
+    if target.exists() and not overwrite:
+        raise ValueError(f"{target} exists. Choose another file, or overwrite=True. Received: overwrite=False")
     head, lead, sections = make(result)
-    with whole(path) as unfinished:
+    with whole(target) as unfinished:
         page.write(unfinished, title or head, sections, lead)
-    return path
+    return target
 
 
 def _path(path: RegularizationPath) -> tuple[str, str, list[Section]]:

@@ -143,7 +143,7 @@ def _regularizer(given: Any) -> Any:
         return keras.regularizers.get(given)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            "A rule gives a regularizer, Keras' name of one, a function of the weight, or None. "
+            "rules gives regularizers, Keras' names of these, functions of the weight, or None. "
             f"Received: {shown(given)}."
         ) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import keras
 from tf_reg._checks import shown
 from tf_reg.compaction.training import compile_alike
 from tf_reg.selection.frontier import Candidate
-from tf_reg_cli.files import whole
+from tf_reg_cli.files import sweep, whole
 
 FRONTIER = "frontier.json"
+_NAME = re.compile(r"candidate-\d+\.keras", flags=re.ASCII)
 
 
 class Kept:
@@ -38,6 +40,7 @@ class Kept:
             raise ValueError(f"folder is a folder, which may exist. Received: folder={str(folder)!r}, a file.")
         if (folder / FRONTIER).is_file():
             self._read(folder)
+            sweep(folder)
         elif folder.exists() and any(path.suffix == ".keras" for path in folder.iterdir()):
             raise ValueError(
                 f"folder is new, empty, or that of an earlier call. Received: folder={str(folder)!r}, with .keras "
@@ -57,6 +60,11 @@ class Kept:
                 f"folder goes on with a call of the same settings. Received: folder={str(folder)!r}, whose candidates "
                 f"were made with another {', '.join(other)}. Choose another folder."
             )
+        names = [row["path"] for row in rows]
+        if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+            raise ValueError(
+                f"{folder / FRONTIER} names files of its folder, candidate-NUMBER.keras. Received: {shown(names)}"
+            )
         self.candidates = [Candidate(**{**row, "path": folder / row["path"]}) for row in rows]
 
     def add(self, candidate: Candidate, model: keras.Model) -> Candidate:
@@ -68,13 +76,15 @@ class Kept:
         """
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
+            if not (self._folder / FRONTIER).is_file():
+                self._write(self._folder)  # a call that is killed from now on finds its settings
             path = self._folder / f"candidate-{candidate.number}.keras"
             with whole(path) as unfinished:
                 model.save(unfinished)
             candidate = dataclasses.replace(candidate, path=path)
         self.candidates.append(candidate)
         if self._folder is not None:
-            self._write()
+            self._write(self._folder)
         return candidate
 
     def model(self, candidate: Candidate, original: keras.Model) -> keras.Model:
@@ -95,8 +105,7 @@ class Kept:
             return "Nothing was kept: folder=... keeps candidates, and lets the same call go on."
         return f"{len(self.candidates)} candidates lie in {self._folder}; the same call goes on from there."
 
-    def _write(self) -> None:
-        assert self._folder is not None
+    def _write(self, folder: Path) -> None:
         rows = [{**dataclasses.asdict(one), "path": one.path.name if one.path else None} for one in self.candidates]
-        with whole(self._folder / FRONTIER) as unfinished:
+        with whole(folder / FRONTIER) as unfinished:
             unfinished.write_text(json.dumps({"settings": self._settings, "candidates": rows}, indent=2) + "\n")

@@ -49,16 +49,16 @@ class Options:
     verbose: int
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "dense_epochs", "batch_size"):
-            if getattr(self, name) is not None:
-                count(getattr(self, name), name)
-        count(self.count, "count", 2)
-        count(self.seed, "seed", 0)
+        for name, least in (("epochs", 1), ("dense_epochs", 1), ("batch_size", 1), ("count", 2), ("seed", 0)):
+            if getattr(self, name) is not None or name in ("count", "seed"):
+                object.__setattr__(self, name, count(getattr(self, name), name, least))  # NumPy's as Python's
         require(0 < number(self.smallest) < 1, "smallest is a share, above 0 and below 1", "smallest", self.smallest)
         above = 0 < number(self.tolerance) < math.inf
         require(above, "tolerance is a number above 0", "tolerance", self.tolerance)
         require(isinstance(self.relax, bool), "relax is True or False", "relax", self.relax)
         check_verbose(self.verbose)
+        for name in ("smallest", "tolerance"):
+            object.__setattr__(self, name, number(getattr(self, name)))
 
     def prepared(self, build_model: BuildModel, examples: Examples, **arguments: Any) -> tuple[Fits, Plan]:
         """Build the model, and decide how to walk.

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from tf_reg._checks import require
+from tf_reg._checks import number, require
 from tf_reg.selection import shrink_arguments as checked
 from tf_reg.selection.examples import examples_of
 from tf_reg.selection.frontier import Shrunk, line, size_of
@@ -116,18 +116,18 @@ def shrink(
         train=examples,
         validation=decisive,
         score=checked.score_of(model, score),
-        max_drop=max_drop,
-        level=level / candidates,
+        max_drop=number(max_drop),
+        level=number(level) / int(candidates),
         rules=rules,
         optimizer=optimizer,
         student=checked.student_of(model, distill),
-        candidates=candidates,
-        refit_epochs=refit_epochs,
-        batch_size=batch_size,
-        seed=seed,
+        candidates=int(candidates),
+        refit_epochs=int(refit_epochs),
+        batch_size=int(batch_size),
+        seed=int(seed),
     )
     kept = Kept(None if folder is None else Path(folder), settings_of(task, penalty, score))
-    return _shrunk(task, kept, level, print if verbose else _nothing)
+    return _shrunk(task, kept, number(level), print if verbose else _nothing)
 
 
 def _shrunk(task: Task, kept: Kept, level: float, say: Callable[[str], object]) -> Shrunk:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import keras
 
 from tf_reg import _keras
-from tf_reg._checks import count, number, require
+from tf_reg._checks import checked_path, count, number, require
 from tf_reg.optimizers import preconditioner
 from tf_reg.selection.options import check_verbose
 from tf_reg.selection.scores import Classes, Score, classes_of
@@ -26,7 +25,8 @@ def check_others(model: Any, score: Any, distill: Any, folder: Any) -> None:
     require(isinstance(model, keras.Model) and model.compiled, "model is a compiled Keras model", "model", model)
     require(distill is None or isinstance(distill, bool), "distill is True, False or None", "distill", distill)
     require(score is None or callable(score), "score is a function of (y_true, y_pred), or None", "score", score)
-    require(folder is None or isinstance(folder, (str, os.PathLike)), "folder is a path, or None", "folder", folder)
+    if folder is not None:
+        checked_path(folder, "folder")
 
 
 def check_numbers(
@@ -55,13 +55,7 @@ def optimizer_of(given: Any) -> keras.optimizers.Optimizer:
     Raises:
         ValueError: Something else.
     """
-    try:
-        optimizer = keras.optimizers.get(given)
-    except (TypeError, ValueError):
-        optimizer = None
-    expected = "optimizer is a Keras optimizer or the name of one"
-    require(isinstance(optimizer, keras.optimizers.Optimizer), expected, "optimizer", given)
-    preconditioner.check(optimizer)
+    optimizer = preconditioner.optimizer_of(given, "optimizer")
     scheduled = isinstance(optimizer.get_config()["learning_rate"], dict)
     require(not scheduled, "optimizer has a rate that is a number, which shrink lowers itself", "optimizer", given)
     return optimizer

@@ -138,18 +138,18 @@ def stability_selection(
     >>> found.selected().tolist()
     [True, True, False, False, False]
     """
-    count(samples, "samples", 2)
+    samples = count(samples, "samples", 2)
     require(0 < number(share) < 1, "share is above 0 and below 1", "share", share)
     options = Options(epochs, dense_epochs, batch_size, 2, 0.5, tolerance, False, seed, verbose)
     examples = examples_of(data)
-    size = math.floor(share * len(examples))
+    size = math.floor(number(share) * len(examples))
     require(size >= 1, f"share leaves at least one of {len(examples)} examples", "share", share)
     given = checked_strengths(strengths)
     fits, plan = options.prepared(build_model, examples)
     kernels = _kernels(fits)
     settings = {**described(fits, plan), "strengths": given, "data": examples.fingerprint(), "share": number(share)}
     sampling = _Sampling(fits, plan, kernels, given, Store(folder, settings))
-    kept = [sampling.kept(examples, (seed, place), size) for place in range(samples)]
+    kept = [sampling.kept(examples, (options.seed, place), size) for place in range(samples)]
     shares = {path: np.mean([one[place] for one in kept], axis=0) for place, path in enumerate(kernels)}
     return Stability(np.array(sorted(given, reverse=True)), shares, samples)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tf_reg._checks import require, shown
-from tf_reg_cli.files import whole
+from tf_reg._checks import checked_path, shown
+from tf_reg_cli.files import sweep, whole
 
 _SETTINGS = "settings.json"
 _RECORD = "record"
@@ -32,13 +32,11 @@ class Store:
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None, settings: Mapping[str, Any]):
-        named = folder is None or isinstance(folder, (str, os.PathLike))
-        require(named, "folder is a path, or None", "folder", folder)
         self._parent: Store | None = None  # keeps a temporary folder
         if folder is None:
             folder = tempfile.mkdtemp(prefix="tf_reg-")
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self.folder = Path(folder)
+        self.folder = checked_path(folder, "folder")
         self._settings = json.loads(json.dumps(settings))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -89,6 +87,7 @@ class Store:
 
     def _check(self) -> None:
         path = self.folder / _SETTINGS
+        sweep(self.folder)
         if path.is_file():
             self._compare(json.loads(path.read_text()))
             return

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tf_reg._checks import checked_path, flag
 from tf_reg.measure.zeros import sparsity
 from tf_reg.serving import example_inputs, refusals, saved_graph, server_config
 from tf_reg.serving.verify import verification
@@ -113,6 +114,7 @@ def exported(
         versions.check_version(version)
     check_names(options)
     check_model(model)
+    flag(gpu, "gpu")
     with unchanged(model):
         return _exported(Interface(model, options), base, version, examples, details, gpu, look)
 
@@ -129,7 +131,7 @@ def _exported(
     reference = _reference(interface, examples)
     inputs = dict(reference.inputs)
     versions.make_base(base)
-    if version is not None and (base / str(version)).exists():
+    if version is not None and os.path.lexists(base / str(version)):
         raise versions.taken(base, version)
     name = Path(os.path.abspath(base)).name  # of a link, not of what it leads to
     with versions.staging(base) as staged:
@@ -178,14 +180,15 @@ def verify_saved_model(
         >>> tf_reg.verify_saved_model(path, model).requests
         2
     """
+    saved, gpu = checked_path(path, "path"), flag(gpu, "gpu")
     if model is None:
         if examples is not None:
             raise ValueError("`examples` are compared with a model's outputs. Received no `model`.")
-        return verification.verify(Path(path), gpu=gpu)
-    interface = _interface_of(Path(path), model)
+        return verification.verify(saved, gpu=gpu)
+    interface = _interface_of(saved, model)
     with unchanged(model):
         reference = _reference(interface, examples)
-    return verification.verify(Path(path), reference, gpu=gpu)
+    return verification.verify(saved, reference, gpu=gpu)
 
 
 def _write(interface: Interface, path: Path) -> None:

@@ -20,6 +20,7 @@ RANDOM = re.compile(
 )
 WRITES = re.compile(r"Assign|Scatter|Apply|Insert|Import|Push|Write|Enqueue")
 _STRING = 7  # TensorFlow's DT_STRING
+OUT = re.compile(r"^(ReadFile|WriteFile|MatchingFiles|.*PyFunc.*|.*Reader(V2)?|.*(Record|TextLine)Dataset.*)$")
 XLA = re.compile(r"^_?Xla")
 
 
@@ -98,6 +99,17 @@ def problems(nodes: Iterable[Any]) -> list[str]:
             verb = "writes a variable" if WRITES.search(node.op) else "has state"
             found.setdefault(f"{node.op} {verb}", node.name)
     return [f"{problem} at {name}" for problem, name in found.items()]
+
+
+def reaching_out(meta_graph: Any) -> list[str]:
+    """Say which operations read or write files by themselves, or call Python: in any function, called or not.
+
+    The function that initialises a SavedModel runs when it is loaded, before any request.
+    """
+    library = meta_graph.graph_def.library.function
+    nodes = [*meta_graph.graph_def.node, *(node for function in library for node in function.node_def)]
+    found = {node.op: node.name for node in nodes if OUT.match(node.op)}
+    return [f"{op} reaches out of the model, to files or to Python, at {name}" for op, name in sorted(found.items())]
 
 
 def without_gpu_kernel(nodes: Iterable[Any]) -> dict[str, str]:

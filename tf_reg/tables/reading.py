@@ -37,7 +37,7 @@ def raw_columns(source: Any) -> Raw:
         readers = {"pandas": _of_pandas, "polars": _of_polars}
         frame = type(source).__name__ in ("DataFrame", "LazyFrame")
         if package not in readers or not frame:
-            raise TableError(f"A table is {EXPECTED}. Received: {type(source).__name__}.")
+            raise TableError(f"source is {EXPECTED}. Received: {type(source).__name__}.")
         found = readers[package](source)
     lengths = {len(values) for values in found.values()}
     if len(lengths) > 1 or not lengths or lengths == {0}:
@@ -48,7 +48,7 @@ def raw_columns(source: Any) -> Raw:
 def _of_file(path: Path) -> Raw:
     kind = FILES.get(path.suffix.lower())
     if kind is None:
-        raise TableError(f"A table is {EXPECTED}. Received: {path}.")
+        raise TableError(f"source is {EXPECTED}. Received: {path}.")
     if not path.is_file():
         raise TableError(f"{path} can't be read: there is no such file.")
     try:
@@ -78,7 +78,7 @@ def _read_npz(path: Path) -> Raw:
             if not isinstance(arrays, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array without a name")
             return _of_arrays({name: arrays[name] for name in arrays.files})
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise TableError(
             f"{path} can't be read as an npz file of arrays of numbers, dates or text: {str(error).splitlines()[0]}."
         ) from error

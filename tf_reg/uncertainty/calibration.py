@@ -10,7 +10,7 @@ from keras import ops
 from scipy import optimize, special
 
 from tf_reg import _graph
-from tf_reg._checks import count, is_array, shown
+from tf_reg._checks import count, is_array, is_short_float, shown
 from tf_reg.layers.temperature_scaling import Activation, TemperatureScaling
 from tf_reg.uncertainty import two_stages
 
@@ -85,7 +85,7 @@ def log_loss(y_true: Any, probabilities: Any) -> float:
     return float(-np.log(np.maximum(table[np.arange(len(truth)), truth], 1e-12)).mean())
 
 
-def fit_temperature(y_true: Any, probabilities: Any) -> float:
+def fit_temperature(y_true: Any, probabilities: Any, name: str = "y_true") -> float:
     """Return the temperature of the lowest log-loss.
 
     The log-loss is convex in `1 / temperature`, so the minimum is the only one.
@@ -93,13 +93,14 @@ def fit_temperature(y_true: Any, probabilities: Any) -> float:
     Args:
         y_true: As in `expected_calibration_error`.
         probabilities: As there.
+        name: How the caller calls `y_true`, for errors.
 
     Raises:
         ValueError: No temperature between 0.01 and 100 is best: if all examples are classified right, less is always
             better.
     """
     table = np.log(np.maximum(as_distribution(probabilities), _TINY))
-    truth = _classes(y_true, *table.shape)
+    truth = _classes(y_true, *table.shape, name=name)
 
     def loss(log_temperature: float) -> float:
         logits = table / np.exp(log_temperature)
@@ -160,7 +161,7 @@ def calibrate(model: keras.Model, x: Any, y: Any, batch_size: int = 32) -> keras
             "calibrate needs a model with one output of shape (batch, classes). Received: a model with "
             f"{_kind(probabilities)}."
         )
-    return scaled(model, fit_temperature(y, probabilities))
+    return scaled(model, fit_temperature(y, probabilities, "y"))
 
 
 def scaled(model: keras.Model, temperature: float) -> keras.Model:
@@ -205,7 +206,7 @@ def as_distribution(probabilities: Any) -> np.ndarray:
     return table
 
 
-def _classes(y_true: Any, examples: int, classes: int) -> np.ndarray:
+def _classes(y_true: Any, examples: int, classes: int, *, name: str = "y_true") -> np.ndarray:
     """Return the right classes as integers of shape `(examples,)`."""
     truth = _numbers(y_true)
     if truth.ndim == 2 and truth.shape[1] == 1:
@@ -216,7 +217,7 @@ def _classes(y_true: Any, examples: int, classes: int) -> np.ndarray:
         truth.shape == (examples,) and np.all(truth == np.floor(truth)) and np.all((truth >= 0) & (truth < classes))
     ):
         raise ValueError(
-            f"y_true has one class for each of the {examples} examples: an integer from 0 to {classes - 1}, or "
+            f"{name} has one class for each of the {examples} examples: an integer from 0 to {classes - 1}, or "
             f"one-hot. Received: {_kind(y_true)}."
         )
     return truth.astype(int)
@@ -225,9 +226,13 @@ def _classes(y_true: Any, examples: int, classes: int) -> np.ndarray:
 def _numbers(value: Any) -> np.ndarray:
     """Return an array or a list of numbers as float64, and anything else as an array without axes."""
     if not (is_array(value) or isinstance(value, (list, tuple))):
-        return np.float64("nan") * np.ones(())
-    array = np.asarray(ops.convert_to_numpy(value))
-    return array.astype("float64") if array.dtype.kind in "iufb" else np.full(array.shape, np.nan)
+        return np.full((), np.nan)
+    try:
+        array = np.asarray(ops.convert_to_numpy(value))
+    except (TypeError, ValueError):  # lists of different lengths
+        return np.full((), np.nan)
+    known = array.dtype.kind in "iufb" or is_short_float(array)
+    return array.astype("float64") if known else np.full(array.shape, np.nan)
 
 
 def _kind(value: Any) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_reg import _images
+from tf_reg.recipes.data.image_files import decodes, header_of
 from tf_reg.recipes.data.sources import Source, Split, array_split, decode_to, final_shape, reason
 from tf_reg_cli.errors import UserError
 
@@ -38,6 +39,7 @@ class Listing(NamedTuple):
         classes: The names of the classes.
         unread: How many other files the class folders hold, by their endings.
         loose: How many files lie beside the class folders, by their endings.
+        damaged: The images that are damaged, and left out.
     """
 
     files: list[str]
@@ -46,9 +48,12 @@ class Listing(NamedTuple):
     classes: tuple[str, ...]
     unread: collections.Counter[str]
     loose: collections.Counter[str]
+    damaged: list[str]
 
 
-def open_folder(folder: str, image_size: tuple[int, int] | None, channels: int | None = None) -> Source:
+def open_folder(
+    folder: str, image_size: tuple[int, int] | None, channels: int | None = None, skip_damaged: bool = False
+) -> Source:
     """A folder with one sub-folder a class, or with folders for training, validation and test that each have these.
 
     Nothing that is hidden or made by an operating system is data, at any depth. Every other file is an image, or is
@@ -58,6 +63,7 @@ def open_folder(folder: str, image_size: tuple[int, int] | None, channels: int |
         folder: Its path; `~` is the user's home.
         image_size: `(height, width)` in pixels, that every image is resized to.
         channels: 1 for grey images, 3 for coloured ones; if not given, 1 where all images are grey.
+        skip_damaged: Whether to leave out images that are damaged, and count them. Each one is decoded to find out.
 
     Raises:
         UserError: The folder can't be read, has no image size, or no images in classes.
@@ -69,7 +75,7 @@ def open_folder(folder: str, image_size: tuple[int, int] | None, channels: int |
     if any(True for _ in _files(path)):
         final_shape(f"folder:{folder}", (None, None, 3), image_size)  # before all files are read
     paths, others = _split_folders(path)
-    listed = {split: _list_images(where) for split, where in paths.items()}
+    listed = {split: _list_images(where, skip_damaged) for split, where in paths.items()}
     _check_classes(paths, listed)
     headers = [header for listing in listed.values() for header in listing.headers]
     channels = channels or (1 if all(header.gray for header in headers) else 3)
@@ -83,7 +89,7 @@ def open_folder(folder: str, image_size: tuple[int, int] | None, channels: int |
         listed["train"].classes,
         shape,
         flippable=False,
-        notes=tuple(_notes([*listed.values()], others)),
+        notes=(*_notes([*listed.values()], others), *_links(path, [*listed.values()])),
     )
 
 
@@ -130,7 +136,7 @@ def _split_folders(path: pathlib.Path) -> tuple[dict[str, pathlib.Path], list[st
             f"{path} has {' and '.join(splits.values())}, but no folder for training. Name that one train, or move the "
             "classes up to hold out examples by --validation-split."
         )
-    if len(splits) == 1 and any(_header(file) for name in others for file in _files(path / name)):
+    if len(splits) == 1 and any(header_of(file) for name in others for file in _files(path / name)):
         raise UserError(
             f"{path} has {splits['train']}, which holds sub-folders as a training split does, beside "
             f"{', '.join(others)}. If these are splits, name them validation and test; if all are classes, give "
@@ -168,7 +174,7 @@ def _files(path: pathlib.Path, deep: bool = True) -> Iterator[pathlib.Path]:
         yield from (pathlib.Path(root, name) for name in sorted(names) if _is_data(name))
 
 
-def _list_images(path: pathlib.Path) -> Listing:
+def _list_images(path: pathlib.Path, skip_damaged: bool) -> Listing:
     classes = _sub_folders(path)
     if len(classes) < 2:
         found = f"only one ({classes[0]})" if classes else "no sub-folder"
@@ -178,10 +184,13 @@ def _list_images(path: pathlib.Path) -> Listing:
     labels: list[int] = []
     headers: list[_images.Header] = []
     unread: collections.Counter[str] = collections.Counter()
+    damaged: list[str] = []
     for label, name in enumerate(classes):
         for file in _files(path / name):
-            header = _header(file)
-            if header is None:
+            header = header_of(file, must_be_whole=not skip_damaged)
+            if skip_damaged and not decodes(file, header):
+                damaged.append(str(file))
+            elif header is None:
                 unread[_kind(file)] += 1
             else:
                 files.append(str(file))
@@ -192,7 +201,7 @@ def _list_images(path: pathlib.Path) -> Listing:
     empty = sorted(set(range(len(classes))) - set(labels))
     if empty:
         raise UserError(f"No image ({KINDS}) in the class folder {path / classes[empty[0]]}.")
-    return Listing(files, np.array(labels), headers, tuple(classes), unread, _loose(path))
+    return Listing(files, np.array(labels), headers, tuple(classes), unread, _loose(path), damaged)
 
 
 def _loose(path: pathlib.Path) -> collections.Counter[str]:
@@ -201,17 +210,6 @@ def _loose(path: pathlib.Path) -> collections.Counter[str]:
 
 def _kind(file: pathlib.Path) -> str:
     return file.suffix.lower() or file.name
-
-
-def _header(file: pathlib.Path) -> _images.Header | None:
-    """What an image file says of itself; None for a file that is no image by name and content."""
-    try:
-        header = _images.header(file)
-    except OSError as error:
-        raise UserError(f"{file} can't be read: {reason(error)}.") from error
-    if header is None and _images.NAMES.fullmatch(file.name):
-        raise UserError(f"{file} can't be read as an image: it is damaged, or no image. Mend it, or take it away.")
-    return header
 
 
 def _check_classes(paths: dict[str, pathlib.Path], listed: dict[str, Listing]) -> None:
@@ -237,8 +235,27 @@ def _notes(listings: Sequence[Listing], others: Sequence[str]) -> Iterator[str]:
         yield f"Not used, as they lie in no class folder: {_counts(loose)}."
     if unread:
         yield f"Not used, as they are no images that can be read here ({KINDS}): {_counts(unread)}."
+    damaged = [file for listing in listings for file in listing.damaged]
+    if damaged:
+        names = ", ".join(damaged[:3]) + (" and others" if len(damaged) > 3 else "")
+        yield f"Left out, as they are damaged: {len(damaged)} images, {names}."
     if deep:
         yield f"{deep} images have 16 bits a channel. They are read with 8, as a screen shows them."
+
+
+def _links(path: pathlib.Path, listings: Sequence[Listing]) -> Iterator[str]:
+    """What is to be said of images that are read through links to other places."""
+    files = [file for listing in listings for file in listing.files]
+    within = os.path.join(os.path.realpath(path), "")
+    through = {folder for folder in {os.path.dirname(file) for file in files} if _leads_out(folder, within)}
+    out = [file for file in files if os.path.dirname(file) in through or os.path.islink(file)]
+    out = [file for file in out if _leads_out(file, within)]
+    if out:
+        yield f"{len(out)} images lie outside {path}, where links lead to, such as {os.path.realpath(out[0])}."
+
+
+def _leads_out(path: str, within: str) -> bool:
+    return not os.path.realpath(path).startswith(within)
 
 
 def _counts(kinds: collections.Counter[str]) -> str:

@@ -79,6 +79,7 @@ def load(
     train_size: int | None = None,
     validation_split: float = 0.1,
     seed: int = 0,
+    skip_damaged: bool = False,
 ) -> ImageData:
     """Load an image-classification data set and cut it into training, validation and test examples.
 
@@ -107,6 +108,7 @@ def load(
             validation. Ignored where the owner made both a validation and a test split.
         seed: Which examples are set aside or kept, and the order of training. That order depends on
             TensorFlow's global seed too (`keras.utils.set_random_seed`), as all of `tf.data` does.
+        skip_damaged: Of a folder's images, whether to leave out those that are damaged; `notes` counts them.
 
     Returns:
         An `ImageData`.
@@ -121,7 +123,7 @@ def load(
     (1293, 144, 360, (8, 8, 1))
     """
     _check(dataset, batch_size, color_mode, train_size, validation_split, seed)
-    source = _open(dataset, data_dir, _height_and_width(image_size), COLOR_MODES.get(color_mode or ""))
+    source = _open(dataset, data_dir, _height_and_width(image_size), COLOR_MODES.get(color_mode or ""), skip_damaged)
     splits = cut.cut(source, train_size, validation_split, seed)
     bytes_needed = sum(split.size for split in splits) * int(np.prod(source.image_shape))
     build = pipelines.in_memory if bytes_needed <= MEMORY_LIMIT else pipelines.streamed
@@ -179,12 +181,12 @@ def _height_and_width(image_size: Any) -> tuple[int, int] | None:
 
 
 def _open(
-    dataset: str, data_dir: str | None, image_size: tuple[int, int] | None, channels: int | None
+    dataset: str, data_dir: str | None, image_size: tuple[int, int] | None, channels: int | None, skip_damaged: bool
 ) -> sources.Source:
     if dataset == "digits":
         return sources.open_digits(image_size)
     if dataset.startswith("folder:"):
-        return folders.open_folder(dataset.removeprefix("folder:"), image_size, channels)
+        return folders.open_folder(dataset.removeprefix("folder:"), image_size, channels, skip_damaged)
     return tfds_source.open_tfds(dataset, data_dir, image_size)
 
 

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tf_reg._text_table import number
 from tf_reg.compaction.plan import plan_compaction
 from tf_reg.recipes import training
+from tf_reg.recipes.data.sources import reason
 from tf_reg.recipes.data.table_data import Data
 from tf_reg.recipes.forgetting import forgotten
 from tf_reg.recipes.retracing import expected_retracing
@@ -98,7 +99,7 @@ class Worker:
         except UserError as error:  # settings that don't go together, which another trial hasn't
             state, values, notes = TrialState.FAIL, None, {"reason": str(error)}
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-            state, values, notes = TrialState.FAIL, None, {"reason": f"no memory: {str(error).splitlines()[0]}"}
+            state, values, notes = TrialState.FAIL, None, {"reason": f"no memory: {reason(error)}"}
         except Exception as error:
             self._study.end(trial, TrialState.FAIL, notes={"reason": f"{type(error).__name__}: {error}"})
             raise

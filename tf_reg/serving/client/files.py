@@ -35,7 +35,7 @@ def _array(file: Path, tensor: Tensor) -> np.ndarray:
     try:
         with file.open("rb") as opened:
             array = np.lib.format.read_array(opened, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, MemoryError) as error:  # a header can claim any size
         raise UserError(f"{file} can't be read as an array: numpy.save writes such files, one array each.") from error
     array = array[None] if array.ndim == len(tensor.shape) - 1 else array
     wanted = f"the model takes {tensor.dtype} {_show(tensor.shape)}"

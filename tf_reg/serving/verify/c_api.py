@@ -6,12 +6,13 @@ process in which a SavedModel has to work.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import functools
 import importlib.util
+import json
 import os
-import pickle
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -173,7 +174,7 @@ def run_apart(saved_model: str | os.PathLike[str], runs: Sequence[Run]) -> list[
     Raises:
         LoaderError: If it can't be loaded or run, crashes the loader, or takes longer than `TIMEOUT` seconds.
     """
-    plain = [(dict(run.feeds), list(run.fetches)) for run in runs]  # a pickled `Run` would import tf_reg over there
+    plain = [(dict(run.feeds), list(run.fetches)) for run in runs]
     outputs, message = answer_apart(__file__, (os.fspath(saved_model), plain))
     if message is not None:
         raise LoaderError(message)
@@ -184,25 +185,52 @@ def answer_apart(script: str, job: Any) -> Any:
     """Run a script in a process without Python's TensorFlow and on the CPU, and return its answer to a job.
 
     Args:
-        script: The path of a file that reads the pickled job from its standard input and writes the pickled answer.
-        job: What can be pickled without tf_reg.
+        script: The path of a file that reads the `packed` job from its standard input and writes its `packed` answer.
+        job: What `packed` takes.
 
     Raises:
         LoaderError: If the process fails, or takes longer than `TIMEOUT` seconds.
     """
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
     command = [sys.executable, "-P", script]  # -P: this folder's modules must not shadow the standard library's
-    pickled = pickle.dumps(job)
     try:
         done = subprocess.run(
-            command, input=pickled, capture_output=True, env=environment, timeout=TIMEOUT, check=False
+            command, input=packed(job), capture_output=True, env=environment, timeout=TIMEOUT, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise LoaderError(f"TensorFlow's loader was not done after {TIMEOUT} seconds.") from error
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
         raise LoaderError(f"TensorFlow's loader ended with code {done.returncode}: {last[0][:500]}")
-    return pickle.loads(done.stdout)
+    return unpacked(done.stdout)
+
+
+def packed(value: Any) -> bytes:
+    """Return numbers, texts, arrays, and lists and dictionaries of these, as JSON; tuples become lists."""
+    return json.dumps(value, default=_as_json).encode()
+
+
+def unpacked(content: bytes) -> Any:
+    """Return what `packed` was given. Unlike a pickle, the content can't run code."""
+    return json.loads(content, object_hook=_array_of)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    values = value.ravel().tolist() if value.dtype == object else value.tobytes()
+    return {"dtype": value.dtype.name, "shape": value.shape, "values": values}
+
+
+def _array_of(found: dict[str, Any]) -> Any:
+    if found.keys() != {"dtype", "shape", "values"}:
+        return found
+    if found["dtype"] != "object":
+        content = bytearray(base64.b64decode(found["values"]))  # an array of these can be written to
+        return np.frombuffer(content, found["dtype"]).reshape(found["shape"])
+    array = np.empty(found["shape"], object)
+    array.ravel()[:] = [base64.b64decode(text) for text in found["values"]]
+    return array
 
 
 class _Place(ctypes.Structure):
@@ -231,22 +259,14 @@ _P, _I, _S, _L = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t
 _DIMS = ctypes.POINTER(ctypes.c_int64)
 _PLACES = ctypes.POINTER(_Place)
 _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
-    "TF_NewGraph": (_P, []),
-    "TF_DeleteGraph": (None, [_P]),
-    "TF_NewSessionOptions": (_P, []),
-    "TF_DeleteSessionOptions": (None, [_P]),
-    "TF_NewStatus": (_P, []),
-    "TF_DeleteStatus": (None, [_P]),
-    "TF_GetCode": (_I, [_P]),
-    "TF_Message": (_S, [_P]),
+    "TF_NewGraph": (_P, []), "TF_DeleteGraph": (None, [_P]),
+    "TF_NewSessionOptions": (_P, []), "TF_DeleteSessionOptions": (None, [_P]),
+    "TF_NewStatus": (_P, []), "TF_DeleteStatus": (None, [_P]), "TF_GetCode": (_I, [_P]), "TF_Message": (_S, [_P]),
     "TF_LoadSessionFromSavedModel": (_P, [_P, _P, _S, ctypes.POINTER(_S), _I, _P, _P, _P]),
     "TF_CloseSession": (None, [_P, _P]),
     "TF_DeleteSession": (None, [_P, _P]),
     "TF_GraphOperationByName": (_P, [_P, _S]),
-    "TF_SessionRun": (
-        None,
-        [_P, _P, _PLACES, ctypes.POINTER(_P), _I, _PLACES, ctypes.POINTER(_P), _I, ctypes.POINTER(_P), _I, _P, _P],
-    ),
+    "TF_SessionRun": (None, [_P, _P, _PLACES, ctypes.POINTER(_P), _I, _PLACES, *[ctypes.POINTER(_P), _I] * 2, _P, _P]),
     "TF_AllocateTensor": (_P, [_I, _DIMS, _I, _L]),
     "TF_DeleteTensor": (None, [_P]),
     "TF_TensorType": (_I, [_P]),
@@ -258,12 +278,12 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "TF_StringCopy": (None, [_P, _S, _L]),
     "TF_StringGetSize": (_L, [_P]),
     "TF_StringGetDataPointer": (_P, [_P]),
-}
+}  # fmt: skip
 
 
 def _serve() -> None:
     """Answer the one job on standard input: `([tensors of each run], None)`, or `([], message)`."""
-    saved_model, runs = pickle.load(sys.stdin.buffer)
+    saved_model, runs = unpacked(sys.stdin.buffer.read())
     try:
         with Session(saved_model) as session:
             answer: tuple[list[Any], str | None] = [session.run(Run(*run)) for run in runs], None
@@ -271,7 +291,7 @@ def _serve() -> None:
         answer = [], str(error)
     if "tensorflow" in sys.modules:
         raise SystemExit("TensorFlow's Python package was imported where it must not be.")
-    sys.stdout.buffer.write(pickle.dumps(answer))
+    sys.stdout.buffer.write(packed(answer))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
-import pickle
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -104,12 +103,12 @@ def _c_api() -> Any:
 
 def _serve() -> None:
     """Answer the one job on standard input with the numbers of each `Latency`."""
-    dense, compact, jobs = pickle.load(sys.stdin.buffer)
     c_api = _c_api()
+    dense, compact, jobs = c_api.unpacked(sys.stdin.buffer.read())
     with c_api.Session(dense) as one, c_api.Session(compact) as other:
         runs = [[c_api.Run(*job) for job in pair] for pair in jobs]
         found = [latency(partial(one.run, run), partial(other.run, other_run)) for run, other_run in runs]
-    sys.stdout.buffer.write(pickle.dumps([dataclasses.astuple(numbers) for numbers in found]))
+    sys.stdout.buffer.write(c_api.packed([dataclasses.astuple(numbers) for numbers in found]))
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ def verify(saved_model: Path, reference: Reference | None = None, *, gpu: bool =
 
 
 def _verify(saved_model: Path, reference: Reference | None, gpu: bool) -> Verification:
+    _refuse(manifest.leads_out(saved_model))
     contents = manifest.read(saved_model)
     if contents is not None:
         _refuse(manifest.damage(saved_model, contents))
@@ -138,7 +139,7 @@ def _refuse(problems: Sequence[str]) -> None:
 def _check_graph(meta_graph: Any, signatures: Mapping[str, Signature]) -> None:
     if DEFAULT not in signatures:
         raise ValueError(f"It has no signature {DEFAULT}, only {', '.join(signatures) or 'none'}.")
-    found = []
+    found = saved_graph.reaching_out(meta_graph)
     for name, signature in signatures.items():
         nodes = saved_graph.reached(meta_graph, signature)
         found += [f"{name}: {problem}" for problem in saved_graph.problems(nodes)]

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,6 +117,16 @@ def checksums(saved_model: Path) -> dict[str, dict[str, Any]]:
     """Return size and sha256 of every file of a version but the manifest, by its path within."""
     files = sorted(path for path in saved_model.rglob("*") if path.is_file() and path != saved_model / FILE)
     return {path.relative_to(saved_model).as_posix(): _checksum(path) for path in files}
+
+
+def leads_out(saved_model: Path) -> list[str]:
+    """Say which links in a version lead out of its folder: a copy hasn't what they lead to, or has something else."""
+    inside = Path(os.path.realpath(saved_model))
+    links = [path for path in saved_model.rglob("*") if path.is_symlink()]
+    out = [path for path in links if not Path(os.path.realpath(path)).is_relative_to(inside)]
+    return [
+        f"{path.relative_to(saved_model).as_posix()} is a link that leads out of the folder" for path in sorted(out)
+    ]
 
 
 def _checksum(path: Path) -> dict[str, Any]:

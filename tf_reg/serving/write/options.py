@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from tf_reg._checks import flag
 from tf_reg._walk import layer_paths
 
 DEFAULT, UINT8, BYTES = "serving_default", "serving_uint8", "serving_bytes"
@@ -45,6 +46,8 @@ class Options:
 
     def __post_init__(self) -> None:
         given = self.signatures
+        flag(self.class_id, "class_id")
+        flag(self.logits, "logits")
         if isinstance(given, str) or not isinstance(given, Collection) or not all(s in (UINT8, BYTES) for s in given):
             raise ValueError(f"`signatures` may have {UINT8!r} and {BYTES!r}, in a list. Received: {given!r}.")
         object.__setattr__(self, "signatures", tuple(dict.fromkeys(given)))

@@ -52,9 +52,9 @@ def _run(job: str, answer: Path, interface: Interface) -> None:
     environment = os.environ | {
         "KERAS_BACKEND": "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
     }
-    command = [sys.executable, "-m", "tf_reg.serving.write.other_backends"]
+    command = [sys.executable, "-P", "-m", "tf_reg.serving.write.other_backends"]  # -P: not the current folder too
     done = subprocess.run(command, input=job, capture_output=True, text=True, env=environment, check=False)
     if not answer.is_file():
         last = done.stderr.strip().splitlines()[-1:] or [f"code {done.returncode}"]

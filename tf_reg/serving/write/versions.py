@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tf_reg._checks import checked_path
 from tf_reg_cli.files import sync
 
 NEWEST = 2**63 - 1  # the server's versions are signed integers of 64 bits
@@ -54,9 +55,10 @@ def local(folder: str | os.PathLike[str]) -> Path:
     Raises:
         ValueError: If it is.
     """
+    here = checked_path(folder, "folder")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", os.fspath(folder)):
         raise ValueError(f"The folder must be a local one: export there, and copy it. Received: {folder}.")
-    return Path(folder)
+    return here
 
 
 def make_base(base: Path) -> None:
@@ -94,7 +96,7 @@ def publish(staged: Path, base: Path, version: int | None) -> Path:
         try:
             staged.rename(target)  # fails where another export was faster: a version is never empty
         except OSError as error:
-            if not target.exists():
+            if not os.path.lexists(target):  # a link that leads to nothing takes the name too
                 raise
             if version is not None:
                 raise taken(base, version) from error

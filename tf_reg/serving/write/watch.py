@@ -105,10 +105,16 @@ def reason(error: BaseException) -> str:
     return cause(str(error)) or f"{type(error).__name__}."
 
 
+_ENDS = (  # where the cause has been said
+    "Arguments received by ", "Full object config: ", " Make sure custom classes and functions",
+    " If you trust the source of the artifact",  # no advice to leave safe mode
+)  # fmt: skip
+
+
 def cause(text: str) -> str:
     """Return the line of a message that says the cause, without Keras' frames around it, as a sentence."""
     text = _COLOURS.sub("", text).rpartition("Exception encountered: ")[2]
-    for end in ("Arguments received by ", "Full object config: ", " Make sure custom classes and functions"):
+    for end in _ENDS:
         text = text.partition(end)[0]
     lines = [line.strip() for line in text.splitlines()]
     said = [line for line in lines if line and not line.startswith("Exception encountered when calling ")]
