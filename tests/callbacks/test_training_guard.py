@@ -163,7 +163,8 @@ def test_a_dead_network_is_said_once_when_it_dies():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(1, name="only", kernel_regularizer="l1")])
     model.compile(tf_reg.Proximal(keras.optimizers.SGD(1e-3), strength=1e5), "mse")
     with pytest.warns(UserWarning, match="dead|data hardly matter") as said:
-        fit(model, epochs=3, others=[tf_reg.RegularizationLogger()])
+        callbacks = [tf_reg.RegularizationLogger(), tf_reg.TrainingGuard()]
+        model.fit(X, Y, batch_size=16, epochs=3, verbose=0, callbacks=callbacks)
     dead = [str(one.message) for one in said if "dead" in str(one.message)]
     assert len(dead) == 1
     assert dead[0].startswith("After epoch 1: The output doesn't depend on the input any more: all weights of only")
