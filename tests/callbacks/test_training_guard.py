@@ -162,8 +162,8 @@ def test_a_loss_that_explodes_in_the_first_epoch():
 def test_a_dead_network_is_said_once_when_it_dies():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(1, name="only", kernel_regularizer="l1")])
     model.compile(tf_reg.Proximal(keras.optimizers.SGD(1e-3), strength=1e5), "mse")
+    callbacks = [tf_reg.RegularizationLogger(), tf_reg.TrainingGuard()]
     with pytest.warns(UserWarning, match="dead|data hardly matter") as said:
-        callbacks = [tf_reg.RegularizationLogger(), tf_reg.TrainingGuard()]
         model.fit(X, Y, batch_size=16, epochs=3, verbose=0, callbacks=callbacks)
     dead = [str(one.message) for one in said if "dead" in str(one.message)]
     assert len(dead) == 1
