@@ -52,7 +52,8 @@ OTHERS = [  # every field is away from its default in one of them
     ),
     Config(swa=3),
     Config(dataset="csv:a.csv", target="y", task="regression", categorical=("a", "b"), drop=("c d",)),
-    Config(model="MobileNetV2", dataset="folder:photos", image_size=(32, 32), color_mode="grayscale"),
+    Config(model="MobileNetV2", dataset="folder:photos", image_size=(32, 32), color_mode="grayscale",
+        skip_damaged=True),
 ]  # fmt: skip
 
 

@@ -50,12 +50,11 @@ def is_path_of(found, given):
 
 
 BUILDER = made(lambda: linear, could=callable)
-IS_DATA = lambda value: is_many(value)  # noqa: E731
 EXAMPLES = Domain(
     st.sampled_from([DATA, (DATA[0].astype("f4"), DATA[1].astype(">f4")), [DATA[0][::-1], DATA[1][::-1]]]).map(
         lambda data: (data, data)
     ),
-    IS_DATA,
+    is_many,
 )
 HIGH = Domain(
     st.sampled_from([[1e3], (1e3, np.float32(100)), np.array([1e3, 50])]).map(lambda v: (v, list(map(float, v)))),
@@ -143,8 +142,8 @@ TARGETS = [
         tf_reg.shrink,
         {
             "model": made(classifier, could=is_model),
-            "train": same(st.just(SETS["train"]), IS_DATA),
-            "validation": same(st.just(SETS["validation"]), IS_DATA),
+            "train": same(st.just(SETS["train"]), is_many),
+            "validation": same(st.just(SETS["validation"]), is_many),
             "max_drop": number(0, 1, inside=[0.5], closed=False),
             "penalty": word("channels"),
             "score": NONE,

@@ -26,7 +26,8 @@ BASE = ("--train-size", 200, "--no-baseline", "--name", "a")
 SMALL = (*BASE, "--epochs", 2)
 # Sends itself a signal after the second batch of the second epoch.
 CHILD = """
-import os, sys, keras
+import os, signal, sys, keras
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 from tf_reg.recipes import training
 from tf_reg_cli.main import main
 class Sends(keras.callbacks.Callback):

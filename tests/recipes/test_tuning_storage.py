@@ -2,6 +2,8 @@
 
 import contextlib
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,7 +34,8 @@ def away(times):
 
 
 def test_a_database_that_is_away_for_a_while(join, monkeypatch, capsys):
-    monkeypatch.setattr(storage.random, "uniform", lambda *_: 0.0)  # don't wait
+    now = time.monotonic()
+    monkeypatch.setattr(storage, "time", SimpleNamespace(monotonic=lambda: now, sleep=lambda seconds: None))
     study = join()
     fails = away(6)
     begun = study.begin(1, lambda trial: fails() or draw(trial))

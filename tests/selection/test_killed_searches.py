@@ -21,7 +21,7 @@ def cases(seed=0):
     for kind in KINDS:
         for number in range(KILLS):
             moment = ("batch", "fsync", "batch", "rename")[number % 4]
-            yield kind, moment, rng.randint(1, {"batch": 9, "fsync": 6, "rename": 3}[moment])
+            yield kind, moment, rng.randint(1, {"batch": 7, "fsync": 6, "rename": 3}[moment])
 
 
 @pytest.mark.long

@@ -17,14 +17,21 @@ from tf_reg.measure.constant_outputs import constant_outputs
 class OutputWatcher(keras.callbacks.Callback):
     """Warn at the end of training of outputs that are the same for all inputs because weights are zero.
 
-    Of several of them in a training the first one warns. None does where another callback puts other weights in place
-    at the end.
+    Of several of them in a training the first one warns. None does where one has warned before, or where another
+    callback puts other weights in place at the end.
     """
+
+    @property
+    def has_warned(self) -> bool:
+        """Whether it has warned before the end."""
+        return False
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Warn of outputs that are the same for all inputs."""
         listed = listed_with(self, "on_train_end")
-        if next(one for one in listed if isinstance(one, OutputWatcher)) is self and not any(map(_restores, listed)):
+        watchers = [one for one in listed if isinstance(one, OutputWatcher)]
+        known = any(one.has_warned for one in watchers) or any(map(_restores, listed))
+        if watchers[0] is self and not known:
             words = constant_output_words(self.model)
             if words:
                 warnings.warn(words, stacklevel=2)

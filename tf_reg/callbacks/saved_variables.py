@@ -38,7 +38,9 @@ def bring_back(model: keras.Model, folder: Path) -> tuple[int, int] | None:
     found = checkpoints.last(folder)
     if found is None:
         return None
-    for place, variable in enumerate(variables_of(model, metrics=False)[: len(model.variables)]):
-        variable.assign(found.arrays[f"variable-{place}"])
+    own = {id(variable) for variable in model.variables}
+    for place, variable in enumerate(variables_of(model, metrics=False)):
+        if id(variable) in own:
+            variable.assign(found.arrays[f"variable-{place}"])
     about = decode(found.facts["about"], found.arrays)
     return about["epoch"], about["done"]

@@ -138,9 +138,13 @@ class TrainingGuard(OutputWatcher):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Warn of outputs that are the same for all inputs, if that wasn't said, and let go of the model."""
-        if "dead" not in self._said:
-            super().on_train_end(logs)
+        super().on_train_end(logs)
         self._end()
+
+    @property
+    def has_warned(self) -> bool:
+        """Whether it has warned of a network that is dead."""
+        return "dead" in self._said
 
     def _compare(self, loss: float, data_loss: float | None, before: float) -> None:
         """Compare the penalty with the rest of the loss, of all batches so far.

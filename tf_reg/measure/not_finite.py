@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -95,17 +95,17 @@ def is_finite(arrays: Any) -> bool:
     Args:
         arrays: Arrays, tensors or variables, in any structure. Those that aren't floats are.
     """
-    return all(np.isfinite(array).all() for array in _floats(arrays))
+    return all(bool(ops.convert_to_numpy(ops.all(ops.isfinite(one)))) for one in _floats(arrays))
 
 
 def _largest(arrays: Any) -> float:
-    return max((float(np.abs(array).max(initial=0)) for array in _floats(arrays)), default=0.0)
+    sizes = [float(ops.convert_to_numpy(ops.max(ops.abs(one)))) for one in _floats(arrays) if 0 not in one.shape]
+    return max(sizes, default=0.0)
 
 
-def _floats(arrays: Any) -> list[np.ndarray]:
-    """The numbers that can be NaN, as float64; strings, integers and sparse tensors can't, or aren't looked at."""
-    found = []
+def _floats(arrays: Any) -> Iterator[Any]:
+    """The tensors that can have NaN, in a type that all operations take; strings and integers have none."""
     for one in tree.flatten(arrays):
-        if one is not None and keras.backend.is_float_dtype(keras.backend.standardize_dtype(one.dtype)):
-            found.append(np.asarray(ops.convert_to_numpy(ops.cast(ops.convert_to_tensor(one), "float32")), "float64"))
-    return found
+        if one is not None and keras.backend.is_float_dtype(dtype := keras.backend.standardize_dtype(one.dtype)):
+            tensor = ops.convert_to_tensor(one)
+            yield tensor if dtype in ("float32", "float64") else ops.cast(tensor, "float32")
