@@ -115,7 +115,7 @@ def test_other_backends_have_no_processes(command):
 
 
 def test_parts_of_a_batch_that_a_device_would_not_have_are_refused(command):
-    from tf_reg.recipes.devices import Mirrored
+    from tf_reg.recipes.mirrored import Mirrored
     from tf_reg_cli.config import Config
     from tf_reg_cli.errors import UserError
 

@@ -13,7 +13,8 @@ from tf_reg.callbacks.resume import Resume
 from tf_reg.callbacks.training_guard import TrainingGuard
 from tf_reg.recipes import training
 from tf_reg.recipes.data.table_data import Data
-from tf_reg.recipes.devices import OneDevice
+from tf_reg.recipes.one_device import OneDevice
+from tf_reg.recipes.stopped import explained
 from tf_reg_cli.config import Config
 from tf_reg_cli.errors import FailedError, UserError
 
@@ -29,6 +30,7 @@ def led(devices: OneDevice, made: Callable[[], Path]) -> Path:
         folder = made()
     except BaseException:
         devices.tell(None)
+        devices.part()
         raise
     devices.tell(folder)
     return folder
@@ -50,14 +52,18 @@ def follow(
         UserError: Process 0 can't begin, or the checkpoints aren't there.
         FailedError: The training diverged.
     """
-    folder = _processes.told()
+    with explained():
+        folder = _processes.told()
     if not folder:
+        devices.part()
         raise UserError("Process 0 can't begin; it says why.")
     try:
         readers = [TrainingGuard(), resume(Path(folder))]
         training.fit(model, config, images, readers, silent=True, devices=devices)
     except CheckpointError as error:
         raise UserError(f"The run can't go on: {error}") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Interrupted. Process 0 says where the run lies.") from None
     except FloatingPointError as error:
         devices.part()
         raise FailedError(f"{error} Process 0 says more.") from error

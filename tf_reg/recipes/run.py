@@ -22,7 +22,6 @@ from keras import ops
 
 import tf_reg
 from tf_reg import _walk
-from tf_reg.callbacks.checkpoints import CheckpointError
 from tf_reg.callbacks.resume import Resume
 from tf_reg.callbacks.training_guard import TrainingGuard
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
@@ -33,6 +32,7 @@ from tf_reg.recipes import (
     following,
     gain,
     plots,
+    run_ending,
     run_report,
     sureness,
     training,
@@ -42,13 +42,12 @@ from tf_reg.recipes import (
 from tf_reg.recipes.board import Board
 from tf_reg.recipes.data.pipelines import even
 from tf_reg.recipes.data.table_data import Data
-from tf_reg.recipes.devices import OneDevice, placed
+from tf_reg.recipes.devices import placed
 from tf_reg.recipes.notes import warnings_as_notes
+from tf_reg.recipes.one_device import OneDevice
 from tf_reg.recipes.result import Result
 from tf_reg.recipes.run_folder import check_clock, know_data, made_folder
-from tf_reg.recipes.stopped import StoppedError
 from tf_reg.serving.exporting import export
-from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.serving.write.options import Options
 from tf_reg_cli import defaults
 from tf_reg_cli.config import Config
@@ -84,44 +83,35 @@ def run(
     """
     check_clock()
     devices = placed(placement or Placement())
-    with devices.scope():
-        model, images = training.prepare(config)
-    config = training.with_task(config, images)
-    devices.check(config, images.train_size, even(images.train_size, config.batch_size))
-    devices.prepare(model, images.train)
-    config, chosen = defaults.filled(config, images.train_size), defaults.words(config, images.train_size)
-    if not devices.leads:
-        following.follow(model, config, images, devices, lambda folder: _resume(folder, config, checkpoint_every))
-        return None
-    print(chosen)
-    for note in (*images.notes, *_bigger_batches(config, images)):
-        print(f"Note: {note}", file=sys.stderr)
-    folder = following.led(devices, lambda: resumed or made_folder(config))
-    resume = _resume(folder, config, checkpoint_every)
-    kept = f"What there is lies in {folder}. To go on: tf-reg train --resume {folder}"
-    try:
+    with devices.together():
+        with devices.scope():
+            model, images = training.prepare(config)
+        config = training.with_task(config, images)
+        devices.check(config, images.train_size, even(images.train_size, config.batch_size))
+        devices.prepare(model, images.train)
+        chosen = defaults.words(config, images.train_size)
+        config = defaults.filled(config, images.train_size)
+        if not devices.leads:
+            following.follow(model, config, images, devices, lambda folder: _resume(folder, config, checkpoint_every))
+            return None
+        print(chosen)
+        for note in (*images.notes, *_bigger_batches(config, images)):
+            print(f"Note: {note}", file=sys.stderr)
+        folder = following.led(devices, lambda: resumed or made_folder(config))
+        return _led(model, config, images, devices, _resume(folder, config, checkpoint_every), resumed is not None)
+
+
+def _led(model: keras.Model, config: Config, images: Data, devices: OneDevice, resume: Resume, resumed: bool) -> Result:
+    """Train, and write the run."""
+    folder = resume.folder.parent
+    with run_ending.said(folder, resume.folder):
         if not resumed:
             config.save(folder / "config.json")
-        know_data(folder, config, resumed is not None)
+        know_data(folder, config, resumed)
         result = _train_and_write(model, config, images, folder, resume, devices)
         run_report.write(folder, result, config)
         shutil.rmtree(resume.folder)
         return result
-    except FailedError:
-        shutil.rmtree(resume.folder)  # it would fail again
-        raise
-    except CheckpointError as error:
-        raise UserError(f"The run can't go on: {error}") from error
-    except StoppedError as error:
-        raise UserError(f"{error} {kept}") from error
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Interrupted. {kept}") from None
-    except BrokenPipeError:  # nobody reads what training prints
-        raise
-    except OSError as error:
-        raise UserError(f"The run can't be written: {error}. {kept}") from error
-    except VerificationError as error:
-        raise UserError(f"The model can't be exported: {error} It lies in {folder}.") from error
 
 
 def _resume(folder: Path, config: Config, every: int | None) -> Resume:

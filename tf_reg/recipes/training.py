@@ -25,10 +25,10 @@ from tf_reg.optimizers.proximal import Proximal
 from tf_reg.recipes.data import image_data, table_data
 from tf_reg.recipes.data.mixing import mixed
 from tf_reg.recipes.data.table_data import Data, TableData
-from tf_reg.recipes.devices import OneDevice
 from tf_reg.recipes.execution import steps_per_execution
 from tf_reg.recipes.interrupt import StopAfterBatch
 from tf_reg.recipes.models import networks, table_networks
+from tf_reg.recipes.one_device import OneDevice
 from tf_reg.recipes.progress import Progress
 from tf_reg.recipes.stopped import explained
 from tf_reg.tables.losses import MeanRelativeSquaredError, RelativeSquaredError
