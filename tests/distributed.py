@@ -13,6 +13,7 @@ from typing import Any
 from tests.tools import ROOT
 
 DEVICES = "DEVICES_OF_A_TEST"  # how many devices a CPU is cut into
+PATIENCE = 300  # seconds
 
 START = f"""
 import os, sys
@@ -43,7 +44,7 @@ def start(code: str, words: list[str], folder: Path, backend: str, devices: int 
 def end(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
     """Wait for processes; return the exit code, the output and the errors of each."""
     try:
-        answers = [process.communicate(timeout=120) for process in processes]
+        answers = [process.communicate(timeout=PATIENCE) for process in processes]
     finally:
         for process in processes:
             process.kill()

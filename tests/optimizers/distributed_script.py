@@ -12,7 +12,7 @@ import numpy as np
 
 import tf_reg
 
-EXAMPLES, BATCH = 40, 20
+EXAMPLES, BATCH, EPOCHS = 40, 20, 10
 MODES = ("none", "l2", "l1", "group", "channels")
 
 
@@ -54,7 +54,7 @@ def train(mode: str, optimizer: str, scope, part: slice, folder: str):
         if mode not in ("none", "l2") and keras.config.floatx() == "float64":  # a search reacts to a rounding
             of = "channels" if mode == "channels" else "groups" if mode == "group" else "weights"
             callbacks.insert(0, tf_reg.TargetSparsity(0.3, of=of, tolerance=0.2))
-        found = model.fit(data(BATCH, part), epochs=15, verbose=0, shuffle=False, callbacks=callbacks)
+        found = model.fit(data(BATCH, part), epochs=EPOCHS, verbose=0, shuffle=False, callbacks=callbacks)
     return [*map(np.asarray, model.get_weights())], found.history
 
 

@@ -35,7 +35,8 @@ def apart(folder, one, other):
     """The largest difference of weights, and of the numbers of each epoch, of two runs."""
     first, second = (weights(folder / "runs" / name / "model.keras") for name in (one, other))
     assert first.keys() == second.keys()
-    logs = [list(csv.DictReader((folder / "runs" / name / "history.csv").open())) for name in (one, other)]
+    texts = [(folder / "runs" / name / "history.csv").read_text() for name in (one, other)]
+    logs = [list(csv.DictReader(text.splitlines())) for text in texts]
     assert len(logs[0]) == len(logs[1]) > 0
     numbers = [abs(float(a[key]) - float(b[key])) for a, b in zip(*logs, strict=True) for key in a]
     return max(float(np.max(np.abs(first[name] - second[name]))) for name in first), max(numbers)
