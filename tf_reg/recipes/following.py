@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +60,9 @@ def follow(
         raise UserError("Process 0 can't begin; it says why.")
     try:
         readers = [TrainingGuard(), resume(Path(folder))]
-        training.fit(model, config, images, readers, silent=True, devices=devices)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # process 0 says them
+            training.fit(model, config, images, readers, silent=True, devices=devices)
     except CheckpointError as error:
         raise UserError(f"The run can't go on: {error}") from error
     except KeyboardInterrupt:
