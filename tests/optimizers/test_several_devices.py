@@ -37,13 +37,6 @@ def check(backend, optimizer, floatx, groups, folder):
 
 
 @pytest.mark.slow
-@needs_jax
-def test_two_devices_of_jax_equal_one(tmp_path):
-    """None, L2, L1, groups and channels, with the logger, a target and checkpoints."""
-    check("jax", "sgd", "float64", [MODES], tmp_path)
-
-
-@pytest.mark.slow
 def test_two_devices_of_tensorflow_equal_one(tmp_path):
     check("tensorflow", "sgd", "float32", [["channels"]], tmp_path)
 
@@ -52,22 +45,36 @@ def test_two_devices_of_tensorflow_equal_one(tmp_path):
 @pytest.mark.parametrize(("optimizer", "floatx"), TOLERANCES)
 @pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=needs_jax)])
 def test_two_devices_equal_one(backend, optimizer, floatx, tmp_path):
-    """On TensorFlow in a process each: on a CPU the sums of several mirrored models in one sometimes wait forever."""
+    """None, L2, L1, groups and channels, with the logger, a target and checkpoints.
+
+    On TensorFlow in a process each: on a CPU the sums of several mirrored models in one sometimes wait forever.
+    """
     check(backend, optimizer, floatx, [[mode] for mode in MODES] if backend == "tensorflow" else [MODES], tmp_path)
+
+
+def check_processes(modes, folder):
+    """Train models on two processes, and on one."""
+    where = address()
+    pair = [start(CODE, ["sgd", "float64", where, str(one), *modes], folder, "jax") for one in range(2)]
+    for code, out, errors in end(*pair):
+        assert code == 0, errors[-3000:]
+        found = distances(out)
+        assert list(found) == list(modes)
+        assert max(found.values()) <= 1e-8, found
+    for mode in modes:
+        first, second = (np.load(folder / f"{mode}-{one}.npz") for one in range(2))
+        assert all(np.array_equal(first[name], second[name]) for name in first.files)
+        assert (folder / "checkpoints" / mode / "lock").exists()
 
 
 @pytest.mark.slow
 @needs_jax
 def test_two_processes_equal_one(tmp_path):
-    """As above, and both processes end with the same bits; process 0 alone writes checkpoints."""
-    where = address()
-    pair = [start(CODE, ["sgd", "float64", where, str(one), *MODES], tmp_path, "jax") for one in range(2)]
-    for code, out, errors in end(*pair):
-        assert code == 0, errors[-3000:]
-        found = distances(out)
-        assert list(found) == list(MODES)
-        assert max(found.values()) <= 1e-8, found
-    for mode in MODES:
-        first, second = (np.load(tmp_path / f"{mode}-{one}.npz") for one in range(2))
-        assert all(np.array_equal(first[name], second[name]) for name in first.files)
-        assert (tmp_path / "checkpoints" / mode / "lock").exists()
+    """With the logger, a target and checkpoints; both end with the same bits, and process 0 alone writes."""
+    check_processes(["l1", "channels"], tmp_path)
+
+
+@pytest.mark.long
+@needs_jax
+def test_two_processes_equal_one_with_every_penalty(tmp_path):
+    check_processes(MODES, tmp_path)

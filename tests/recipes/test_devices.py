@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
+import json
+import signal
+import time
 import zipfile
 
 import keras
@@ -42,8 +45,13 @@ def apart(folder, one, other):
     return max(float(np.max(np.abs(first[name] - second[name]))) for name in first), max(numbers)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=needs_jax)])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param("tensorflow", marks=pytest.mark.slow),
+        pytest.param("jax", marks=[pytest.mark.long, needs_jax]),
+    ],
+)
 def test_two_devices_train_as_one(backend, tmp_path):
     """1,293 digits in batches of 118 and 113, an odd number: with a target, the logger and checkpoints."""
     train(tmp_path, "one", backend, *TARGET)
@@ -64,6 +72,35 @@ def test_two_processes_train_as_one_with_batch_norm_and_dropout(tmp_path):
     assert of_weights <= 1e-5
     assert of_numbers <= 1e-4
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"one", "two"}
+    assert (tmp_path / "saved_models" / "two" / "1").is_dir()
+
+
+@pytest.mark.long
+@needs_jax
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_process_that_is_killed_ends_the_other_and_both_go_on(lost, tmp_path):
+    words = ["train", "--name", "two", "--no-baseline", "--reg", "l1", "--epochs", "500", "--refit-epochs", "1"]
+    place = ["--num-processes", "2", "--coordinator", address(), "--process-id"]
+    pair = [start(COMMAND, [*words, *place, str(one)], tmp_path, "jax") for one in range(2)]
+    folder = tmp_path / "runs" / "two"
+    while not list(folder.glob("checkpoints/*.checkpoint")):
+        assert [one.poll() for one in pair] == [None, None]
+        time.sleep(0.1)
+    pair[lost].kill()
+    since = time.monotonic()
+    answers = end(*pair)
+    assert time.monotonic() - since < 60  # JAX alone waits 300 seconds
+    code, _, errors = answers[1 - lost]
+    assert code in (2, -signal.SIGABRT)  # by a sentence of ours, or by one of JAX
+    assert "Another process of this training has ended" in errors or "another task died" in errors
+    if lost == 1:
+        assert f"To go on: tf-reg train --resume {folder.relative_to(tmp_path)}" in errors
+    config = json.loads((folder / "config.json").read_text()) | {"epochs": 3}
+    (folder / "config.json").write_text(json.dumps(config))
+    words = ["train", "--resume", str(folder), *place[:2], "--coordinator", address(), "--process-id"]
+    assert [code for code, *_ in end(*[start(COMMAND, [*words, str(one)], tmp_path, "jax") for one in range(2)])] == [
+        0
+    ] * 2
     assert (tmp_path / "saved_models" / "two" / "1").is_dir()
 
 

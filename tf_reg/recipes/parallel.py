@@ -48,7 +48,7 @@ class Parallel(OneDevice):
             yield
         except BaseException as error:
             if self._processes > 1:
-                atexit.register(os._exit, exit_code(error))  # before what JAX has registered
+                atexit.register(_leave, error)  # comes before what JAX has registered
             raise
 
     def check(self, config: Config, size: int, batch: int) -> None:
@@ -106,6 +106,11 @@ class Parallel(OneDevice):
         """Tell the other processes the folder of the run; None if there won't be one."""
         if self._processes > 1:
             _processes.told(None if folder is None else str(folder))
+
+
+def _leave(error: BaseException) -> None:
+    """End this process. Until then the error holds the arrays, whose removal would wait for other processes too."""
+    os._exit(exit_code(error))
 
 
 def _without_padding(step: Callable[..., Any]) -> Callable[..., Any]:
