@@ -63,6 +63,18 @@ def test_two_devices_train_as_one(backend, tmp_path):
 
 @pytest.mark.slow
 @needs_jax
+def test_where_process_0_cannot_begin_all_end(tmp_path):
+    (tmp_path / "runs" / "two").mkdir(parents=True)
+    words = ["train", "--name", "two", "--num-processes", "2", "--coordinator", address(), "--process-id"]
+    answers = end(*[start(COMMAND, [*words, str(one)], tmp_path, "jax") for one in range(2)])
+    said = [errors.splitlines()[-1].split(". ")[0] for _, _, errors in answers]
+    taken = "tf-reg train: A run or model named two exists in runs or saved_models and is never overwritten"
+    assert said == [taken, "tf-reg train: Process 0 can't begin; it says why."]
+    assert [code for code, *_ in answers] == [2, 2]
+
+
+@pytest.mark.long
+@needs_jax
 def test_two_processes_train_as_one_with_batch_norm_and_dropout(tmp_path):
     """On JAX these see the whole batch. Process 0 alone writes: there is one folder, and no lock of the other."""
     flags = ("--reg", "group", "--batch-norm", "--dropout", "0.2", *SGD)
