@@ -1,4 +1,4 @@
-"""A search by `tf-reg tune` whose process is killed goes on by the same command, and ends as if nothing had happened."""
+"""A search by `tf-reg tune` whose process is killed goes on by the same command and ends as if nothing had happened."""
 
 import os
 import random
