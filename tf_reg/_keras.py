@@ -224,6 +224,21 @@ def start_at_epoch(model: keras.Model, epoch: int | None) -> None:
     model._initial_epoch = epoch
 
 
+def build_state(model: keras.Model, batch: Any) -> None:
+    """Make the variables of a compiled model's metrics and optimizer now.
+
+    On several devices Keras would read a batch at the beginning of `fit`, which moves a shuffled data set to its
+    second order, and which fails where the devices have parts of different sizes.
+
+    Args:
+        model: A built model, compiled for TensorFlow.
+        batch: Examples of any number, as the data have them.
+    """
+    private(model, "_symbolic_build")(data_batch=batch)
+    private(model, "_maybe_symbolic_build")
+    model._maybe_symbolic_build = lambda *args, **kwargs: None
+
+
 def _global_seed_generator() -> keras.random.SeedGenerator | None:
     from keras.src.backend.common import global_state
 

@@ -13,13 +13,11 @@ from cyclopts import App, CycloptsError, Parameter
 
 from tf_reg_cli.commands import compare, export, predict, serving_config, shrink, train, tune, verify
 from tf_reg_cli.config import Config
-from tf_reg_cli.errors import FailedError, UserError
+from tf_reg_cli.errors import UserError, exit_code
 from tf_reg_cli.fields import with_lone_values
 from tf_reg_cli.help import TwoColumns
 from tf_reg_cli.sentences import sentence
 from tf_reg_cli.start import occupy_standard_descriptors
-
-FAILED, BAD_USAGE, INTERRUPTED, NOBODY_READS = 1, 2, 130, 141
 
 
 def app() -> App:
@@ -73,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
-    except BrokenPipeError:
+    except BrokenPipeError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
-        return NOBODY_READS
+        return exit_code(error)
 
 
 def _run(arguments: list[str]) -> int:
@@ -85,7 +83,7 @@ def _run(arguments: list[str]) -> int:
         return called(*bound.args, **bound.kwargs) or 0
     except KeyboardInterrupt as interrupt:
         print(f"\n{interrupt or 'Interrupted.'}", file=sys.stderr)
-        return INTERRUPTED
+        return exit_code(interrupt)
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        return FAILED if isinstance(error, FailedError) else BAD_USAGE
+        return exit_code(error)

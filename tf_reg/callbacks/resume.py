@@ -8,10 +8,9 @@ import warnings
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from tf_reg import _keras
+from tf_reg import _keras, _processes
 from tf_reg._callers import local_of
 from tf_reg._checks import checked_path, count, require, shown
 from tf_reg._trainer import optimizers_of
@@ -19,7 +18,7 @@ from tf_reg.callbacks import checkpoints
 from tf_reg.callbacks.batches import batches_done, steps_at_once
 from tf_reg.callbacks.output_watcher import listed_with
 from tf_reg.callbacks.replay import Skip, random_state, read_again, set_random_state
-from tf_reg.callbacks.saved_state import NotPlainError, SavedState, decode, encode, named
+from tf_reg.callbacks.saved_state import SavedState, decode, encode, named, plain_state
 from tf_reg.callbacks.saved_variables import variables_of
 from tf_reg.callbacks.stop_signal import StopSignal
 from tf_reg.measure.not_finite import is_finite
@@ -42,6 +41,9 @@ class Resume(keras.callbacks.Callback):
     taken. Nothing is written any more once the loss or the weights are NaN or infinite. A folder belongs to one process
     at a time. When SIGTERM comes, as a scheduler sends it, a checkpoint is written after the batch, or after the
     validation that runs, and the process ends as it would have.
+
+    Of several processes that train together, on JAX, process 0 writes. All read: the folder is one that they share. The
+    SIGTERM that counts is that of process 0.
 
     A training that has come to its end has its checkpoint too: run again, it ends at once, with the same weights and
     history. With more `epochs` it goes on. To begin anew, take another folder.
@@ -94,12 +96,25 @@ class Resume(keras.callbacks.Callback):
         require(
             self.model.built, "tf_reg.Resume needs a model that is built: give it a keras.Input", "model", self.model
         )
-        checkpoints.hold(self.folder)
+        if _processes.number() == 0:
+            checkpoints.hold(self.folder)
+        found = checkpoints.last(self.folder)
+        self._agree(found)
         listed[:] = [one for one in listed if not isinstance(one, _Last)]  # of a `fit` that was interrupted
-        last = _Last(self, checkpoints.last(self.folder))
+        last = _Last(self, found)
         last.set_params(self.params)
         last.set_model(self.model)
         listed.append(last)
+
+    def _agree(self, found: checkpoints.Checkpoint | None) -> None:
+        """Check that all processes of a training begin at the same point, and wait for them."""
+        about = None if found is None else decode(found.facts["about"], found.arrays)
+        points = _processes.of_all([-1, -1] if about is None else [about["epoch"], about["done"]])
+        if any(one != points[0] for one in points):
+            raise checkpoints.CheckpointError(
+                f"The processes of this training don't find the same checkpoint in {self.folder}. Give all of "
+                "them one folder, on a file system that they share."
+            )
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Do nothing. Keras calls batch by batch, and not in a thread, where a callback has this method."""
@@ -235,6 +250,8 @@ class _Last(keras.callbacks.Callback):
     def _save(self, epoch: int, done: int, logs: Any) -> None:
         """Write a checkpoint, unless the training diverged, and end the process if it is asked to."""
         self._saved = done
+        if _processes.number():
+            return  # process 0 writes, and ends the training where it is told to
         if math.isfinite((logs or {}).get("loss", 0.0)) and is_finite(self.model.trainable_variables):
             self._write(epoch, done)
         elif not self._diverged:
@@ -263,7 +280,7 @@ class _Last(keras.callbacks.Callback):
         }
         facts = {
             "about": encode(about, arrays),
-            "states": {name: _plain(name, state, arrays) for name, state in self._states.items()},
+            "states": {name: plain_state(name, state, arrays) for name, state in self._states.items()},
             "variables": len(variables),
             "without metrics": len(variables_of(model, metrics=False)),
         }
@@ -275,14 +292,3 @@ class _Last(keras.callbacks.Callback):
                 f"{error.strerror or error}. Training goes on, and the last checkpoint stays as it is.",
                 stacklevel=2,
             )
-
-
-def _plain(name: str, state: SavedState, arrays: dict[str, np.ndarray]) -> Any:
-    """Return what a callback remembers in a form that JSON can hold."""
-    try:
-        return encode(state.get(), arrays)
-    except NotPlainError as error:
-        raise ValueError(
-            f"get_state() of a callback returns a dictionary of numbers, words, arrays, lists and dictionaries. "
-            f"Received: a {error} from {name}."
-        ) from error

@@ -172,3 +172,14 @@ def named(listed: list[keras.callbacks.Callback]) -> dict[str, keras.callbacks.C
         seen[kind] += 1
         found[kind if seen[kind] == 1 else f"{kind} {seen[kind]}"] = one
     return found
+
+
+def plain_state(name: str, state: SavedState, arrays: dict[str, np.ndarray]) -> Any:
+    """Return what a callback remembers in a form that JSON can hold."""
+    try:
+        return encode(state.get(), arrays)
+    except NotPlainError as error:
+        raise ValueError(
+            f"get_state() of a callback returns a dictionary of numbers, words, arrays, lists and dictionaries. "
+            f"Received: a {error} from {name}."
+        ) from error

@@ -26,6 +26,13 @@ class StopAfterBatch(keras.callbacks.Callback):
         super().__init__()
         self._asked = False
 
+    def get_state(self) -> dict[str, Any]:
+        """Return nothing: a training that goes on isn't asked to stop again."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Bring back nothing."""
+
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Handle Ctrl-C so within the block.

@@ -22,7 +22,6 @@ from keras import ops
 
 import tf_reg
 from tf_reg import _walk
-from tf_reg.callbacks.checkpoints import CheckpointError
 from tf_reg.callbacks.resume import Resume
 from tf_reg.callbacks.training_guard import TrainingGuard
 from tf_reg.compaction.plan import CompactionPlan, plan_compaction
@@ -30,8 +29,10 @@ from tf_reg.recipes import (
     columns,
     compacted,
     divergence,
+    following,
     gain,
     plots,
+    run_ending,
     run_report,
     sureness,
     training,
@@ -39,16 +40,18 @@ from tf_reg.recipes import (
     weight_plots,
 )
 from tf_reg.recipes.board import Board
+from tf_reg.recipes.data.pipelines import even
 from tf_reg.recipes.data.table_data import Data
+from tf_reg.recipes.devices import placed
 from tf_reg.recipes.notes import warnings_as_notes
+from tf_reg.recipes.one_device import OneDevice
 from tf_reg.recipes.result import Result
 from tf_reg.recipes.run_folder import check_clock, know_data, made_folder
-from tf_reg.recipes.stopped import StoppedError
 from tf_reg.serving.exporting import export
-from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.serving.write.options import Options
 from tf_reg_cli import defaults
 from tf_reg_cli.config import Config
+from tf_reg_cli.devices import Placement
 from tf_reg_cli.errors import FailedError, UserError
 from tf_reg_cli.files import whole, write_whole
 from tf_reg_cli.unfinished import CHECKPOINTS
@@ -56,13 +59,22 @@ from tf_reg_cli.unfinished import CHECKPOINTS
 EXPORT_EXAMPLES = 32
 
 
-def run(config: Config, resumed: Path | None = None, checkpoint_every: int | None = None) -> Result:
+def run(
+    config: Config,
+    resumed: Path | None = None,
+    checkpoint_every: int | None = None,
+    placement: Placement | None = None,
+) -> Result | None:
     """Train as `config` says and write `runs/<name>/` and a SavedModel.
 
     Args:
         config: The configuration.
         resumed: The folder of a run with this configuration that was interrupted, to go on with; None for a new run.
         checkpoint_every: After how many batches there is a checkpoint, beside those at the ends of epochs.
+        placement: The devices and processes to train on.
+
+    Returns:
+        What the run found; None in a process beside number 0.
 
     Raises:
         UserError: If the data can't be had, or the folder is taken or can't be written.
@@ -70,38 +82,36 @@ def run(config: Config, resumed: Path | None = None, checkpoint_every: int | Non
         KeyboardInterrupt: On Ctrl-C, after what there is has been written; the message names the folder.
     """
     check_clock()
-    model, images = training.prepare(config)
-    config = training.with_task(config, images)
-    config, chosen = defaults.filled(config, images.train_size), defaults.words(config, images.train_size)
-    print(chosen)
-    for note in (*images.notes, *_bigger_batches(config, images)):
-        print(f"Note: {note}", file=sys.stderr)
-    folder = resumed or made_folder(config)
-    resume = _resume(folder, config, checkpoint_every)
-    kept = f"What there is lies in {folder}. To go on: tf-reg train --resume {folder}"
-    try:
+    devices = placed(placement or Placement())
+    with devices.together():
+        with devices.scope():
+            model, images = training.prepare(config)
+        config = training.with_task(config, images)
+        devices.check(config, images.train_size, even(images.train_size, config.batch_size))
+        devices.prepare(model, images.train)
+        chosen = defaults.words(config, images.train_size)
+        config = defaults.filled(config, images.train_size)
+        if not devices.leads:
+            following.follow(model, config, images, devices, lambda folder: _resume(folder, config, checkpoint_every))
+            return None
+        print(chosen)
+        for note in (*images.notes, *_bigger_batches(config, images)):
+            print(f"Note: {note}", file=sys.stderr)
+        folder = following.led(devices, lambda: resumed or made_folder(config))
+        return _led(model, config, images, devices, _resume(folder, config, checkpoint_every), resumed is not None)
+
+
+def _led(model: keras.Model, config: Config, images: Data, devices: OneDevice, resume: Resume, resumed: bool) -> Result:
+    """Train, and write the run."""
+    folder = resume.folder.parent
+    with run_ending.said(folder, resume.folder):
         if not resumed:
             config.save(folder / "config.json")
-        know_data(folder, config, resumed is not None)
-        result = _train_and_write(model, config, images, folder, resume)
+        know_data(folder, config, resumed)
+        result = _train_and_write(model, config, images, folder, resume, devices)
         run_report.write(folder, result, config)
         shutil.rmtree(resume.folder)
         return result
-    except FailedError:
-        shutil.rmtree(resume.folder)  # it would fail again
-        raise
-    except CheckpointError as error:
-        raise UserError(f"The run can't go on: {error}") from error
-    except StoppedError as error:
-        raise UserError(f"{error} {kept}") from error
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Interrupted. {kept}") from None
-    except BrokenPipeError:  # nobody reads what training prints
-        raise
-    except OSError as error:
-        raise UserError(f"The run can't be written: {error}. {kept}") from error
-    except VerificationError as error:
-        raise UserError(f"The model can't be exported: {error} It lies in {folder}.") from error
 
 
 def _resume(folder: Path, config: Config, every: int | None) -> Resume:
@@ -122,8 +132,11 @@ def _bigger_batches(config: Config, images: Data) -> Iterator[str]:
         )
 
 
-def _train_and_write(model: keras.Model, config: Config, images: Data, folder: Path, resume: Resume) -> Result:
-    history, seconds = _trained(model, config, images, folder, resume)
+def _train_and_write(
+    model: keras.Model, config: Config, images: Data, folder: Path, resume: Resume, devices: OneDevice
+) -> Result:
+    history, seconds = _trained(model, config, images, folder, resume, devices)
+    model = devices.alone(model, folder / "model.keras")
     plan = plan_compaction(model)
     metrics = _metrics(model, config, images, folder, len(history["loss"]), seconds, plan)
     sure = sureness.Sureness(model, images, config)
@@ -159,18 +172,21 @@ def _train_and_write(model: keras.Model, config: Config, images: Data, folder: P
 
 
 def _trained(
-    model: keras.Model, config: Config, images: Data, folder: Path, resume: Resume
+    model: keras.Model, config: Config, images: Data, folder: Path, resume: Resume, devices: OneDevice
 ) -> tuple[dict[str, list[float]], float]:
     """Train, and keep what there is, of an interrupted training too; returns the history and the seconds."""
     before, start = _weights(model), time.perf_counter()
     try:
-        with writers(folder, config) as readers, warnings_as_notes():
-            training.fit(model, config, images, [TrainingGuard(), resume, *readers])
+        with devices.scope(), writers(folder, config) as readers, warnings_as_notes():
+            training.fit(model, config, images, [TrainingGuard(), resume, *readers], devices=devices)
     except KeyboardInterrupt:
+        devices.leave()
         _keep(model, before, folder)
         raise
     except FloatingPointError as error:
+        devices.part()
         raise divergence.failure(error, model, config, images, folder, lambda: _keep(model, before, folder)) from error
+    devices.leave()
     seconds = time.perf_counter() - start
     return _keep(model, before, folder), seconds
 

@@ -28,6 +28,7 @@ from tf_reg.recipes.data.table_data import Data, TableData
 from tf_reg.recipes.execution import steps_per_execution
 from tf_reg.recipes.interrupt import StopAfterBatch
 from tf_reg.recipes.models import networks, table_networks
+from tf_reg.recipes.one_device import OneDevice
 from tf_reg.recipes.progress import Progress
 from tf_reg.recipes.stopped import explained
 from tf_reg.tables.losses import MeanRelativeSquaredError, RelativeSquaredError
@@ -209,6 +210,7 @@ def fit(
     images: Data,
     readers: Sequence[keras.callbacks.Callback] = (),
     silent: bool = False,
+    devices: OneDevice | None = None,
 ) -> None:
     """Train a compiled model.
 
@@ -218,8 +220,9 @@ def fit(
         images: The data that `prepare` returned.
         readers: Callbacks that see every key of `RegularizationLogger` in their `logs`.
         silent: Whether to print nothing.
+        devices: What to train it on; one device if not given.
     """
-    config = filled(config, images.train_size)
+    config, devices = filled(config, images.train_size), devices or OneDevice()
     logger = regularization_logger.RegularizationLogger(per_layer=True, near_zero=NEAR_ZERO)
     stopping = []
     if config.early_stopping is not None:
@@ -231,10 +234,10 @@ def fit(
     interrupt = StopAfterBatch()
     with interrupt.listening(), explained():
         model.fit(
-            mixed(images.train, config),
+            devices.share(mixed(images.train, config)),
             epochs=config.epochs,
             shuffle=False,  # the pipeline does
-            validation_data=images.validation,
+            validation_data=devices.share(images.validation),
             verbose=0,  # `Progress` prints
             callbacks=[
                 *_strength(config),

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from tf_reg_cli.checks import Must, flag
 from tf_reg_cli.config import Flags
 from tf_reg_cli.config_file import ConfigFile, configured
+from tf_reg_cli.devices import CoordinatorFlag, DevicesFlag, Placement, ProcessesFlag, ProcessFlag
 from tf_reg_cli.errors import UserError
 from tf_reg_cli.fields import to_path, whole
 from tf_reg_cli.files import require, weights
@@ -44,6 +45,10 @@ def command(
     config: ConfigFile = None,
     resume: ResumedRun = None,
     checkpoint_every: Every = None,
+    devices: DevicesFlag = None,
+    num_processes: ProcessesFlag = None,
+    process_id: ProcessFlag = None,
+    coordinator: CoordinatorFlag = None,
 ) -> int:
     """Train a regularised classifier of images, or a model of a table; write what it learned, its curves, a SavedModel.
 
@@ -61,6 +66,9 @@ def command(
 
     A run that was interrupted, however it was, goes on with --resume: it ends as it would have ended.
 
+    --devices all trains on all GPUs of the machine. With --num-processes the same command runs on each of several
+    machines. Either way every example is seen once an epoch, and the batches are those of one device.
+
     For example:
 
       tf-reg train --reg l1l2
@@ -68,7 +76,9 @@ def command(
       tf-reg train --reg group --compact
       tf-reg train --dataset csv:sales.csv --target price --reg group
       tf-reg train --resume runs/digits-mlp-l1l2
+      tf-reg train --dataset fashion_mnist --model cnn --devices all
     """
+    placement = Placement(devices, num_processes, process_id, coordinator)
     given = [flag(name) for name in flags or {}] + (["--config"] if config else [])
     if resume and given:
         raise UserError(f"--resume goes on with the settings of the run. Leave out {', '.join(given)}.")
@@ -77,9 +87,11 @@ def command(
     try:
         with quiet_start():
             from tf_reg.recipes import run
-        result = run.run(wanted, resume, checkpoint_every)
+        result = run.run(wanted, resume, checkpoint_every, placement)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(str(interrupt) or "Interrupted before anything was written.") from None
+    if result is None:
+        return 0
     compaction = "".join(f"\n{text}\n" for text in (result.columns, result.compaction) if text)
     print(f"\n{result.table()}\n{compaction}\nrun         {result.folder}\nSavedModel  {result.saved_model}")
     if result.gain:
