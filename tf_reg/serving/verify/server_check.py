@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tf_reg.serving import saved_graph
@@ -39,11 +39,12 @@ def check(meta_graph: Any, signature: saved_graph.Signature, server: str, *, gpu
 
 def _problems(meta_graph: Any, signature: saved_graph.Signature, server: str, gpu: bool) -> list[str]:
     table, graph = server_tables.table(server), meta_graph.graph_def
+    written = _definitions_of_the_writer(meta_graph)
     called = {function.signature.name for function in graph.library.function}
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     found: dict[str, str] = {}
     for node in nodes:
-        for problem in _of_node(node, table, graph.versions.producer) if node.op not in called else ():
+        for problem in _of_node(node, table, written, graph.versions.producer) if node.op not in called else ():
             found.setdefault(problem, node.name)
     if gpu:
         for node in saved_graph.reached(meta_graph, signature):
@@ -63,7 +64,7 @@ def _of_versions(versions: Any, table: Table) -> Iterator[str]:
         yield f"the graph says that a server for graphs of the version {table.producer} must not read it"
 
 
-def _of_node(node: Any, table: Table, producer: int) -> Iterator[str]:
+def _of_node(node: Any, table: Table, written: Callable[[str], Any], producer: int) -> Iterator[str]:
     there = table.definition(node.op)
     if there is None:
         yield f"it has no operation {node.op}"
@@ -73,7 +74,7 @@ def _of_node(node: Any, table: Table, producer: int) -> Iterator[str]:
         return
     problems = [*_of_attributes(node, there, table)]
     yield from problems
-    here = _definition_here(node.op)
+    here = written(node.op)
     if not problems and here is not None:
         yield from _of_defaults(node, there, here)
         if _arguments(there, node) != _arguments(here, node):
@@ -118,7 +119,7 @@ def _of_defaults(node: Any, there: Any, here: Any) -> Iterator[str]:
     for attribute in there.attr:
         name, theirs = attribute.name, attribute.default_value
         if name not in node.attr and name in ours and ours[name] != theirs:
-            yield f"{node.op} has {name}={_shown(theirs)} there where it isn't given, {_shown(ours[name])} here"
+            yield f"{node.op} without {name} has {_shown(theirs)} there, and {_shown(ours[name])} where it was written"
 
 
 def _filled(node: Any, definition: Any) -> dict[str, Any]:
@@ -192,7 +193,11 @@ def _shown(value: Any) -> str:
     return " ".join(str(getattr(value, kind)).split()) if kind else "none"
 
 
-def _definition_here(name: str) -> Any:
+def _definitions_of_the_writer(meta_graph: Any) -> Callable[[str], Any]:
+    """Return what finds the `OpDef` of an operation in the TensorFlow that wrote a graph, None for none."""
     from tensorflow.python.framework import op_def_registry
 
-    return op_def_registry.get(name)
+    version = ".".join(meta_graph.meta_info_def.tensorflow_version.split(".")[:2])
+    if version in server_tables.versions():
+        return server_tables.table(version).definition
+    return op_def_registry.get  # newer than all that are known here: ours, if it was just written

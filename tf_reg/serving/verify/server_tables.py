@@ -36,10 +36,18 @@ class Table:
     min_producer: int
     types: frozenset[int]
     operations: Mapping[str, Mapping[str, Any]]
+    _parsed: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def definition(self, name: str) -> Any:
         """Return an operation's `OpDef`; None where there is no such operation."""
-        return _parsed(self.version, name) if name in self.operations else None
+        if name in self.operations and name not in self._parsed:
+            from google.protobuf import json_format
+            from tensorflow.core.framework import op_def_pb2
+
+            self._parsed[name] = json_format.ParseDict(
+                {"name": name, **self.operations[name]["op"]}, op_def_pb2.OpDef()
+            )
+        return self._parsed.get(name)
 
     def kernels(self, name: str, device: str) -> list[Kernel]:
         """Return the kernels that an operation has on a device, `"CPU"` or `"GPU"`."""
@@ -85,14 +93,6 @@ def _contents() -> dict[str, Any]:
     """The file: the newest version whole, of the others the operations that are others, None for those that aren't."""
     contents = json.loads(lzma.decompress(FILE.read_bytes()))
     return dict(sorted(contents.items(), key=lambda item: [int(part) for part in item[0].split(".")]))
-
-
-@functools.cache
-def _parsed(version: str, name: str) -> Any:
-    from google.protobuf import json_format
-    from tensorflow.core.framework import op_def_pb2
-
-    return json_format.ParseDict(table(version).operations[name]["op"] | {"name": name}, op_def_pb2.OpDef())
 
 
 def _list(versions: Sequence[str]) -> str:
