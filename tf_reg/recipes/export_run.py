@@ -38,6 +38,7 @@ def export_saved(
     classes: Sequence[str] = (),
     unsafe_lambda: bool = False,
     compact: bool = False,
+    server: str | None = None,
     **options: Any,
 ) -> str:
     """Export a saved model and return what is to be said of it: what its verification has found, as a table.
@@ -52,6 +53,7 @@ def export_saved(
         classes: Classes and functions of the user's own in the model, each `module:Class`.
         unsafe_lambda: Whether code that lies in the file itself may run, as that of a `Lambda` layer does.
         compact: Whether to export the compacted model, and say what that saves.
+        server: The version of TensorFlow Serving that must be able to read it.
         **options: The signatures, as `Options` has them.
 
     Raises:
@@ -72,8 +74,8 @@ def export_saved(
         options |= _names(images, options)
     try:
         if compact:
-            return _compacted(model, folder, version, Options(**options), examples, images, details, gpu)
-        return str(exported(model, folder, version, Options(**options), examples, details, gpu=gpu))
+            return _compacted(model, folder, version, Options(**options), examples, images, details, gpu, server)
+        return str(exported(model, folder, version, Options(**options), examples, details, gpu=gpu, server=server))
     except (ValueError, RuntimeError, OSError) as error:
         raise UserError(_in_flags(str(error))) from error
 
@@ -87,6 +89,7 @@ def _compacted(
     images: Data | None,
     details: dict[str, Any],
     gpu: bool,
+    server: str | None,
 ) -> str:
     made = compacted.compacted(model, examples)
     if images is not None:
@@ -95,7 +98,8 @@ def _compacted(
     def metrics() -> dict[str, Any]:
         return details.get("metrics", {}) | made.metrics
 
-    found = made.export(folder, version, options, examples, lambda: details | {"metrics": metrics()}, gpu=gpu)
+    more = options, examples, lambda: details | {"metrics": metrics()}
+    found = made.export(folder, version, *more, gpu=gpu, server=server)
     return f"{made.table(metrics())}\n\n{found}"
 
 

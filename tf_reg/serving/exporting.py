@@ -14,7 +14,7 @@ import numpy as np
 from tf_reg._checks import checked_path, flag
 from tf_reg.measure.zeros import sparsity
 from tf_reg.serving import example_inputs, refusals, saved_graph, server_config
-from tf_reg.serving.verify import verification
+from tf_reg.serving.verify import server_tables, verification
 from tf_reg.serving.verify.verification import Reference, Verification
 from tf_reg.serving.write import manifest, other_backends, versions, warmup
 from tf_reg.serving.write.options import Options, check_model, check_names, own_output
@@ -38,6 +38,7 @@ def export(
     examples: Any = None,
     details: Mapping[str, Any] | None = None,
     gpu: bool = True,
+    server: str | None = None,
 ) -> Path:
     """Export a model as `<folder>/<version>/`, TensorFlow Serving's layout, verified before it appears there.
 
@@ -72,6 +73,9 @@ def export(
             no such numbers (the rows of an Embedding, say) needs examples of its own. Strings are str or bytes.
         details: What the manifest shall say besides, as JSON has it, such as `classes`, `config` and `metrics`.
         gpu: Whether every operation must have a GPU kernel.
+        server: The version of TensorFlow Serving that will read it, such as `"2.20"`, from 2.18 on. Every operation,
+            attribute and version in the graph is then compared with what that one has. By default only the installed
+            TensorFlow is asked.
 
     Returns:
         The path of the new version.
@@ -90,7 +94,7 @@ def export(
         '1'
     """
     options = Options(input_name, output_name, signatures, class_id, top_k, logits)
-    return exported(model, folder, version, options, examples, details, gpu=gpu).path
+    return exported(model, folder, version, options, examples, details, gpu=gpu, server=server).path
 
 
 def exported(
@@ -102,6 +106,7 @@ def exported(
     details: Mapping[str, Any] | None = None,
     *,
     gpu: bool = True,
+    server: str | None = None,
     look: Callable[[Path], object] = lambda staged: None,
 ) -> Verification:
     """Export a model as `export` does, and return what the verification has found, with the path of the new version.
@@ -115,8 +120,10 @@ def exported(
     check_names(options)
     check_model(model)
     flag(gpu, "gpu")
+    if server is not None:
+        server_tables.check_version(server)
     with unchanged(model):
-        return _exported(Interface(model, options), base, version, examples, details, gpu, look)
+        return _exported(Interface(model, options), base, version, examples, details, gpu, server, look)
 
 
 def _exported(
@@ -126,6 +133,7 @@ def _exported(
     examples: Any,
     details: Mapping[str, Any] | None,
     gpu: bool,
+    server: str | None,
     look: Callable[[Path], object],
 ) -> Verification:
     reference = _reference(interface, examples)
@@ -138,7 +146,7 @@ def _exported(
         _write(interface, staged)
         warmup.write(staged / warmup.FILE, name, _warmup_records(interface, inputs))
         manifest.write(staged, _manifest(interface, name, staged, {} if details is None else details))
-        found = _verify(interface, staged, reference, gpu)
+        found = _verify(interface, staged, reference, gpu, server)
         look(staged)
         server_config.write(base)
         return dataclasses.replace(found, path=versions.publish(staged, base, version))
@@ -211,9 +219,9 @@ def _write(interface: Interface, path: Path) -> None:
             raise OSError(f"TensorFlow can't write the model: {error.message}") from error
 
 
-def _verify(interface: Interface, staged: Path, reference: Reference, gpu: bool) -> Verification:
+def _verify(interface: Interface, staged: Path, reference: Reference, gpu: bool, server: str | None) -> Verification:
     try:
-        return verification.verify(staged, reference, gpu=gpu)
+        return verification.verify(staged, reference, gpu=gpu, server=server)
     except verification.VerificationError as error:
         text = str(error).replace(str(staged), f"The model {interface.model.name!r}")
         text = refusals.explained(interface, dict(reference.inputs), text)

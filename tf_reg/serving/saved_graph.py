@@ -122,7 +122,7 @@ def without_gpu_kernel(nodes: Iterable[Any]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for node in nodes:
-        if not _of_strings(node) and not any(_fits(kernel, node) for kernel in _gpu_kernels(node.op)):
+        if not of_strings(node) and not any(_fits(kernel, node) for kernel in _gpu_kernels(node.op)):
             found.setdefault(node.op, node.name)
     return dict(sorted(found.items()))
 
@@ -193,7 +193,7 @@ def _gpu_kernels(op: str) -> list[Any]:
     return [kernel for kernel in found if kernel.device_type in ("GPU", "DEFAULT")]  # DEFAULT: for any device
 
 
-def _of_strings(node: Any) -> bool:
+def of_strings(node: Any) -> bool:
     """Whether a node is made for strings: one of its types is that."""
     return any(attribute.type == _STRING for attribute in node.attr.values())
 

@@ -67,6 +67,10 @@ class Options:
         ),
     ] = None
     cpu: Annotated[bool, Parameter(help="allow operations without a GPU kernel", negative=())] = False
+    server: Annotated[
+        Literal["2.18", "2.19", "2.20", "2.21"] | None,
+        Parameter(help="the version of TensorFlow Serving that must be able to read it (default: any)"),
+    ] = None
     compact: Annotated[bool, Parameter(help="cut out what has no effect, and print what that saves", negative=())] = (
         False
     )
@@ -96,6 +100,7 @@ class Options:
             "classes": self.custom,
             "unsafe_lambda": self.unsafe_lambda,
             "compact": self.compact,
+            "server": self.server,
         }
 
 
@@ -117,7 +122,7 @@ def command(
 
       tf-reg export runs/digits-mlp-l1l2
       tf-reg export model.keras --name flowers --signatures uint8 bytes --top-k 5
-      tf-reg export runs/digits-mlp-group --compact
+      tf-reg export runs/digits-mlp-group --compact --server 2.20
       tf-reg export model.keras --custom layers:MyLayer layers:my_activation
     """
     options = options or Options()

@@ -9,7 +9,7 @@ from typing import Any
 
 from tf_reg.serving import saved_graph
 from tf_reg.serving.saved_graph import Signature
-from tf_reg.serving.verify import c_api, replay
+from tf_reg.serving.verify import c_api, replay, server_check
 from tf_reg.serving.write import manifest, warmup
 from tf_reg.serving.write.options import DEFAULT
 
@@ -36,6 +36,7 @@ class Verification:
         cpu_only: Operations of `serving_default` that have no GPU kernel; None where the installed TensorFlow can't
             tell, not being built for CUDA.
         checksums: How many files have the sha256 that the manifest says; 0 without a manifest.
+        server: The version of TensorFlow Serving that was asked for, and can read it; None if none was.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Verification:
     weight_bytes: int
     cpu_only: tuple[str, ...] | None
     checksums: int
+    server: str | None = None
 
     def __str__(self) -> str:
         kernels = "for all operations" if self.cpu_only == () else f"none for {', '.join(self.cpu_only or ())}"
@@ -61,6 +63,8 @@ class Verification:
             else kernels,
             "checksums": f"of {self.checksums} files" if self.checksums else "none: there is no manifest",
         }
+        if self.server is not None:
+            rows["server"] = f"TensorFlow Serving {self.server} can read it"
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
@@ -82,24 +86,27 @@ class Reference:
     weight_bytes: int
 
 
-def verify(saved_model: Path, reference: Reference | None = None, *, gpu: bool = True) -> Verification:
+def verify(
+    saved_model: Path, reference: Reference | None = None, *, gpu: bool = True, server: str | None = None
+) -> Verification:
     """Check one version in every way that `tf_reg.verify_saved_model` says.
 
     Args:
         saved_model: The version's folder.
         reference: What it should compute, beside what its warm-up requests say.
         gpu: Whether an operation without a GPU kernel is an error.
+        server: The version of TensorFlow Serving that must be able to read it, as `server_tables` knows it.
 
     Raises:
         VerificationError: If something is wrong.
     """
     try:
-        return _verify(saved_model, reference, gpu)
+        return _verify(saved_model, reference, gpu, server)
     except (ValueError, OSError, c_api.LoaderError) as error:
         raise VerificationError(f"{saved_model} can't be served: {error}") from error
 
 
-def _verify(saved_model: Path, reference: Reference | None, gpu: bool) -> Verification:
+def _verify(saved_model: Path, reference: Reference | None, gpu: bool, server: str | None) -> Verification:
     _refuse(manifest.leads_out(saved_model))
     contents = manifest.read(saved_model)
     if contents is not None:
@@ -107,6 +114,8 @@ def _verify(saved_model: Path, reference: Reference | None, gpu: bool) -> Verifi
     meta_graph = saved_graph.load(saved_model)
     signatures = saved_graph.signatures(meta_graph)
     _check_graph(meta_graph, signatures)
+    if server is not None:
+        server_check.check(meta_graph, signatures[DEFAULT], server, gpu=gpu)
     weights = _weight_bytes(meta_graph, signatures) if reference is None else reference.weight_bytes
     stored = _check_sizes(saved_model, weights)
     cases = _recorded(saved_model, signatures)
@@ -128,6 +137,7 @@ def _verify(saved_model: Path, reference: Reference | None, gpu: bool) -> Verifi
         weight_bytes=weights,
         cpu_only=_check_kernels(meta_graph, signatures[DEFAULT], gpu),
         checksums=len(contents["files"]) if contents else 0,
+        server=server,
     )
 
 

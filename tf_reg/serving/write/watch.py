@@ -118,6 +118,8 @@ def cause(text: str) -> str:
         text = text.partition(end)[0]
     lines = [line.strip() for line in text.splitlines()]
     said = [line for line in lines if line and not line.startswith("Exception encountered when calling ")]
+    if said[:1] == ["in user code:"]:  # AutoGraph's, with the lines of the code before the cause
+        said = said[-1:]
     if len(said) > 1 and said[0].endswith(":"):
         return ended(f"{said[0]} {said[1]}")
     return ended(said[0]) if said else ""
