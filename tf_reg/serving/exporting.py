@@ -13,11 +13,11 @@ import numpy as np
 
 from tf_reg._checks import checked_path, flag
 from tf_reg.measure.zeros import sparsity
-from tf_reg.serving import example_inputs, refusals, saved_graph, server_config
+from tf_reg.serving import example_inputs, interfaces, refusals, saved_graph, server_config
 from tf_reg.serving.verify import verification
 from tf_reg.serving.verify.verification import Reference, Verification
-from tf_reg.serving.write import manifest, other_backends, versions, warmup
-from tf_reg.serving.write.options import Options, check_model, check_names, own_output
+from tf_reg.serving.write import manifest, other_backends, subclassed, versions, warmup
+from tf_reg.serving.write.options import Options, check_names
 from tf_reg.serving.write.signatures import Interface
 from tf_reg.serving.write.unchanged import unchanged
 
@@ -38,6 +38,7 @@ def export(
     examples: Any = None,
     details: Mapping[str, Any] | None = None,
     gpu: bool = True,
+    input_signature: Any = None,
 ) -> Path:
     """Export a model as `<folder>/<version>/`, TensorFlow Serving's layout, verified before it appears there.
 
@@ -71,7 +72,10 @@ def export(
             list or a dictionary of these. By default random numbers from 0 to 255, as pixels are. A model that takes
             no such numbers (the rows of an Embedding, say) needs examples of its own. Strings are str or bytes.
         details: What the manifest shall say besides, as JSON has it, such as `classes`, `config` and `metrics`.
-        gpu: Whether every operation must have a GPU kernel.
+        gpu: Whether every operation must have a GPU kernel. Of a model that takes strings, none must: what TensorFlow
+            computes on the CPU alone is named in what `tf_reg.verify_saved_model` returns.
+        input_signature: What a subclassed model takes, as `keras.InputSpec(shape=(None, ...), dtype=...)`, None for
+            free axes, or a list or dictionary of these; by default what the examples show.
 
     Returns:
         The path of the new version.
@@ -90,7 +94,7 @@ def export(
         '1'
     """
     options = Options(input_name, output_name, signatures, class_id, top_k, logits)
-    return exported(model, folder, version, options, examples, details, gpu=gpu).path
+    return exported(model, folder, version, options, examples, details, gpu=gpu, input_signature=input_signature).path
 
 
 def exported(
@@ -102,6 +106,7 @@ def exported(
     details: Mapping[str, Any] | None = None,
     *,
     gpu: bool = True,
+    input_signature: Any = None,
     look: Callable[[Path], object] = lambda staged: None,
 ) -> Verification:
     """Export a model as `export` does, and return what the verification has found, with the path of the new version.
@@ -113,10 +118,11 @@ def exported(
     if version is not None:
         versions.check_version(version)
     check_names(options)
-    check_model(model)
+    subclassed.check(model, input_signature)
     flag(gpu, "gpu")
     with unchanged(model):
-        return _exported(Interface(model, options), base, version, examples, details, gpu, look)
+        interface = interfaces.of(model, options, input_signature, examples)
+        return _exported(interface, base, version, examples, details, gpu, look)
 
 
 def _exported(
@@ -185,8 +191,9 @@ def verify_saved_model(
         if examples is not None:
             raise ValueError("`examples` are compared with a model's outputs. Received no `model`.")
         return verification.verify(saved, gpu=gpu)
-    interface = _interface_of(saved, model)
+    subclassed.check(model)
     with unchanged(model):
+        interface = interfaces.of_saved(saved, model, examples)
         reference = _reference(interface, examples)
     return verification.verify(saved, reference, gpu=gpu)
 
@@ -216,14 +223,15 @@ def _verify(interface: Interface, staged: Path, reference: Reference, gpu: bool)
         return verification.verify(staged, reference, gpu=gpu)
     except verification.VerificationError as error:
         text = str(error).replace(str(staged), f"The model {interface.model.name!r}")
-        text = refusals.explained(interface, dict(reference.inputs), text)
+        text = refusals.explained(interface, dict(reference.inputs_of(text)), text)
         raise verification.VerificationError(f"Nothing was published: {text}") from error
 
 
 def _reference(interface: Interface, examples: Any) -> Reference:
     """Return the examples, a user's own or made-up ones, and what the model makes of them."""
     inputs = example_inputs.made_up(interface) if examples is None else example_inputs.named(interface, examples)
-    return Reference(inputs, _expected(interface, inputs), interface.tolerance, interface.weight_bytes)
+    expected, others = _expected(interface, inputs), example_inputs.of_other_lengths(interface, inputs)
+    return Reference(inputs, expected, interface.tolerance, interface.weight_bytes, others)
 
 
 def _expected(interface: Interface, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -258,23 +266,4 @@ def _warmup_records(interface: Interface, inputs: dict[str, np.ndarray]) -> list
 
 def _manifest(interface: Interface, name: str, staged: Path, details: Mapping[str, Any]) -> dict[str, Any]:
     signatures = saved_graph.signatures(saved_graph.load(staged))
-    return manifest.describe(name, signatures, sparsity(interface.model), interface.tolerance, details)
-
-
-def _interface_of(path: Path, model: keras.Model) -> Interface:
-    """Return the interface of a model under the names that a SavedModel has for its inputs and outputs."""
-    try:
-        signature = saved_graph.signatures(saved_graph.load(path))[verification.DEFAULT]
-    except (ValueError, KeyError) as error:
-        raise verification.VerificationError(f"{path} can't be served: {error}") from error
-    check_model(model)
-    own = own_output(signature.outputs) if len(model.outputs) == 1 else None
-    interface = Interface(model, Options(next(iter(signature.inputs), "inputs"), own or "probabilities"))
-    inputs, outputs = set(interface.tensors), set(interface.outputs)
-    extras = [name for name in signature.outputs if name in ("class_id", "logits") or name.startswith("top_k_")]
-    if inputs != set(signature.inputs) or not outputs <= set(signature.outputs) <= outputs | set(extras):
-        raise ValueError(
-            f"The model has the inputs {', '.join(interface.tensors)} and outputs {', '.join(interface.outputs)}, the "
-            f"SavedModel {', '.join(signature.inputs)} and {', '.join(signature.outputs)}."
-        )
-    return interface
+    return manifest.describe(name, signatures, sparsity(interface.owner), interface.tolerance, details)

@@ -14,11 +14,6 @@ from tf_reg._checks import flag
 from tf_reg._walk import layer_paths
 
 DEFAULT, UINT8, BYTES = "serving_default", "serving_uint8", "serving_bytes"
-_LOOKUPS = (
-    keras.layers.TextVectorization,
-    keras.layers.IntegerLookup,
-    keras.layers.Hashing,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,12 +175,6 @@ def check_model(model: keras.Model) -> None:
 
 
 def _check_layers(model: keras.Model) -> None:
-    lookups = [layer.name for _, layer in layer_paths(model) if isinstance(layer, _LOOKUPS)]
-    if lookups:
-        raise ValueError(
-            f"Of the layers that take words apart or look them up, a signature takes StringLookup alone. Received: "
-            f"{', '.join(lookups)}. Split the model behind them, and do their part in the client."
-        )
     remember = [
         repr(path) for path, layer in layer_paths(model) if isinstance(layer, keras.layers.RNN) and layer.stateful
     ]
