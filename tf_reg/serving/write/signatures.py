@@ -188,7 +188,9 @@ class Interface:
         added = {}
         if self.options.class_id:
             binary = values.shape[-1] == 1
-            added["class_id"] = ops.cast(values[:, 0] > 0.5 if binary else ops.argmax(values, axis=-1), "int32")
+            # Not by argmax, which Keras makes of operations on bits that other formats lack.
+            best = values[:, 0] > 0.5 if binary else ops.top_k(values, 1)[1][:, 0]
+            added["class_id"] = ops.cast(best, "int32")
         if self.options.top_k is not None:
             best, ids = ops.top_k(values, self.options.top_k)
             added |= {"top_k_ids": ops.cast(ids, "int32"), f"top_k_{self.outputs[0]}": best}
