@@ -53,15 +53,23 @@ def _litert(path: str) -> Loaded:
     from ai_edge_litert.interpreter import Interpreter
 
     runner = Interpreter(path).get_signature_runner(SIGNATURE)
+    shapes = [details["shape_signature"] for details in runner.get_input_details().values()]
+    single = any(len(shape) and shape[0] == 1 for shape in shapes)  # -1 is any number of examples
 
-    def run(inputs: Arrays, outputs: Sequence[str]) -> list[np.ndarray]:
+    def call(inputs: Arrays, outputs: Sequence[str]) -> list[np.ndarray]:
         answer = runner(**inputs)
         return [answer[name] for name in outputs]
 
-    return run
+    def one_by_one(inputs: Arrays, outputs: Sequence[str]) -> list[np.ndarray]:
+        size = len(next(iter(inputs.values())))
+        answers = [call({key: one[n : n + 1] for key, one in inputs.items()}, outputs) for n in range(size)]
+        return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+
+    return one_by_one if single else call
 
 
 def _openvino(path: str) -> Loaded:
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # tells its maker of every import
     import openvino
 
     core = openvino.Core()

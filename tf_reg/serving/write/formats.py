@@ -21,17 +21,17 @@ class Format(NamedTuple):
     Args:
         title: Its name in a sentence.
         file: The file in the version's folder, which TensorFlow Serving doesn't look at.
-        modules: What has to be installed, by the extra of the same name as the format.
+        packages: What has to be installed, by the extra of the same name as the format.
     """
 
     title: str
     file: str
-    modules: tuple[str, ...]
+    packages: tuple[str, ...]
 
 
 FORMATS = {
     "onnx": Format("ONNX", "model.onnx", ("tf2onnx", "onnx", "onnxruntime")),
-    "litert": Format("LiteRT", "model.tflite", ("ai_edge_litert",)),
+    "litert": Format("LiteRT", "model.tflite", ("ai-edge-litert",)),
 }
 
 
@@ -54,7 +54,7 @@ def checked(formats: Any) -> tuple[str, ...]:
         raise ValueError(f"`formats` may have {' and '.join(map(repr, FORMATS))}, in a list. Received: {formats!r}.")
     found = tuple(dict.fromkeys(formats))
     for name in found:
-        lacks = [module for module in FORMATS[name].modules if importlib.util.find_spec(module) is None]
+        lacks = [one for one in FORMATS[name].packages if importlib.util.find_spec(one.replace("-", "_")) is None]
         if lacks:
             raise ImportError(
                 f'The format {name} needs {", ".join(lacks)}, which isn\'t installed: pip install -e ".[{name}]".'

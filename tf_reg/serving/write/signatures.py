@@ -152,8 +152,8 @@ class Interface:
         if name == BYTES:
             return serve, [tf.TensorSpec((None,), "string", name=next(iter(self.inputs)))]
         specs = [
-            tf.TensorSpec((None, *tensor.shape[1:]), "uint8" if name == UINT8 else _wide(tensor.dtype), name=key)
-            for key, tensor in self.inputs.items()
+            tf.TensorSpec((self.options.batch, *t.shape[1:]), "uint8" if name == UINT8 else _wide(t.dtype), name=key)
+            for key, t in self.inputs.items()
         ]
         return serve, specs
 
