@@ -85,7 +85,7 @@ def test_several_inputs(tmp_path):
     signature = [keras.Input((4,), name="left"), keras.Input((4,), name="right")]
     path = tf_reg.export(model, tmp_path / "list", examples=[left, right], input_signature=signature)
     assert tf_reg.verify_saved_model(path).requests == 2
-    with pytest.raises(ValueError, match="compared by their names. Received a list for left, right"):
+    with pytest.raises(ValueError, match="compared by their names"):
         tf_reg.verify_saved_model(path, model, [left, right])
 
 

@@ -94,7 +94,7 @@ class Compacted:
                 look()
 
             if self.saves:
-                exported(self.model, dense, 1, options, examples, details(), gpu=gpu)
+                exported(self.model, dense, 1, dataclasses.replace(options, formats=()), examples, details(), gpu=gpu)
             return exported(self.small, folder, version, options, examples, details(), gpu=gpu, look=measure)
 
     def _measure(self, dense: Path, small: Path) -> None:

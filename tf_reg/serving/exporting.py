@@ -13,7 +13,7 @@ import numpy as np
 
 from tf_reg._checks import checked_path, flag
 from tf_reg.measure.zeros import sparsity
-from tf_reg.serving import example_inputs, interfaces, refusals, saved_graph, server_config
+from tf_reg.serving import example_inputs, interfaces, other_formats, refusals, saved_graph, server_config
 from tf_reg.serving.verify import verification
 from tf_reg.serving.verify.verification import Reference, Verification
 from tf_reg.serving.write import manifest, other_backends, subclassed, versions, warmup
@@ -39,6 +39,7 @@ def export(
     details: Mapping[str, Any] | None = None,
     gpu: bool = True,
     input_signature: Any = None,
+    formats: Sequence[str] = (),
 ) -> Path:
     """Export a model as `<folder>/<version>/`, TensorFlow Serving's layout, verified before it appears there.
 
@@ -76,6 +77,9 @@ def export(
             computes on the CPU alone is named in what `tf_reg.verify_saved_model` returns.
         input_signature: What a subclassed model takes, as `keras.InputSpec(shape=(None, ...), dtype=...)`, None for
             free axes, or a list or dictionary of these; by default what the examples show.
+        formats: Files to make of the SavedModel's `serving_default` too, in the version's folder: `"onnx"` for
+            `model.onnx`, `"litert"` for `model.tflite`. Each has to answer as the model does, in ONNX Runtime or
+            LiteRT. Needs `pip install -e ".[onnx]"` or `".[litert]"`.
 
     Returns:
         The path of the new version.
@@ -85,7 +89,8 @@ def export(
             layers with `stateful=True`; if a layer raises an error or can't be written as a graph; if the version is
             taken or no positive integer, a name is no identifier or that of another output, an option, the examples or
             the details don't fit, the folder is the address of a bucket, or `output_name` is `"probabilities"` and the
-            outputs aren't.
+            outputs aren't; if the model has no equal in one of the formats.
+        ImportError: If what a format needs isn't installed.
         VerificationError: A `RuntimeError`, if the written version isn't what it should be; nothing is published.
 
     Example:
@@ -93,7 +98,7 @@ def export(
         >>> tf_reg.export(model, "saved_models/m", class_id=True).name
         '1'
     """
-    options = Options(input_name, output_name, signatures, class_id, top_k, logits)
+    options = Options(input_name, output_name, signatures, class_id, top_k, logits, formats)
     return exported(model, folder, version, options, examples, details, gpu=gpu, input_signature=input_signature).path
 
 
@@ -143,8 +148,10 @@ def _exported(
     with versions.staging(base) as staged:
         _write(interface, staged)
         warmup.write(staged / warmup.FILE, name, _warmup_records(interface, inputs))
-        manifest.write(staged, _manifest(interface, name, staged, {} if details is None else details))
+        contents = _manifest(interface, name, staged, {} if details is None else details)
+        manifest.write(staged, contents)
         found = _verify(interface, staged, reference, gpu)
+        found = other_formats.add(found, contents, interface, reference, _write)
         look(staged)
         server_config.write(base)
         return dataclasses.replace(found, path=versions.publish(staged, base, version))

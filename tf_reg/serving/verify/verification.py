@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tf_reg.serving import saved_graph
 from tf_reg.serving.saved_graph import Signature
-from tf_reg.serving.verify import c_api, replay
+from tf_reg.serving.verify import c_api, engine_checks, replay
 from tf_reg.serving.write import manifest, warmup
 from tf_reg.serving.write.options import DEFAULT
 
@@ -37,6 +38,8 @@ class Verification:
         cpu_only: Operations of `serving_default` that have no GPU kernel; None where the installed TensorFlow can't
             tell, not being built for CUDA.
         checksums: How many files have the sha256 that the manifest says; 0 without a manifest.
+        engines: By the title of another engine, how far its outputs were off at most, or why it wasn't asked: OpenVINO,
+            where it is installed, on the SavedModel itself, and the engines of the other formats in the folder.
     """
 
     path: Path
@@ -48,6 +51,7 @@ class Verification:
     weight_bytes: int
     cpu_only: tuple[str, ...] | None
     checksums: int
+    engines: Mapping[str, float | str]
 
     def __str__(self) -> str:
         kernels = "for all operations" if self.cpu_only == () else f"none for {', '.join(self.cpu_only or ())}"
@@ -61,7 +65,7 @@ class Verification:
             if self.cpu_only is None
             else kernels,
             "checksums": f"of {self.checksums} files" if self.checksums else "none: there is no manifest",
-        }
+        } | {title: engine_checks.words(found) for title, found in self.engines.items()}
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
@@ -126,7 +130,8 @@ def _verify(saved_model: Path, reference: Reference | None, gpu: bool) -> Verifi
         made_up = replay.random_inputs(signatures[DEFAULT])
         cases.append(replay.Case("made-up examples", signatures[DEFAULT], made_up, {}))
     tolerance = (contents or {}).get("tolerance", TOLERANCE) if reference is None else reference.tolerance
-    difference = _run(saved_model, cases, tolerance)  # what computes something else needs no advice on kernels
+    difference, known = _run(saved_model, cases, tolerance)  # what computes something else needs no advice on kernels
+    ours = [case for case in known if case.signature == signatures[DEFAULT]]
     return Verification(
         path=saved_model,
         signatures=tuple(signatures),
@@ -137,6 +142,7 @@ def _verify(saved_model: Path, reference: Reference | None, gpu: bool) -> Verifi
         weight_bytes=weights,
         cpu_only=_check_kernels(meta_graph, signatures[DEFAULT], gpu),
         checksums=len(contents["files"]) if contents else 0,
+        engines=engine_checks.found(saved_model, ours, tolerance),
     )
 
 
@@ -214,14 +220,11 @@ def _recorded(saved_model: Path, signatures: Mapping[str, Signature]) -> list[re
     return cases
 
 
-def _run(saved_model: Path, cases: Sequence[replay.Case], tolerance: float) -> float:
-    """Run all cases, and return the biggest difference to what they should give."""
-    for case in cases:
-        replay.check(case)
-    runs = [replay.runs(case) for case in cases]
-    answers = iter(c_api.run_apart(saved_model, [run for some in runs for run in some]))
-    judgements = [
-        replay.judge(case, [next(answers) for _ in some], tolerance) for case, some in zip(cases, runs, strict=True)
+def _run(saved_model: Path, cases: Sequence[replay.Case], tolerance: float) -> tuple[float, list[replay.Case]]:
+    """Run all cases; return the biggest difference to what they should give, and the cases with all their outputs."""
+    answers = replay.asked(cases, functools.partial(c_api.run_apart, saved_model))
+    found = replay.judge_all(cases, answers, tolerance)
+    _refuse(found.problems)
+    return found.difference, [
+        engine_checks.known(case, first) for case, (first, *_) in zip(cases, answers, strict=True)
     ]
-    _refuse([problem for judgement in judgements for problem in judgement.problems])
-    return max(judgement.difference for judgement in judgements)

@@ -12,6 +12,7 @@ import keras
 
 from tf_reg._checks import flag
 from tf_reg._walk import layer_paths
+from tf_reg.serving.write import formats
 
 DEFAULT, UINT8, BYTES = "serving_default", "serving_uint8", "serving_bytes"
 
@@ -27,9 +28,12 @@ class Options:
         class_id: Add the output `class_id`.
         top_k: Add the outputs `top_k_ids` and `top_k_<output_name>`, for that many classes.
         logits: Add the output `logits`.
+        formats: Other formats to write too, kept as a tuple, each once.
+        batch: The number of examples of a request; None for any.
 
     Raises:
-        ValueError: If there is no such signature.
+        ValueError: If there is no such signature or format.
+        ImportError: If what a format needs isn't installed.
     """
 
     input_name: str = "inputs"
@@ -38,6 +42,8 @@ class Options:
     class_id: bool = False
     top_k: int | None = None
     logits: bool = False
+    formats: Collection[str] = ()
+    batch: int | None = None
 
     def __post_init__(self) -> None:
         given = self.signatures
@@ -46,6 +52,7 @@ class Options:
         if isinstance(given, str) or not isinstance(given, Collection) or not all(s in (UINT8, BYTES) for s in given):
             raise ValueError(f"`signatures` may have {UINT8!r} and {BYTES!r}, in a list. Received: {given!r}.")
         object.__setattr__(self, "signatures", tuple(dict.fromkeys(given)))
+        object.__setattr__(self, "formats", formats.checked(self.formats))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -155,8 +155,8 @@ class Interface:
         if name == BYTES:
             return serve, [tf.TensorSpec((None,), "string", name=next(iter(self.inputs)))]
         specs = [
-            tf.TensorSpec((None, *tensor.shape[1:]), "uint8" if name == UINT8 else _wide(tensor.dtype), name=key)
-            for key, tensor in self.inputs.items()
+            tf.TensorSpec((self.options.batch, *t.shape[1:]), "uint8" if name == UINT8 else _wide(t.dtype), name=key)
+            for key, t in self.inputs.items()
         ]
         return serve, specs
 
@@ -191,7 +191,9 @@ class Interface:
         added = {}
         if self.options.class_id:
             binary = values.shape[-1] == 1
-            added["class_id"] = ops.cast(values[:, 0] > 0.5 if binary else ops.argmax(values, axis=-1), "int32")
+            # Not by argmax, which Keras makes of operations on bits that other formats lack.
+            best = values[:, 0] > 0.5 if binary else ops.top_k(values, 1)[1][:, 0]
+            added["class_id"] = ops.cast(best, "int32")
         if self.options.top_k is not None:
             best, ids = ops.top_k(values, self.options.top_k)
             added |= {"top_k_ids": ops.cast(ids, "int32"), f"top_k_{self.outputs[0]}": best}
