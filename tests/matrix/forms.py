@@ -1,5 +1,7 @@
 """Models of the matrix by the form that they have: subclassed, quantised, of several precisions, with LoRA."""
 
+import tempfile
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -102,11 +104,20 @@ def nested():
     return keras.Sequential([keras.Input((4,)), middle, layers.Dense(3, "softmax")])
 
 
+def saved_model():
+    """A SavedModel as a layer: what `TFSMLayer` is for."""
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(5, "relu")])
+    with tempfile.TemporaryDirectory() as folder:
+        inner.export(folder, verbose=False)
+        return keras.Sequential([keras.Input((4,)), layers.TFSMLayer(folder), layers.Dense(3, "softmax")])
+
+
 TAGS = {"tokens": Takes((None,), "int32", 0, 20), "weight": Takes((1,))}
 MODELS = {
     "subclassed": case(subclassed, FOUR),
     "subclassed, two inputs and outputs": Case(tagger, TAGS, lengths=(6, 11)),
     "models in models": case(nested, FOUR),
+    "a SavedModel in a layer": case(saved_model, FOUR),
     "LoRA": case(lora, Takes((None,), "int32", 0, 20), lengths=(6, 11)),
     "int8": case(int8, Takes((16,)), options={"gpu": False}),
     "int4": case(int4, Takes((16,)), options={"gpu": False}),

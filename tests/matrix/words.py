@@ -100,7 +100,7 @@ def static_table():
 
 FEATURES = {
     "age": Takes((1,), low=10, high=70),
-    "city": Takes((1,), "string"),
+    "city": WORD,
     "hashed": Takes((1,), "string"),
     "level": Takes((1,), "int32", 0, 6),
     "size": Takes((1,), low=0, high=9),
