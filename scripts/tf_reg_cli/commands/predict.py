@@ -108,7 +108,8 @@ def command(
     files: Annotated[
         tuple[Path, ...],
         Parameter(
-            help=".npy files with examples, or images; or a table, as .csv, .tsv or .parquet",
+            help=".npy files with examples, or images; a table, as .csv, .tsv or .parquet; texts or sequences, one a "
+            "line, as .txt or .jsonl",
             required=True,
             converter=to_path,
         ),
@@ -117,12 +118,13 @@ def command(
     *,
     options: Options,
 ) -> int:
-    """Ask a running TensorFlow Serving what it sees: images, arrays or a table in, class and probability out.
+    """Ask a running TensorFlow Serving: images, arrays, a table, texts or sequences in, class and probability out.
 
     For example:
 
       tf-reg predict photo.png --model flowers --classes names.txt
       tf-reg predict flats.csv --model flats --grpc
+      tf-reg predict reviews.txt --model reviews
       tf-reg predict digits.npy --model digits-mlp-l1l2 --grpc --label stable
       tf-reg predict digits.npy --model digits-mlp-l1l2 --bench --connections 8
     """
