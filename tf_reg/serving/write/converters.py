@@ -64,16 +64,17 @@ def _missing(language: str, operations: list[tuple[str, str]]) -> str:
 
 
 def _main() -> None:
-    """Do the one job on standard input, and write what is wrong, or null, to its answer file."""
+    """Do the one job on standard input, and write what is wrong, or null, and whose fault, to its answer file."""
     job = json.loads(sys.stdin.read())
-    problem = None
+    problem, of_the_system = None, False
     try:
         CONVERTERS[job["format"]](job["saved_model"], job["file"])
     except ConversionError as error:
         problem = str(error)
     except Exception as error:  # the converters raise anything
         problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    Path(job["answer"]).write_text(json.dumps(problem))
+        of_the_system = isinstance(error, OSError | MemoryError)
+    Path(job["answer"]).write_text(json.dumps({"problem": problem, "of_the_system": of_the_system}))
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ def convert(saved_model: Path, name: str, file: Path) -> None:
 
     Raises:
         FormatError: If the converter can't.
+        OSError: If the file can't be written.
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
@@ -86,6 +87,6 @@ def convert(saved_model: Path, name: str, file: Path) -> None:
         if not answer.is_file():
             last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
             raise FormatError(f"The converter ended with code {done.returncode}: {last[0][:300]}")
-        problem = json.loads(answer.read_text())
-    if problem is not None:
-        raise FormatError(problem)
+        said = json.loads(answer.read_text())
+    if said["problem"] is not None:
+        raise (OSError if said["of_the_system"] else FormatError)(said["problem"])
