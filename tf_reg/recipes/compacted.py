@@ -96,7 +96,7 @@ class Compacted:
                 look()
 
             if self.saves:
-                exported(self.model, dense, 1, options, examples, details(), gpu=gpu)
+                exported(self.model, dense, 1, dataclasses.replace(options, formats=()), examples, details(), gpu=gpu)
             more = options, examples, details()
             return exported(self.small, folder, version, *more, gpu=gpu, server=server, look=measure)
 

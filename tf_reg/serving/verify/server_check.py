@@ -46,9 +46,9 @@ def _problems(meta_graph: Any, signature: saved_graph.Signature, server: str, gp
     for node in nodes:
         for problem in _of_node(node, table, written, graph.versions.producer) if node.op not in called else ():
             found.setdefault(problem, node.name)
-    if gpu:
+    if gpu and not any(tensor.dtype == "string" for tensor in signature.inputs.values()):
         for node in saved_graph.reached(meta_graph, signature):
-            if node.op in table.operations and not saved_graph.of_strings(node) and not _runs(node, table, "GPU"):
+            if node.op in table.operations and not _runs(node, table, "GPU"):
                 found.setdefault(f"{node.op} has no GPU kernel{_types(node, table)}", node.name)
     return [*_of_versions(graph.versions, table), *(f"{problem}, at {name}" for problem, name in found.items())]
 
