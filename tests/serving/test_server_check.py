@@ -151,7 +151,7 @@ def test_graphs_of_another_version():
 
 
 def test_kernels_for_a_gpu():
-    """Those of nodes that a signature reaches, and that aren't made for strings."""
+    """Those of nodes that a signature reaches, unless it takes strings."""
     signature = saved_graph.Signature({}, {"y": saved_graph.Tensor("n:0", "float32", ())})
     alone = graph_of(f"name: 'n' op: 'ToBool' {FLOAT}")
     assert refusal(alone, "2.20", signature=signature) == ""
@@ -161,7 +161,8 @@ def test_kernels_for_a_gpu():
     elsewhere = signature._replace(outputs={"y": saved_graph.Tensor("a/r:0", "float32", ())})
     assert refusal(alone, "2.20", gpu=True, signature=elsewhere) == ""
     strings = graph_of(f"name: 'n' op: 'StringToNumber' {attribute('out_type', 'type: DT_STRING')}")
-    assert "GPU" not in refusal(strings, "2.20", gpu=True, signature=signature)
+    of_words = signature._replace(inputs={"x": saved_graph.Tensor("n:0", "string", ())})
+    assert "GPU" not in refusal(strings, "2.20", gpu=True, signature=of_words)
 
 
 def changed(monkeypatch, name, **parts):
