@@ -39,6 +39,9 @@ COMMANDS = {
         "accelerator", "the cost of a penalty per training step of a large network, on JAX and its device", "jax"
     ),
     "processes": Command("process_speed", "the time of a step on two processes beside one, on CPUs", "jax"),
+    "inference": Command(
+        "inference", "how fast a network answers before and after compaction, on JAX and its device", "jax"
+    ),
     "mc_predict": Command(
         "mc_predict_speed", "mean and spread under dropout: mc_predict beside a loop of model(x, training=True)"
     ),
