@@ -18,8 +18,8 @@ import keras
 import pytest
 
 from tests import loader
-from tests.tools import ROOT, missing
-from tf_reg.serving.verify import c_api
+from tests.tools import ROOT, missing, require_module
+from tf_reg.serving.verify import c_api, engine_checks
 from tf_reg_cli.main import main
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is slow now and then
@@ -62,8 +62,12 @@ def script():
 
 @pytest.fixture(scope="session", autouse=True)
 def _loaded_here():
-    """Exports are verified in this process; a test that uses the fixture `apart` does it as users do."""
+    """Exports are verified in this process; a test that uses the fixture `apart` does it as users do.
+
+    OpenVINO has no look at them, which takes a second each, but in a test that uses the fixture `second_look`.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_checks, "second_is_there", lambda: False)
         if not loader.GPU:
             patch.setattr(c_api, "run_apart", loader.run_here)
         yield
@@ -73,6 +77,13 @@ def _loaded_here():
 def apart(monkeypatch):
     """SavedModels are loaded in a process of their own, as users' are."""
     monkeypatch.setattr(c_api, "run_apart", loader.run_apart)
+
+
+@pytest.fixture
+def second_look(monkeypatch):
+    """OpenVINO reads every SavedModel that is verified."""
+    require_module("openvino", "openvino")
+    monkeypatch.setattr(engine_checks, "second_is_there", loader.second_is_there)
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import pathlib
 
-from tf_reg.serving.verify import c_api
+from tf_reg.serving.verify import c_api, engine_checks
 
-run_apart = c_api.run_apart
+run_apart, second_is_there = c_api.run_apart, engine_checks.second_is_there
 GPU = pathlib.Path("/dev/nvidiactl").exists()  # a process apart runs on the CPU; this one would take the GPU
 
 

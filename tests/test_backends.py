@@ -1,8 +1,9 @@
 """The contract tests, once more on Keras' other backends: one process a backend, as Keras wants it, two at a time.
 
-Under JAX the other quick tests of the library run too. What is left to TensorFlow has the mark `on_tensorflow` with its
-reason: kernels, columns of strings, TensorFlow's own graphs and tapes. The recipes, the command and the SavedModels
-are no part of these runs: tf.data and TensorFlow's loader are what they test. docs/backends.md says what of them works.
+Under JAX the other quick tests of the library run too, in the long set. What is left to TensorFlow has the mark
+`on_tensorflow` with its reason: kernels, columns of strings, TensorFlow's own graphs and tapes. The recipes, the
+command and the SavedModels are no part of these runs: tf.data and TensorFlow's loader are what they test.
+docs/backends.md says what of them works.
 """
 
 import concurrent.futures
@@ -13,7 +14,7 @@ import sys
 
 import pytest
 
-from tests.tools import ROOT, require_module
+from tests.tools import ROOT, mostly_long, require_module
 
 LIBRARY = [
     "tests/penalties", "tests/optimizers", "tests/rules", "tests/measure", "tests/callbacks", "tests/compaction",
@@ -43,14 +44,15 @@ def run(backend: str, marks: str, *paths: str) -> subprocess.CompletedProcess[st
 
 
 @pytest.fixture(scope="module")
-def answers():
-    """What each of `RUNS` answers, as a future: all are started at once, and two go on at a time."""
+def answers(request):
+    """What each run says that a test here waits for, as a future: all are started at once, and two go on at a time."""
+    tests = [item for item in request.session.items if item.originalname == "test_the_contract_holds_on"]
+    names = [test.callspec.params["name"] for test in tests]
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        yield {name: pool.submit(run, *job) for name, job in RUNS.items() if importlib.util.find_spec(job[0])}
+        yield {name: pool.submit(run, *RUNS[name]) for name in names if importlib.util.find_spec(RUNS[name][0])}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", mostly_long(RUNS, "jax", "torch", "convergence on torch", "resume on jax"))
 def test_the_contract_holds_on(name, answers):
     require_module(RUNS[name][0])
     answer = answers[name].result()

@@ -45,7 +45,7 @@ def answers():
         yield {backend: pool.submit(probed, backend) for backend in BACKENDS}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_table_is_what_works(backend, answers):
     require_module(backend)

@@ -34,6 +34,13 @@ def mostly_slow(cases: Iterable[Any], *plain: Any) -> list[Any]:
     return [pytest.param(case, id=str(case), marks=() if case in plain else pytest.mark.slow) for case in cases]
 
 
+def mostly_long(cases: Iterable[Any], *slow: Any) -> list[Any]:
+    """Return the cases of a parametrised test, those in `slow` in the slow set and all others in the long one."""
+    return [
+        pytest.param(case, id=str(case), marks=pytest.mark.slow if case in slow else pytest.mark.long) for case in cases
+    ]
+
+
 # For a test that other ones stand for in a plain run. It is slow there, and not on the backends of `test_backends.py`.
 slow_on_tensorflow = (
     pytest.mark.slow if keras.backend.backend() == "tensorflow" else pytest.mark.skipif(False, reason="")

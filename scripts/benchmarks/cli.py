@@ -39,6 +39,9 @@ COMMANDS = {
         "accelerator", "the cost of a penalty per training step of a large network, on JAX and its device", "jax"
     ),
     "processes": Command("process_speed", "the time of a step on two processes beside one, on CPUs", "jax"),
+    "inference": Command(
+        "inference", "how fast a network answers before and after compaction, on JAX and its device", "jax"
+    ),
     "mc_predict": Command(
         "mc_predict_speed", "mean and spread under dropout: mc_predict beside a loop of model(x, training=True)"
     ),
@@ -46,6 +49,7 @@ COMMANDS = {
     "compaction": Command(
         "compaction", "what compaction makes of the networks of keras.applications, and how fast they are then"
     ),
+    "engines": Command("engine_speed", "a network in four engines: sizes and latency, dense beside compacted"),
     "path": Command("path_cost", "a path of 20 strengths beside 20 fits from new weights: digits, an MLP 64-32-10"),
     "sparse": Command("sparse", "how small a network can be at which error"),
     "shrink": Command("shrinking", "how small tf_reg.shrink makes trained networks, and what that costs"),

@@ -6,17 +6,15 @@ import keras
 import pytest
 
 from benchmarks import compaction_networks, dying
+from tests.tools import mostly_long
 from tf_reg.compaction.check import compare
 from tf_reg.compaction.compact import compact
 
-SMALL = ("MobileNet", "MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "DenseNet121", "ResNet50V2", "NASNetMobile")
+SMALL = ("MobileNet", "MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "ResNet50V2")
 SIZE = 75  # the least that all of them take
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.slow if n in SMALL else pytest.mark.long) for n in compaction_networks.NETWORKS],
-)
+@pytest.mark.parametrize("name", mostly_long(compaction_networks.NETWORKS, *SMALL))
 def test_what_is_left_is_what_is_needed(name):
     keras.utils.set_random_seed(0)
     model = dying.network(name, SIZE)

@@ -16,6 +16,7 @@ import pytest
 from tests.docs.pages import PAGES, commands, outside_code
 from tests.tools import ROOT
 from tf_reg.recipes import comparison, run
+from tf_reg_cli.main import main
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TOOLS = {"optuna-dashboard", "pytest", "ruff", "mypy", "lint-imports", "sphinx-build"}
@@ -49,11 +50,13 @@ def start(words, monkeypatch):
     """Run one of our programs in this process, as `__main__`."""
     (kind, name), arguments = program(words)
     monkeypatch.setattr(sys, "argv", [name, *arguments])
+    if kind == "verb":
+        sys.exit(main([name, *arguments]))
     if kind == "module":
         monkeypatch.delitem(sys.modules, name, raising=False)  # another test has imported it
         runpy.run_module(name, run_name="__main__")
     else:
-        runpy.run_path(str(ROOT / (name if kind == "path" else f"scripts/{name}.py")), run_name="__main__")
+        runpy.run_path(str(ROOT / name), run_name="__main__")
 
 
 @pytest.mark.parametrize(("page", "words"), identified(OURS))

@@ -186,6 +186,8 @@ TARGETS = [
             "examples": optional(INPUTS),
             "details": optional(same(st.just({"classes": ["a"]}), lambda value: isinstance(value, dict))),
             "gpu": same(st.just(False), lambda value: isinstance(value, (bool, np.bool_))),
+            "server": optional(word("2.18", "2.20")),
+            "formats": same(st.sampled_from([(), []]), is_many),  # converting takes too long
         },
         ("model", "folder", "gpu"),
         is_published,

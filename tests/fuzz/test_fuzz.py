@@ -29,7 +29,7 @@ def test_a_few_cases(target, tmp_path, monkeypatch):
     assert 2 <= counts.cases <= PLAIN, "a small domain has fewer"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_more_cases():
     found = fuzzed(cheap=40, dear=4, seed=2)
     assert not found.stopped, found.stopped

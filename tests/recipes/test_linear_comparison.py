@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from tests.tools import mostly_long
 from tf_reg.recipes import linear_comparison as linear
 
 
@@ -16,8 +17,7 @@ def test_the_line_and_the_features_are_what_they_say():
     assert not np.array_equal(linear.data(1)[0].y, line.y)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("seed", mostly_long([0, 7], 0))
 def test_the_coefficients_are_those_of_scikit_learn(seed):
     fits = linear.compare(seed)
     assert len(fits) == 8

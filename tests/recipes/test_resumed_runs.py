@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.recipes.conftest import metrics_of
-from tests.tools import ROOT
+from tests.tools import ROOT, mostly_long
 
 RUNS = {
     "augmentation": "--reg l1 --dropout 0.3 --augment --epochs 4",
@@ -36,9 +36,8 @@ def killed(words, folder, signal_number, least):
         assert process.wait(60) == -signal_number
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:TargetSparsity:UserWarning")
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", mostly_long(RUNS, "augmentation", "target", "columns"))
 def test_a_killed_run_ends_as_one_that_was_not(name, command, tmp_path):
     words = RUNS[name].split()
     stop = signal.SIGTERM if name == "target" else signal.SIGKILL

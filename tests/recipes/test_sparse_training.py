@@ -157,7 +157,7 @@ def test_schedules_of_the_strength(sparse_run, schedule, expected):
         assert set(columns["strength"]) != {1.0}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_network_of_the_readme_becomes_sparse_on_fashion_mnist(train, fashion_mnist_dir):
     """The command of docs/results.md, of which three seeds had 91.5 to 92.0 %; then 80 % zeros, within a point."""
     flags = ("--dataset", "fashion_mnist", "--data-dir", fashion_mnist_dir, "--model", "cnn", "--dropout", 0.5)

@@ -44,7 +44,7 @@ def test_label_smoothing_is_in_the_loss_and_in_data_loss():
     assert losses["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_network_of_keras_applications_is_trained_and_exported(train, monkeypatch):
     """Two steps make no use of it; here they are enough to export it."""
     monkeypatch.setattr(usefulness, "useless", lambda *args: None)

@@ -120,7 +120,7 @@ def test_test_examples_have_no_say(tune, monkeypatch):
     tune("--reg", "l1", *SMALL, "--trials", 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_objectives_have_a_front(tune):
     goals = ("--objectives", "accuracy", "live-parameters")
     lines = tune("--reg", "group", *goals, *SMALL, "--trials", 6, "--per-layer", "--search", "group-lasso=1e-3:1")
@@ -175,7 +175,7 @@ def test_trials_that_diverge_and_trials_without_memory_fail(command, monkeypatch
     assert printed.count("failed: no memory: too large,") == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_trial_whose_settings_contradict_each_other_fails_and_the_search_goes_on(command):
     words = ["--search", "reg=l1,lq", "proximal=true,false"]
     code, printed, said = command("tune", *SMALL, "--trials", 8, "--no-prune", *words)
@@ -246,7 +246,7 @@ def asked(url, server):
             time.sleep(0.2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_trainings(monkeypatch):
     from tensorflow.python.framework.func_graph import FuncGraph
 

@@ -64,7 +64,7 @@ def check(table, rows):
         assert all(0 < number(cell) < math.inf for cell in row[1:] if "[" in cell)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_logger(report):
     text = report("logger", "--batch-size", "32")
     assert f"`python scripts/benchmark.py logger --batch-size 32 {' '.join(SMALL)}`" in text
@@ -104,7 +104,7 @@ def short(monkeypatch):
         monkeypatch.setattr(step_cost, networks, {"CNN": step_networks.NETWORKS["CNN"]})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_proximal(report, short):
     text = report("proximal", "--widths", "4", "--batch-sizes", "2", "--optimizers", "adam", small=ONCE)
     penalties, concave, sizes, networks, first, layers = tables(text)
@@ -149,7 +149,7 @@ def test_export(report):
         assert all(0 < number(cell) < math.inf for cell in times)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_compaction(report):
     flags = ("--networks", "MobileNet", "--size", "32")
     networks, speed, memory = tables(report("compaction", *flags, small=ONCE))

@@ -6,7 +6,7 @@ import pytest
 from benchmarks import path_cost
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_path_costs_less_than_cold_fits_and_is_as_good():
     train, validation = path_cost.split(0)
     path = path_cost.warm(0, train, validation)

@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks import shrinking
+from tests.tools import mostly_long
 
 
 @pytest.fixture(scope="module")
@@ -11,8 +12,7 @@ def fashion_mnist(fashion_mnist_dir):
     return shrinking.load("fashion_mnist", fashion_mnist_dir, validation=False)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network", shrinking.NETWORKS)
+@pytest.mark.parametrize("network", mostly_long(shrinking.NETWORKS, "cnn"))
 def test_the_report(network, fashion_mnist, script, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shrinking, "load", lambda *given, **more: fashion_mnist)
     for name, value in (("TRAIN", 300), ("VALIDATION", 1500), ("EPOCHS", 1)):

@@ -142,7 +142,7 @@ def test_the_dense_network_is_kept_and_one_without_a_file_is_trained_again(tmp_p
     assert dense.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_latencies_of_the_networks_that_were_kept(tmp_path):
     model = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
     model.save(tmp_path / "model.keras")

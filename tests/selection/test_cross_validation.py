@@ -9,6 +9,7 @@ from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, Stratified
 import tf_reg
 from tests.selection.data_sets import DATA_SETS
 from tests.selection.problems import alphas, digits, linear, mlp, regression
+from tests.tools import mostly_long
 from tf_reg.selection import cross_validation, folds
 from tf_reg.selection.examples import examples_of
 from tf_reg.selection.fits import Fits
@@ -64,8 +65,7 @@ def test_the_choice_is_that_of_lasso_cv():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(weights)[:, 0], expected.coef_, atol=1e-4)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", DATA_SETS)
+@pytest.mark.parametrize("name", mostly_long(DATA_SETS, "diabetes"))
 def test_the_choice_is_scikit_learns_on_real_data(name):
     x, y = DATA_SETS[name]()
     features, folds = x.shape[1], KFold(3)

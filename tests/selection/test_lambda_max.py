@@ -8,7 +8,7 @@ from sklearn.svm import l1_min_c
 
 import tf_reg
 from tests.selection.problems import digits, linear, mlp, regression
-from tests.tools import slow_on_tensorflow
+from tests.tools import mostly_long, slow_on_tensorflow
 
 pytestmark = pytest.mark.contract
 
@@ -130,8 +130,7 @@ def test_the_model_is_as_it_was():
     assert fresh.steps_per_execution == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", mostly_long([0, 1, 2], 0))
 def test_of_a_network_it_is_where_training_from_the_dense_model_ends_with_zeros(seed):
     x, y = digits()
     model = mlp(seed=seed)

@@ -147,4 +147,8 @@ def test_the_cause_in_a_message():
     assert cause("Exception encountered when calling X.call().\n\n\x1b[1mShapes differ:\n2 and 3\x1b[0m") == (
         "Shapes differ: 2 and 3."
     )
+    autograph_says = (
+        'in user code:\n\n    File "x.py", line 3, in count  *\n        return f(x)\n\n    ValueError: Too long.\n'
+    )
+    assert cause(autograph_says) == "ValueError: Too long."
     assert cause("") == ""

@@ -16,6 +16,7 @@ from tests import model_server
 from tests.servers import stand_in
 from tests.tools import ROOT, require_module
 from tf_reg.serving import server_config
+from tf_reg.serving.verify import server_tables
 from tf_reg_cli.main import main, parse
 
 README = (ROOT / "saved_models/README.md").read_text()
@@ -55,6 +56,19 @@ def test_both_ways_to_start_the_server_are_the_same():
     assert "-e CUDA_CACHE_PATH=/tmp/cuda" in README
     assert "CUDA_CACHE_PATH: /tmp/cuda" in compose
     assert "MODEL_NAME" not in compose  # the image's own script doesn't quote it
+
+
+def test_the_server_is_pinned_to_a_version_that_an_export_can_be_checked_for():
+    [docker] = commands("docker run")
+    cpu, gpu = re.findall(r"image: tensorflow/serving:(\S+)", COMPOSE)
+    assert gpu == f"{cpu}-gpu"
+    assert f" tensorflow/serving:{cpu} " in docker
+    assert f"`tensorflow/serving:{gpu}`" in README
+    server = cpu.rpartition(".")[0]
+    assert server in server_tables.versions()
+    for page in (README, (ROOT / "docs" / "export.md").read_text()):
+        assert f'server="{server}"' in page
+        assert f"--server {server}" in page
 
 
 def test_the_files_are_those_that_an_export_writes(tmp_path):

@@ -112,10 +112,42 @@ def test_outputs_of_strings_are_refused(tmp_path):
         tf_reg.export(model, tmp_path / "m")
 
 
-def test_other_layers_of_words_are_refused(tmp_path):
-    model = keras.Sequential([keras.Input((1,), dtype="string"), layers.Hashing(4, output_mode="one_hot")])
-    with pytest.raises(ValueError, match=r"takes StringLookup alone\. Received: hashing"):
-        tf_reg.export(model, tmp_path / "m")
+TEXTS = np.array(["Good film!", "bad, bad film", "a good   one", "Öl und 東京"], object)
+
+
+def text_vectorization(tmp_path):
+    layer = layers.TextVectorization(output_sequence_length=4)
+    layer.adapt(TEXTS)
+    return layer, (), layers.Embedding(20, 3, mask_zero=True), layers.GRU(2)
+
+
+def vocabulary_in_a_file(tmp_path):
+    (tmp_path / "words.txt").write_text("good\nbad\n東京\n")
+    return layers.StringLookup(vocabulary=str(tmp_path / "words.txt"), output_mode="one_hot"), (1,)
+
+
+def hashing(tmp_path):
+    return layers.Hashing(5, salt=[1, 2], output_mode="one_hot"), (1,)
+
+
+@pytest.mark.parametrize(
+    "kind", [text_vectorization, *(pytest.param(k, marks=pytest.mark.slow) for k in (vocabulary_in_a_file, hashing))]
+)
+def test_layers_of_words_are_exported(kind, tmp_path, apart):
+    """What runs on the CPU alone is named, and no reason to refuse: strings lie there."""
+    first, shape, *more = kind(tmp_path)
+    model = keras.Sequential([keras.Input(shape, dtype="string"), first, *more, layers.Dense(2, "softmax")])
+    words = TEXTS.reshape(4, *shape)
+    path = tf_reg.export(model, tmp_path / "m", examples=words)
+    (tmp_path / "words.txt").unlink(missing_ok=True)  # the version has its own copy
+    moved = path.rename(tmp_path / "9")
+    found = tf_reg.verify_saved_model(moved, model, np.array([*words[::-1], *words[:1]], object))
+    assert found.difference < 1e-6
+    assert found.cpu_only is None or set(found.cpu_only) & {
+        "StringLower",
+        "LookupTableFindV2",
+        "StringToHashBucketStrong",
+    }
 
 
 def test_an_adapted_look_up_is_exported_too(tmp_path):

@@ -70,6 +70,7 @@ class Compacted:
         details: Callable[[], Mapping[str, Any]],
         *,
         gpu: bool = True,
+        server: str | None = None,
         look: Callable[[], object] = lambda: None,
     ) -> Verification:
         """Export the compacted model, and measure it beside the dense one before it is published.
@@ -83,6 +84,7 @@ class Compacted:
             examples: Inputs to verify with.
             details: Returns what the manifest shall say besides.
             gpu: Whether every operation must have a GPU kernel.
+            server: The version of TensorFlow Serving that must be able to read it.
             look: Called when all is measured, just before the version is published.
         """
         with tempfile.TemporaryDirectory() as elsewhere:
@@ -94,8 +96,9 @@ class Compacted:
                 look()
 
             if self.saves:
-                exported(self.model, dense, 1, options, examples, details(), gpu=gpu)
-            return exported(self.small, folder, version, options, examples, details(), gpu=gpu, look=measure)
+                exported(self.model, dense, 1, dataclasses.replace(options, formats=()), examples, details(), gpu=gpu)
+            more = options, examples, details()
+            return exported(self.small, folder, version, *more, gpu=gpu, server=server, look=measure)
 
     def _measure(self, dense: Path, small: Path) -> None:
         """Measure two SavedModels and the models that they are of, in turn."""

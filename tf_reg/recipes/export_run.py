@@ -12,8 +12,10 @@ import numpy as np
 
 from tf_reg.recipes import columns, compacted, custom, run, training
 from tf_reg.recipes.data.table_data import Data
+from tf_reg.serving import model_repository
 from tf_reg.serving.exporting import exported
-from tf_reg.serving.write import versions
+from tf_reg.serving.verify.verification import Verification
+from tf_reg.serving.write import formats, versions
 from tf_reg.serving.write.options import Options
 from tf_reg_cli.checks import flag
 from tf_reg_cli.config import Config
@@ -38,6 +40,8 @@ def export_saved(
     classes: Sequence[str] = (),
     unsafe_lambda: bool = False,
     compact: bool = False,
+    server: str | None = None,
+    repository: Path | None = None,
     **options: Any,
 ) -> str:
     """Export a saved model and return what is to be said of it: what its verification has found, as a table.
@@ -52,11 +56,14 @@ def export_saved(
         classes: Classes and functions of the user's own in the model, each `module:Class`.
         unsafe_lambda: Whether code that lies in the file itself may run, as that of a `Lambda` layer does.
         compact: Whether to export the compacted model, and say what that saves.
+        server: The version of TensorFlow Serving that must be able to read it.
+        repository: A folder to put the `model.onnx` into too, as Triton has it.
         **options: The signatures, as `Options` has them.
 
     Raises:
         UserError: If something can't be read, or the model can't be exported so.
     """
+    _check_formats(options)
     model = custom.load_model(source.file, classes, unsafe_lambda, compiled=False)
     examples, images, details = None, None, {}
     if source.run is not None:
@@ -72,8 +79,11 @@ def export_saved(
         options |= _names(images, options)
     try:
         if compact:
-            return _compacted(model, folder, version, Options(**options), examples, images, details, gpu)
-        return str(exported(model, folder, version, Options(**options), examples, details, gpu=gpu))
+            text, found = _compacted(model, folder, version, Options(**options), examples, images, details, gpu, server)
+        else:
+            found = exported(model, folder, version, Options(**options), examples, details, gpu=gpu, server=server)
+            text = str(found)
+        return text if repository is None else f"{text}\n\n{model_repository.add(found.path, repository)}"
     except (ValueError, RuntimeError, OSError) as error:
         raise UserError(_in_flags(str(error))) from error
 
@@ -87,7 +97,8 @@ def _compacted(
     images: Data | None,
     details: dict[str, Any],
     gpu: bool,
-) -> str:
+    server: str | None,
+) -> tuple[str, Verification]:
     made = compacted.compacted(model, examples)
     if images is not None:
         made.compare(images)
@@ -95,8 +106,17 @@ def _compacted(
     def metrics() -> dict[str, Any]:
         return details.get("metrics", {}) | made.metrics
 
-    found = made.export(folder, version, options, examples, lambda: details | {"metrics": metrics()}, gpu=gpu)
-    return f"{made.table(metrics())}\n\n{found}"
+    more = options, examples, lambda: details | {"metrics": metrics()}
+    found = made.export(folder, version, *more, gpu=gpu, server=server)
+    return f"{made.table(metrics())}\n\n{found}", found
+
+
+def _check_formats(options: dict[str, Any]) -> None:
+    """Say that something isn't installed before anything is loaded."""
+    try:
+        formats.checked(options.get("formats", ()))
+    except ImportError as error:
+        raise UserError(str(error)) from error
 
 
 def _names(images: Data, options: dict[str, Any]) -> dict[str, str]:
@@ -109,7 +129,7 @@ def _names(images: Data, options: dict[str, Any]) -> dict[str, str]:
 
 def _in_flags(text: str) -> str:
     """Name the flags in a sentence that names arguments of `tf_reg.export`."""
-    for field in ("version", "output_name", "signatures", "class_id", "top_k", "logits", "examples"):
+    for field in ("version", "output_name", "signatures", "class_id", "top_k", "logits", "examples", "formats"):
         text = text.replace(f"`{field}`", flag(field))
     return text.replace("gpu=False", "--cpu")
 

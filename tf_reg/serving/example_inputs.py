@@ -11,7 +11,7 @@ import numpy as np
 from tf_reg.serving import saved_graph
 from tf_reg.serving.saved_graph import Tensor
 from tf_reg.serving.verify import replay
-from tf_reg.serving.write.signatures import Interface
+from tf_reg.serving.write.signatures import Arrays, Interface
 
 WORDS = (b"", b"word", "Öl".encode())  # as many as there are examples of numbers
 
@@ -58,6 +58,36 @@ def named(interface: Interface, examples: Any) -> dict[str, np.ndarray]:
     if len(sizes) != 1 or min(sizes) < (1,):
         raise ValueError(f"`examples` must be as many for each input, at least 1. Received: {sorted(sizes)}.")
     return named
+
+
+def of_other_lengths(interface: Interface, inputs: dict[str, np.ndarray]) -> tuple[Arrays, Arrays] | None:
+    """Return examples whose free axes have another length, and what the model makes of them.
+
+    Axes of equal length stay equal: half as long, or twice where they have one step.
+
+    Args:
+        interface: The model's interface.
+        inputs: The examples that it is verified with.
+
+    Returns:
+        The inputs and the outputs; None where no axis but the batch is free, or the model can't take that length.
+    """
+    made = {name: _of_another_length(array, interface.tensors[name].shape) for name, array in inputs.items()}
+    if all(made[name].shape == array.shape for name, array in inputs.items()):
+        return None
+    try:
+        return made, interface.expected(made)
+    except Exception:  # shorter than a kernel, longer than a table of positions: the model's own limit
+        return None
+
+
+def _of_another_length(array: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
+    for axis, size in enumerate(shape):
+        if axis and size is None:
+            length = array.shape[axis]
+            steps = [0, 0] if length == 1 else range((length + 1) // 2)
+            array = array.take(steps, axis)
+    return array
 
 
 def _array(name: str, tensor: Tensor, value: Any) -> np.ndarray:

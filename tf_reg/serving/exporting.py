@@ -13,11 +13,11 @@ import numpy as np
 
 from tf_reg._checks import checked_path, flag
 from tf_reg.measure.zeros import sparsity
-from tf_reg.serving import example_inputs, refusals, saved_graph, server_config
-from tf_reg.serving.verify import verification
+from tf_reg.serving import example_inputs, interfaces, other_formats, refusals, saved_graph, server_config
+from tf_reg.serving.verify import server_tables, verification
 from tf_reg.serving.verify.verification import Reference, Verification
-from tf_reg.serving.write import manifest, other_backends, versions, warmup
-from tf_reg.serving.write.options import Options, check_model, check_names, own_output
+from tf_reg.serving.write import manifest, other_backends, subclassed, versions, warmup
+from tf_reg.serving.write.options import Options, check_names
 from tf_reg.serving.write.signatures import Interface
 from tf_reg.serving.write.unchanged import unchanged
 
@@ -38,6 +38,9 @@ def export(
     examples: Any = None,
     details: Mapping[str, Any] | None = None,
     gpu: bool = True,
+    server: str | None = None,
+    input_signature: Any = None,
+    formats: Sequence[str] = (),
 ) -> Path:
     """Export a model as `<folder>/<version>/`, TensorFlow Serving's layout, verified before it appears there.
 
@@ -71,7 +74,16 @@ def export(
             list or a dictionary of these. By default random numbers from 0 to 255, as pixels are. A model that takes
             no such numbers (the rows of an Embedding, say) needs examples of its own. Strings are str or bytes.
         details: What the manifest shall say besides, as JSON has it, such as `classes`, `config` and `metrics`.
-        gpu: Whether every operation must have a GPU kernel.
+        gpu: Whether every operation must have a GPU kernel. Of a model that takes strings, none must: what TensorFlow
+            computes on the CPU alone is named in what `tf_reg.verify_saved_model` returns.
+        server: The version of TensorFlow Serving that will read it, such as `"2.20"`, from 2.18 on. Every operation,
+            attribute and version in the graph is then compared with what that one has. By default only the installed
+            TensorFlow is asked.
+        input_signature: What a subclassed model takes, as `keras.InputSpec(shape=(None, ...), dtype=...)`, None for
+            free axes, or a list or dictionary of these; by default what the examples show.
+        formats: Files to make of the SavedModel's `serving_default` too, in the version's folder: `"onnx"` for
+            `model.onnx`, `"litert"` for `model.tflite`. Each has to answer as the model does, in ONNX Runtime or
+            LiteRT. Needs `pip install -e ".[onnx]"` or `".[litert]"`.
 
     Returns:
         The path of the new version.
@@ -81,7 +93,8 @@ def export(
             layers with `stateful=True`; if a layer raises an error or can't be written as a graph; if the version is
             taken or no positive integer, a name is no identifier or that of another output, an option, the examples or
             the details don't fit, the folder is the address of a bucket, or `output_name` is `"probabilities"` and the
-            outputs aren't.
+            outputs aren't; if the model has no equal in one of the formats.
+        ImportError: If what a format needs isn't installed.
         VerificationError: A `RuntimeError`, if the written version isn't what it should be; nothing is published.
 
     Example:
@@ -89,8 +102,9 @@ def export(
         >>> tf_reg.export(model, "saved_models/m", class_id=True).name
         '1'
     """
-    options = Options(input_name, output_name, signatures, class_id, top_k, logits)
-    return exported(model, folder, version, options, examples, details, gpu=gpu).path
+    options = Options(input_name, output_name, signatures, class_id, top_k, logits, formats)
+    more = {"gpu": gpu, "server": server, "input_signature": input_signature}
+    return exported(model, folder, version, options, examples, details, **more).path
 
 
 def exported(
@@ -102,6 +116,8 @@ def exported(
     details: Mapping[str, Any] | None = None,
     *,
     gpu: bool = True,
+    server: str | None = None,
+    input_signature: Any = None,
     look: Callable[[Path], object] = lambda staged: None,
 ) -> Verification:
     """Export a model as `export` does, and return what the verification has found, with the path of the new version.
@@ -113,10 +129,13 @@ def exported(
     if version is not None:
         versions.check_version(version)
     check_names(options)
-    check_model(model)
+    subclassed.check(model, input_signature)
     flag(gpu, "gpu")
+    if server is not None:
+        server_tables.check_version(server)
     with unchanged(model):
-        return _exported(Interface(model, options), base, version, examples, details, gpu, look)
+        interface = interfaces.of(model, options, input_signature, examples)
+        return _exported(interface, base, version, examples, details, gpu, server, look)
 
 
 def _exported(
@@ -126,6 +145,7 @@ def _exported(
     examples: Any,
     details: Mapping[str, Any] | None,
     gpu: bool,
+    server: str | None,
     look: Callable[[Path], object],
 ) -> Verification:
     reference = _reference(interface, examples)
@@ -137,8 +157,10 @@ def _exported(
     with versions.staging(base) as staged:
         _write(interface, staged)
         warmup.write(staged / warmup.FILE, name, _warmup_records(interface, inputs))
-        manifest.write(staged, _manifest(interface, name, staged, {} if details is None else details))
-        found = _verify(interface, staged, reference, gpu)
+        contents = _manifest(interface, name, staged, {} if details is None else details)
+        manifest.write(staged, contents)
+        found = _verify(interface, staged, reference, gpu, server)
+        found = other_formats.add(found, contents, interface, reference, _write)
         look(staged)
         server_config.write(base)
         return dataclasses.replace(found, path=versions.publish(staged, base, version))
@@ -156,6 +178,8 @@ def verify_saved_model(
       with the warm-up requests.
     - Graph: no random operation, no write to a variable, nothing that needs XLA; batch sizes are free; every operation
       that `serving_default` reaches has a GPU kernel, where the installed TensorFlow is built for CUDA.
+    - Other engines: OpenVINO, where it is installed, reads the SavedModel and answers the same, in float32. The files
+      of other formats in the folder answer the same in their engines, where these are installed.
     - Size: the variables take at most 1.05 times the weights' bytes, and 16 KiB.
 
     Use it on versions that were copied or restored; `tf_reg.export` has used it on each that it published. The same is
@@ -185,8 +209,9 @@ def verify_saved_model(
         if examples is not None:
             raise ValueError("`examples` are compared with a model's outputs. Received no `model`.")
         return verification.verify(saved, gpu=gpu)
-    interface = _interface_of(saved, model)
+    subclassed.check(model)
     with unchanged(model):
+        interface = interfaces.of_saved(saved, model, examples)
         reference = _reference(interface, examples)
     return verification.verify(saved, reference, gpu=gpu)
 
@@ -211,19 +236,20 @@ def _write(interface: Interface, path: Path) -> None:
             raise OSError(f"TensorFlow can't write the model: {error.message}") from error
 
 
-def _verify(interface: Interface, staged: Path, reference: Reference, gpu: bool) -> Verification:
+def _verify(interface: Interface, staged: Path, reference: Reference, gpu: bool, server: str | None) -> Verification:
     try:
-        return verification.verify(staged, reference, gpu=gpu)
+        return verification.verify(staged, reference, gpu=gpu, server=server)
     except verification.VerificationError as error:
         text = str(error).replace(str(staged), f"The model {interface.model.name!r}")
-        text = refusals.explained(interface, dict(reference.inputs), text)
+        text = refusals.explained(interface, dict(reference.inputs_of(text)), text)
         raise verification.VerificationError(f"Nothing was published: {text}") from error
 
 
 def _reference(interface: Interface, examples: Any) -> Reference:
     """Return the examples, a user's own or made-up ones, and what the model makes of them."""
     inputs = example_inputs.made_up(interface) if examples is None else example_inputs.named(interface, examples)
-    return Reference(inputs, _expected(interface, inputs), interface.tolerance, interface.weight_bytes)
+    expected, others = _expected(interface, inputs), example_inputs.of_other_lengths(interface, inputs)
+    return Reference(inputs, expected, interface.tolerance, interface.weight_bytes, others)
 
 
 def _expected(interface: Interface, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -258,23 +284,4 @@ def _warmup_records(interface: Interface, inputs: dict[str, np.ndarray]) -> list
 
 def _manifest(interface: Interface, name: str, staged: Path, details: Mapping[str, Any]) -> dict[str, Any]:
     signatures = saved_graph.signatures(saved_graph.load(staged))
-    return manifest.describe(name, signatures, sparsity(interface.model), interface.tolerance, details)
-
-
-def _interface_of(path: Path, model: keras.Model) -> Interface:
-    """Return the interface of a model under the names that a SavedModel has for its inputs and outputs."""
-    try:
-        signature = saved_graph.signatures(saved_graph.load(path))[verification.DEFAULT]
-    except (ValueError, KeyError) as error:
-        raise verification.VerificationError(f"{path} can't be served: {error}") from error
-    check_model(model)
-    own = own_output(signature.outputs) if len(model.outputs) == 1 else None
-    interface = Interface(model, Options(next(iter(signature.inputs), "inputs"), own or "probabilities"))
-    inputs, outputs = set(interface.tensors), set(interface.outputs)
-    extras = [name for name in signature.outputs if name in ("class_id", "logits") or name.startswith("top_k_")]
-    if inputs != set(signature.inputs) or not outputs <= set(signature.outputs) <= outputs | set(extras):
-        raise ValueError(
-            f"The model has the inputs {', '.join(interface.tensors)} and outputs {', '.join(interface.outputs)}, the "
-            f"SavedModel {', '.join(signature.inputs)} and {', '.join(signature.outputs)}."
-        )
-    return interface
+    return manifest.describe(name, signatures, sparsity(interface.owner), interface.tolerance, details)

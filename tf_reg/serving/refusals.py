@@ -75,13 +75,15 @@ def _found_by_values(interface: Interface, inputs: Arrays, text: str) -> list[st
         others, size = _calls(interface, {name: array[:1] for name, array in inputs.items()}), 1
     else:
         others, size = _traced_calls(interface, inputs), None
-    again = {name: iter([made for other, _, made in others if other == name]) for name, *_ in others}
+    again = {name: iter([call for call in others if call[0] == name]) for name, *_ in others}
     called = collections.Counter(name for name, *_ in calls)
     alike = {name for name, *_ in others if called[name] == sum(other == name for other, *_ in others)}
     return [
         name
-        for name, _, made in calls
-        if name in alike and not all(map(_close, [array[:size] for array in made], next(again[name])))
+        for name, given, made in calls
+        if name in alike
+        for _, given_then, made_then in [next(again[name])]
+        if _agree(given, given_then, size) and not _agree(made, made_then, size)
     ]
 
 
@@ -97,7 +99,7 @@ def _calls(interface: Interface, inputs: Arrays) -> Calls:
 
 
 def _traced_calls(interface: Interface, inputs: Arrays) -> Calls:
-    """The same of the graph that is written, without the inputs; no calls where another backend has none."""
+    """The same of the graph that is written; no calls where another backend has none."""
     if keras.backend.backend() != "tensorflow":
         return []
     import tensorflow as tf
@@ -114,17 +116,24 @@ def _traced_calls(interface: Interface, inputs: Arrays) -> Calls:
             interface.watch.finished = None
         here = tf.compat.v1.get_default_graph()
         names[:] = [name for name, *_ in found]
-        return [[t for t in made if tf.is_tensor(t) and t.graph is here] for _, _, made in found]
+        return [
+            [[t for t in side if tf.is_tensor(t) and not hasattr(t, "numpy") and t.graph is here] for side in sides]
+            for _, *sides in found
+        ]
 
     specs = {name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for name, tensor in interface.tensors.items()}
     made = tf.function(outputs, input_signature=[specs], autograph=False)(
         {name: tf.constant(array) for name, array in inputs.items()}
     )
-    return [(name, [], _arrays(tensors)) for name, tensors in zip(names, made, strict=True)]
+    return [(name, _arrays(given), _arrays(out)) for name, (given, out) in zip(names, made, strict=True)]
 
 
 def _arrays(values: list[Any]) -> list[np.ndarray]:
     return [ops.convert_to_numpy(value) for value in values if ops.is_tensor(value)]
+
+
+def _agree(arrays: list[np.ndarray], others: list[np.ndarray], size: int | None) -> bool:
+    return all(_close(one[:size] if one.ndim else one, other) for one, other in zip(arrays, others, strict=False))
 
 
 def _finite(arrays: list[np.ndarray]) -> bool:

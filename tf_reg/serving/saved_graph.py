@@ -19,7 +19,6 @@ RANDOM = re.compile(
     r"StatefulUniform|StatefulStandardNormal|StatelessShuffle|InitializeShuffle"
 )
 WRITES = re.compile(r"Assign|Scatter|Apply|Insert|Import|Push|Write|Enqueue")
-_STRING = 7  # TensorFlow's DT_STRING
 OUT = re.compile(r"^(ReadFile|WriteFile|MatchingFiles|.*PyFunc.*|.*Reader(V2)?|.*(Record|TextLine)Dataset.*)$")
 XLA = re.compile(r"^_?Xla")
 
@@ -115,14 +114,12 @@ def reaching_out(meta_graph: Any) -> list[str]:
 def without_gpu_kernel(nodes: Iterable[Any]) -> dict[str, str]:
     """Return the operations that have no kernel for a GPU with these types, as the installed TensorFlow knows them.
 
-    Those that read strings aren't among them: strings lie on the CPU, and TensorFlow runs such operations there.
-
     Returns:
         For each operation the name of the first node of this kind.
     """
     found: dict[str, str] = {}
     for node in nodes:
-        if not _of_strings(node) and not any(_fits(kernel, node) for kernel in _gpu_kernels(node.op)):
+        if not any(_fits(kernel, node) for kernel in _gpu_kernels(node.op)):
             found.setdefault(node.op, node.name)
     return dict(sorted(found.items()))
 
@@ -191,11 +188,6 @@ def _gpu_kernels(op: str) -> list[Any]:
 
     found = kernels.get_registered_kernels_for_op(op).kernel
     return [kernel for kernel in found if kernel.device_type in ("GPU", "DEFAULT")]  # DEFAULT: for any device
-
-
-def _of_strings(node: Any) -> bool:
-    """Whether a node is made for strings: one of its types is that."""
-    return any(attribute.type == _STRING for attribute in node.attr.values())
 
 
 def _fits(kernel: Any, node: Any) -> bool:

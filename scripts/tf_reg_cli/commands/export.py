@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from tf_reg_cli.checks import Must
+from tf_reg_cli.errors import UserError
 from tf_reg_cli.fields import to_path, whole
 from tf_reg_cli.files import find, require
 from tf_reg_cli.start import quiet_start
@@ -57,6 +58,18 @@ class Options:
         int | None, Parameter(help="add the outputs top_k_ids and top_k_probabilities", metavar="K", converter=whole)
     ] = None
     logits: Annotated[bool, Parameter(help="add the output logits", negative=())] = False
+    formats: Annotated[
+        tuple[Literal["onnx", "litert"], ...],
+        Parameter(help="beside the SavedModel: model.onnx for ONNX Runtime, model.tflite for LiteRT"),
+    ] = ()
+    model_repository: Annotated[
+        Path | None,
+        Parameter(
+            help="put the model.onnx into this folder too, as Triton and KServe have it",
+            metavar="DIR",
+            converter=to_path,
+        ),
+    ] = None
     output_name: Annotated[str, Parameter(help="(default: probabilities)", metavar="TEXT")] = "probabilities"
     examples: Annotated[
         Path | None,
@@ -67,6 +80,10 @@ class Options:
         ),
     ] = None
     cpu: Annotated[bool, Parameter(help="allow operations without a GPU kernel", negative=())] = False
+    server: Annotated[
+        Literal["2.18", "2.19", "2.20", "2.21"] | None,
+        Parameter(help="the version of TensorFlow Serving that must be able to read it (default: any)"),
+    ] = None
     compact: Annotated[bool, Parameter(help="cut out what has no effect, and print what that saves", negative=())] = (
         False
     )
@@ -92,10 +109,13 @@ class Options:
             "class_id": self.class_id,
             "top_k": self.top_k,
             "logits": self.logits,
+            "formats": self.formats,
+            "repository": self.model_repository,
             "output_name": self.output_name,
             "classes": self.custom,
             "unsafe_lambda": self.unsafe_lambda,
             "compact": self.compact,
+            "server": self.server,
         }
 
 
@@ -117,10 +137,13 @@ def command(
 
       tf-reg export runs/digits-mlp-l1l2
       tf-reg export model.keras --name flowers --signatures uint8 bytes --top-k 5
-      tf-reg export runs/digits-mlp-group --compact
+      tf-reg export runs/digits-mlp-group --compact --server 2.20
       tf-reg export model.keras --custom layers:MyLayer layers:my_activation
+      tf-reg export runs/digits-mlp-l1l2 --formats onnx litert --model-repository triton
     """
     options = options or Options()
+    if options.model_repository and "onnx" not in options.formats:
+        raise UserError("--model-repository is for a model in ONNX. Add --formats onnx.")
     found = find(source)
     folder = options.saved_models_dir / (options.name or found.name)
     require(options.examples, "--examples")

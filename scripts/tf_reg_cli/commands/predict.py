@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
-from tf_reg_cli.checks import Must
+from tf_reg_cli.checks import Must, flag
 from tf_reg_cli.errors import UserError
 from tf_reg_cli.fields import to_path, whole
 from tf_reg_cli.files import require
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tf_reg.serving.client.server import Address, Client
 
 HOST = re.compile(r"[A-Za-z0-9_.-]+")
+OF_A_SERVER = ("model", "version", "label", "host", "port", "grpc", "rows", "timeout", "retries", "signature")
 SERVER, ANSWERS, BENCH = Group("Server", sort_key=1), Group("Answers", sort_key=2), Group("Measuring", sort_key=3)
 
 
@@ -48,7 +49,11 @@ Positive = Annotated[int, Parameter(metavar="N", converter=whole, validator=POSI
 class Options:
     """The flags of `tf-reg predict`."""
 
-    model: Annotated[str, Parameter(help="the model's name on the server", metavar="TEXT", group=SERVER)]
+    model: Annotated[str | None, Parameter(help="the model's name on the server", metavar="TEXT", group=SERVER)] = None
+    onnx: Annotated[
+        Path | None,
+        Parameter(help="a model.onnx to run here, without a server", metavar="FILE", group=SERVER, converter=to_path),
+    ] = None
     version: Annotated[
         int | None,
         Parameter(
@@ -108,28 +113,35 @@ def command(
     files: Annotated[
         tuple[Path, ...],
         Parameter(
-            help=".npy files with examples, or images; or a table, as .csv, .tsv or .parquet",
+            help=".npy files with examples, or images; a table, as .csv, .tsv or .parquet; texts or sequences, one a "
+            "line, as .txt or .jsonl",
             required=True,
             converter=to_path,
         ),
     ],
     /,
     *,
-    options: Options,
+    options: Options | None = None,
 ) -> int:
-    """Ask a running TensorFlow Serving what it sees: images, arrays or a table in, class and probability out.
+    """Ask a running TensorFlow Serving: images, arrays, a table, texts or sequences in, class and probability out.
+
+    --onnx asks a file instead, in ONNX Runtime.
 
     For example:
 
       tf-reg predict photo.png --model flowers --classes names.txt
       tf-reg predict flats.csv --model flats --grpc
+      tf-reg predict reviews.txt --model reviews
       tf-reg predict digits.npy --model digits-mlp-l1l2 --grpc --label stable
       tf-reg predict digits.npy --model digits-mlp-l1l2 --bench --connections 8
+      tf-reg predict photo.png --onnx saved_models/flowers/1/model.onnx
     """
+    options = options or Options()
     _check(options)
     for file in files:
         require(file)
     require(options.classes, "--classes")
+    require(options.onnx, "--onnx")
     with quiet_start():
         from tf_reg.serving.client import requests
     names = requests.read_classes(options.classes) if options.classes else None
@@ -149,6 +161,12 @@ def command(
 
 
 def _check(options: Options) -> None:
+    if options.onnx is not None:
+        given = [name for name in OF_A_SERVER if getattr(options, name) != getattr(Options(), name)]
+        if given:
+            raise UserError(f"--onnx asks no server. Leave out {', '.join(map(flag, given))}.")
+    elif options.model is None:
+        raise UserError("Give --model NAME, the model's name on the server, or --onnx FILE.")
     if options.version is not None and options.label is not None:
         raise UserError("--version and --label both name the version. Leave one out.")
     if options.grpc and options.rows:
@@ -156,8 +174,11 @@ def _check(options: Options) -> None:
 
 
 def _connector(options: Options) -> Callable[[], Client]:
-    from tf_reg.serving.client import rest, rpc
+    from tf_reg.serving.client import onnx_file, rest, rpc
 
+    if options.onnx is not None:
+        file = options.onnx
+        return lambda: onnx_file.OnnxClient(file)
     where = address(options)
     return lambda: rpc.GrpcClient(where) if options.grpc else rest.RestClient(where, options.rows)
 
@@ -168,13 +189,16 @@ def address(options: Options) -> Address:
 
     host = options.host.removeprefix("[").removesuffix("]")
     port = options.port or (rpc.PORT if options.grpc else rest.PORT)
-    return server.Address(host, port, options.model, options.version, options.label, options.timeout, options.retries)
+    return server.Address(
+        host, port, options.model or "", options.version, options.label, options.timeout, options.retries
+    )
 
 
 def _bench(connect: Callable[[], Client], request: Request, options: Options) -> Iterator[str]:
     from tf_reg.serving.client import bench
 
-    label = "gRPC" if options.grpc else "REST, rows" if options.rows else "REST"
+    kinds = {"ONNX Runtime": options.onnx, "gRPC": options.grpc, "REST, rows": options.rows}
+    label = next((kind for kind, used in kinds.items() if used), "REST")
     yield from bench.HEADER
     for batch in bench.batches(request, options.batch_sizes):
         found = bench.measure(connect, batch, options.requests, options.connections)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -25,12 +25,17 @@ def command(
     /,
     *,
     cpu: Annotated[bool, Parameter(help="allow operations without a GPU kernel", negative=())] = False,
+    server: Annotated[
+        Literal["2.18", "2.19", "2.20", "2.21"] | None,
+        Parameter(help="the version of TensorFlow Serving that must be able to read them (default: any)"),
+    ] = None,
 ) -> int:
     """Check versions of a model as TensorFlow Serving loads and runs them. Exit code 1 if one isn't what it should be.
 
     For example:
 
       tf-reg verify saved_models/digits-mlp-l1l2/1
+      tf-reg verify saved_models/digits-mlp-l1l2/1 --server 2.20
     """
     for version in versions:
         if not version.is_dir():
@@ -39,7 +44,8 @@ def command(
         from tf_reg.serving.verify import verification
     for number, version in enumerate(versions):
         try:
-            print(("\n" if number else "") + str(verification.verify(version, gpu=not cpu)), flush=True)
+            found = verification.verify(version, gpu=not cpu, server=server)
+            print(("\n" if number else "") + str(found), flush=True)
         except verification.VerificationError as error:
             print(f"tf-reg verify: {error}", file=sys.stderr)
             return 1

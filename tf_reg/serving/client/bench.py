@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_reg.serving.client.requests import Request
+from tf_reg.serving.client.requests import Request, chunks
 from tf_reg.serving.client.server import Client
 from tf_reg_cli.errors import UserError
 
@@ -84,7 +84,8 @@ def measure(connect: Callable[[], Client], request: Request, requests: int, conn
 
 
 def batches(request: Request, sizes: Sequence[int]) -> Iterator[Request]:
-    """Yield the request's examples, repeated or cut, as requests of these sizes."""
+    """Yield the request's examples, repeated or cut, as requests of these sizes; of several lengths the first."""
+    request = next(chunks(request, len(request.names)))
     for size in sizes:
         yield request._replace(
             inputs={name: np.resize(array, (size, *array.shape[1:])) for name, array in request.inputs.items()}

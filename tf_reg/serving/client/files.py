@@ -41,11 +41,11 @@ def _array(file: Path, tensor: Tensor) -> np.ndarray:
     wanted = f"the model takes {tensor.dtype} {_show(tensor.shape)}"
     if array.dtype.kind not in "biuf":
         raise UserError(f"{file} holds {array.dtype} instead of numbers; {wanted}.")
-    if tensor.dtype == "string" or not _fits(array.shape, tensor.shape):
+    if tensor.dtype == "string" or not fits(array.shape, tensor.shape):
         raise UserError(f"{file} has the shape {array.shape}, {wanted}.")
     if not len(array):
         raise UserError(f"{file} has no examples: its shape is {array.shape}.")
-    return _cast(file, array, tensor.dtype)
+    return cast(file, array, tensor.dtype)
 
 
 def _image(file: Path, tensor: Tensor) -> np.ndarray:
@@ -68,11 +68,20 @@ def _image(file: Path, tensor: Tensor) -> np.ndarray:
             f"{file} can't be decoded as an image of {_show(tensor.shape)}: it is damaged, or of an unknown kind."
         ) from error
     image = tf.round(tf.image.resize(image, (height, width), antialias=True))
-    return _cast(file, image.numpy()[None], tensor.dtype)
+    return cast(file, image.numpy()[None], tensor.dtype)
 
 
-def _cast(file: Path, array: np.ndarray, dtype: str) -> np.ndarray:
-    """Change the dtype where no value changes, but for the digits that a narrower float hasn't got."""
+def cast(file: Path | str, array: np.ndarray, dtype: str) -> np.ndarray:
+    """Return an array in another dtype if no value changes, but for the digits that a narrower float hasn't got.
+
+    Args:
+        file: Where it comes from, for the message.
+        array: Numbers.
+        dtype: The dtype's name.
+
+    Raises:
+        UserError: If a value would change.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(dtype)
         if array.dtype.kind == "f" and "float" in dtype:
@@ -87,10 +96,16 @@ def _cast(file: Path, array: np.ndarray, dtype: str) -> np.ndarray:
     return cast
 
 
-def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+def fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    """Whether an array of a shape is what a model takes, None for any size."""
     return len(shape) == len(wanted) and all(
         want is None or have == want for have, want in zip(shape, wanted, strict=True)
     )
+
+
+def shown(tensor: Tensor) -> str:
+    """Return a tensor's dtype and shape in words."""
+    return f"{tensor.dtype} {_show(tensor.shape)}"
 
 
 def _show(shape: Sequence[int | None]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tf_reg.serving.client import files as reading
-from tf_reg.serving.client import table_file
+from tf_reg.serving.client import line_file, table_file
 from tf_reg.serving.client.server import Arrays, Client, Signature, Tensor
 from tf_reg_cli.errors import UserError
 
@@ -20,7 +20,8 @@ class Request(NamedTuple):
 
     Args:
         signature: The signature's name.
-        inputs: The arrays, `(examples, ...)`, by their names: one, but for the columns of a table.
+        inputs: The arrays, `(examples, ...)`, by their names: one, but for the columns of a table. An array of arrays
+            where the examples may have several lengths.
         names: What each example is called.
     """
 
@@ -40,13 +41,15 @@ def prepare(client: Client, files: Sequence[Path], signature: str | None) -> Req
     Args:
         client: Whom to ask what the model takes.
         files: `.npy` files with examples, `(examples, ...)`, where one example alone is taken as such; or one table,
-            a .csv, .tsv or .parquet file; every other file is an image.
+            a .csv, .tsv or .parquet file; or one file with an example on each line, a .txt or .jsonl file; every other
+            file is an image.
         signature: The signature; None to choose.
 
     Raises:
         UserError: If a file can't be read, or no signature takes it.
     """
-    name = signature or _choice(client.signatures, all(map(reading.is_image, files)))
+    lines = any(map(line_file.has_lines, files))
+    name = signature or _choice(client.signatures, all(map(reading.is_image, files)) and not lines)
     if name not in client.signatures:
         raise UserError(f"The model has the signatures {', '.join(sorted(client.signatures))}. Received: {name}.")
     inputs = client.signatures[name].inputs
@@ -58,6 +61,8 @@ def prepare(client: Client, files: Sequence[Path], signature: str | None) -> Req
             "Give the columns of a table, as .csv or .parquet."
         )
     [(key, tensor)] = inputs.items()
+    if lines:
+        return _of_lines(name, files, key, tensor)
     parts = [reading.examples(file, tensor) for file in files]
     shapes = [part.shape[1:] for part in parts]
     for file, shape in zip(files, shapes, strict=True):
@@ -75,18 +80,46 @@ def prepare(client: Client, files: Sequence[Path], signature: str | None) -> Req
 
 def _of_table(name: str, files: Sequence[Path], inputs: Mapping[str, Tensor]) -> Request:
     if len(files) != 1:
-        raise UserError(f"A table is asked about alone. Received: {', '.join(map(str, files))}.")
+        raise UserError(f"A table is asked about alone. Received: {_joined(files)}.")
     found = table_file.columns(files[0], inputs)
     return Request(name, found, [f"{files[0]}[{row}]" for row in range(len(next(iter(found.values()))))])
 
 
+def _of_lines(name: str, files: Sequence[Path], key: str, tensor: Tensor) -> Request:
+    if len(files) != 1:
+        raise UserError(f"A file with an example on each line is asked about alone. Received: {_joined(files)}.")
+    examples = line_file.examples(files[0], tensor)
+    if len({example.shape for example in examples}) == 1:
+        found = np.stack(examples)
+    else:
+        found = np.empty(len(examples), object)
+        found[:] = examples
+    return Request(name, {key: found}, [f"{files[0]}[{row}]" for row in range(len(found))])
+
+
+def _joined(files: Sequence[Path]) -> str:
+    return ", ".join(map(str, files))
+
+
 def chunks(request: Request, size: int) -> Iterator[Request]:
-    """Yield the request's examples in their order, as requests of at most `size` examples."""
-    for start in range(0, len(request.names), size):
-        part = slice(start, start + size)
-        yield request._replace(
-            inputs={name: array[part] for name, array in request.inputs.items()}, names=request.names[part]
-        )
+    """Yield the request's examples in their order, as requests of at most `size` examples, all of one length."""
+    start = 0
+    while start < len(request.names):
+        end = start + 1
+        while end < min(start + size, len(request.names)) and _alike(request, start, end):
+            end += 1
+        inputs = {name: _stacked(array[start:end]) for name, array in request.inputs.items()}
+        yield request._replace(inputs=inputs, names=request.names[start:end])
+        start = end
+
+
+def _stacked(array: np.ndarray) -> np.ndarray:
+    """Make one array of an array of arrays of one shape; any other stays as it is."""
+    return np.stack(list(array)) if isinstance(array[0], np.ndarray) and array.dtype == object else array
+
+
+def _alike(request: Request, one: int, other: int) -> bool:
+    return all(np.shape(array[one]) == np.shape(array[other]) for array in request.inputs.values())
 
 
 def answers(client: Client, request: Request, size: int, classes: Sequence[str] | None, top: int) -> Iterator[str]:

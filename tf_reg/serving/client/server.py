@@ -93,6 +93,9 @@ class NotReadyError(Exception):
 def persistently(address: Address, attempt: Callable[[float], Result]) -> Result:
     """Call `attempt` with the seconds that are left until it succeeds.
 
+    The time limit is one for all attempts, connecting and answers included. Urllib3's is for one read of one attempt,
+    and gRPC's own retries end after five, whatever is asked for.
+
     Args:
         address: How often, and how long.
         attempt: May raise `NotReadyError`.

@@ -181,12 +181,13 @@ def run_apart(saved_model: str | os.PathLike[str], runs: Sequence[Run]) -> list[
     return outputs
 
 
-def answer_apart(script: str, job: Any) -> Any:
+def answer_apart(script: str, job: Any, who: str = "TensorFlow's loader") -> Any:
     """Run a script in a process without Python's TensorFlow and on the CPU, and return its answer to a job.
 
     Args:
         script: The path of a file that reads the `packed` job from its standard input and writes its `packed` answer.
         job: What `packed` takes.
+        who: What works in that process, in words.
 
     Raises:
         LoaderError: If the process fails, or takes longer than `TIMEOUT` seconds.
@@ -198,10 +199,10 @@ def answer_apart(script: str, job: Any) -> Any:
             command, input=packed(job), capture_output=True, env=environment, timeout=TIMEOUT, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise LoaderError(f"TensorFlow's loader was not done after {TIMEOUT} seconds.") from error
+        raise LoaderError(f"{who} was not done after {TIMEOUT} seconds.") from error
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-        raise LoaderError(f"TensorFlow's loader ended with code {done.returncode}: {last[0][:500]}")
+        raise LoaderError(f"{who} ended with code {done.returncode}: {last[0][:500]}")
     return unpacked(done.stdout)
 
 

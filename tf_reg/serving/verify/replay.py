@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from tf_reg.serving.saved_graph import Signature, Tensor
 from tf_reg.serving.verify.c_api import Run
 
 Arrays = Mapping[str, np.ndarray]
+Answers = Sequence[np.ndarray]  # the outputs of one call, in the signature's order
 SINGLES = 3  # examples that are also asked for alone
 
 
@@ -71,7 +72,30 @@ def runs(case: Case) -> list[Run]:
     return [Run(feed, fetches) for feed in feeds]
 
 
-def judge(case: Case, answers: Sequence[Sequence[np.ndarray]], tolerance: float) -> Judgement:
+def asked(cases: Sequence[Case], run: Callable[[list[Run]], Sequence[Answers]]) -> list[list[Answers]]:
+    """Return the answers to `runs` of each case, all asked at once.
+
+    Args:
+        cases: The cases.
+        run: Takes calls, and returns the outputs of each.
+
+    Raises:
+        ValueError: If a signature can't take its examples.
+    """
+    for case in cases:
+        check(case)
+    needed = [runs(case) for case in cases]
+    found = iter(run([one for some in needed for one in some]))
+    return [[next(found) for _ in some] for some in needed]
+
+
+def judge_all(cases: Sequence[Case], answers: Sequence[Sequence[Answers]], tolerance: float) -> Judgement:
+    """Compare the answers of `asked(cases, ...)` as `judge` does those of one case."""
+    found = [judge(case, some, tolerance) for case, some in zip(cases, answers, strict=True)]
+    return Judgement(max(one.difference for one in found), [problem for one in found for problem in one.problems])
+
+
+def judge(case: Case, answers: Sequence[Answers], tolerance: float) -> Judgement:
     """Compare the answers to `runs(case)` with one another and with what they should be.
 
     Args:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tf_reg.serving import saved_graph
 from tf_reg.serving.saved_graph import Signature
-from tf_reg.serving.verify import c_api, replay
+from tf_reg.serving.verify import c_api, engine_checks, replay, server_check
 from tf_reg.serving.write import manifest, warmup
 from tf_reg.serving.write.options import DEFAULT
 
 SLACK = 1.05, 2**14  # a checkpoint may be that much bigger than its variables: a factor, and bytes on top
 TOLERANCE = 1e-5
+OTHERS = "examples of another length"
 
 
 class VerificationError(RuntimeError):
@@ -36,6 +38,9 @@ class Verification:
         cpu_only: Operations of `serving_default` that have no GPU kernel; None where the installed TensorFlow can't
             tell, not being built for CUDA.
         checksums: How many files have the sha256 that the manifest says; 0 without a manifest.
+        engines: By the title of another engine, how far its outputs were off at most, or why it wasn't asked: OpenVINO,
+            where it is installed, on the SavedModel itself, and the engines of the other formats in the folder.
+        server: The version of TensorFlow Serving that was asked for, and can read it; None if none was.
     """
 
     path: Path
@@ -47,6 +52,8 @@ class Verification:
     weight_bytes: int
     cpu_only: tuple[str, ...] | None
     checksums: int
+    engines: Mapping[str, float | str]
+    server: str | None = None
 
     def __str__(self) -> str:
         kernels = "for all operations" if self.cpu_only == () else f"none for {', '.join(self.cpu_only or ())}"
@@ -60,7 +67,9 @@ class Verification:
             if self.cpu_only is None
             else kernels,
             "checksums": f"of {self.checksums} files" if self.checksums else "none: there is no manifest",
-        }
+        } | {title: engine_checks.words(found) for title, found in self.engines.items()}
+        if self.server is not None:
+            rows["server"] = f"TensorFlow Serving {self.server} can read it"
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
@@ -74,32 +83,41 @@ class Reference:
         outputs: What they should give, by output name.
         tolerance: How far an output may be from that, absolutely and relatively.
         weight_bytes: The size of the model's weights.
+        others: Examples of another length, and what they should give; None where no length is free.
     """
 
     inputs: replay.Arrays
     outputs: replay.Arrays
     tolerance: float
     weight_bytes: int
+    others: tuple[replay.Arrays, replay.Arrays] | None = None
+
+    def inputs_of(self, problems: str) -> replay.Arrays:
+        """Return the inputs that problems were found with."""
+        return self.inputs if self.others is None or OTHERS not in problems else self.others[0]
 
 
-def verify(saved_model: Path, reference: Reference | None = None, *, gpu: bool = True) -> Verification:
+def verify(
+    saved_model: Path, reference: Reference | None = None, *, gpu: bool = True, server: str | None = None
+) -> Verification:
     """Check one version in every way that `tf_reg.verify_saved_model` says.
 
     Args:
         saved_model: The version's folder.
         reference: What it should compute, beside what its warm-up requests say.
         gpu: Whether an operation without a GPU kernel is an error.
+        server: The version of TensorFlow Serving that must be able to read it, as `server_tables` knows it.
 
     Raises:
         VerificationError: If something is wrong.
     """
     try:
-        return _verify(saved_model, reference, gpu)
+        return _verify(saved_model, reference, gpu, server)
     except (ValueError, OSError, c_api.LoaderError) as error:
         raise VerificationError(f"{saved_model} can't be served: {error}") from error
 
 
-def _verify(saved_model: Path, reference: Reference | None, gpu: bool) -> Verification:
+def _verify(saved_model: Path, reference: Reference | None, gpu: bool, server: str | None) -> Verification:
     _refuse(manifest.leads_out(saved_model))
     contents = manifest.read(saved_model)
     if contents is not None:
@@ -107,17 +125,22 @@ def _verify(saved_model: Path, reference: Reference | None, gpu: bool) -> Verifi
     meta_graph = saved_graph.load(saved_model)
     signatures = saved_graph.signatures(meta_graph)
     _check_graph(meta_graph, signatures)
+    if server is not None:
+        server_check.check(meta_graph, signatures[DEFAULT], server, gpu=gpu)
     weights = _weight_bytes(meta_graph, signatures) if reference is None else reference.weight_bytes
     stored = _check_sizes(saved_model, weights)
     cases = _recorded(saved_model, signatures)
     requests = len(cases)
     if reference is not None:
         cases.append(replay.Case("the examples", signatures[DEFAULT], reference.inputs, reference.outputs))
+        if reference.others is not None:
+            cases.append(replay.Case(OTHERS, signatures[DEFAULT], *reference.others))
     if not cases:
         made_up = replay.random_inputs(signatures[DEFAULT])
         cases.append(replay.Case("made-up examples", signatures[DEFAULT], made_up, {}))
     tolerance = (contents or {}).get("tolerance", TOLERANCE) if reference is None else reference.tolerance
-    difference = _run(saved_model, cases, tolerance)  # what computes something else needs no advice on kernels
+    difference, known = _run(saved_model, cases, tolerance)  # what computes something else needs no advice on kernels
+    ours = [case for case in known if case.signature == signatures[DEFAULT]]
     return Verification(
         path=saved_model,
         signatures=tuple(signatures),
@@ -128,6 +151,8 @@ def _verify(saved_model: Path, reference: Reference | None, gpu: bool) -> Verifi
         weight_bytes=weights,
         cpu_only=_check_kernels(meta_graph, signatures[DEFAULT], gpu),
         checksums=len(contents["files"]) if contents else 0,
+        engines=engine_checks.found(saved_model, ours, tolerance),
+        server=server,
     )
 
 
@@ -148,11 +173,15 @@ def _check_graph(meta_graph: Any, signatures: Mapping[str, Signature]) -> None:
 
 
 def _check_kernels(meta_graph: Any, signature: Signature, gpu: bool) -> tuple[str, ...] | None:
-    """Return which operations lack a GPU kernel; None where the installed TensorFlow can't tell."""
+    """Return which operations lack a GPU kernel; None where the installed TensorFlow can't tell.
+
+    A signature that takes strings always has some: strings lie on the CPU, and so do the tables that they are looked
+    up in. TensorFlow runs such operations there and the others on the GPU.
+    """
     if not saved_graph.knows_gpu_kernels():
         return None
     cpu_only = saved_graph.without_gpu_kernel(saved_graph.reached(meta_graph, signature))
-    if gpu and cpu_only:
+    if gpu and cpu_only and not any(tensor.dtype == "string" for tensor in signature.inputs.values()):
         found = ", ".join(f"{op} at {name}" for op, name in cpu_only.items())
         raise ValueError(
             f"{DEFAULT} has operations without a GPU kernel: {found}. Keep them out of the model, or pass gpu=False "
@@ -201,14 +230,11 @@ def _recorded(saved_model: Path, signatures: Mapping[str, Signature]) -> list[re
     return cases
 
 
-def _run(saved_model: Path, cases: Sequence[replay.Case], tolerance: float) -> float:
-    """Run all cases, and return the biggest difference to what they should give."""
-    for case in cases:
-        replay.check(case)
-    runs = [replay.runs(case) for case in cases]
-    answers = iter(c_api.run_apart(saved_model, [run for some in runs for run in some]))
-    judgements = [
-        replay.judge(case, [next(answers) for _ in some], tolerance) for case, some in zip(cases, runs, strict=True)
+def _run(saved_model: Path, cases: Sequence[replay.Case], tolerance: float) -> tuple[float, list[replay.Case]]:
+    """Run all cases; return the biggest difference to what they should give, and the cases with all their outputs."""
+    answers = replay.asked(cases, functools.partial(c_api.run_apart, saved_model))
+    found = replay.judge_all(cases, answers, tolerance)
+    _refuse(found.problems)
+    return found.difference, [
+        engine_checks.known(case, first) for case, (first, *_) in zip(cases, answers, strict=True)
     ]
-    _refuse([problem for judgement in judgements for problem in judgement.problems])
-    return max(judgement.difference for judgement in judgements)

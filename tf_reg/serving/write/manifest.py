@@ -55,7 +55,7 @@ def describe(
     }
     if not isinstance(details, Mapping):
         raise ValueError(f"`details` must be a dictionary, as JSON has it. Received: {details!r}.")
-    taken = details.keys() & {*manifest, "files", "sha256"}
+    taken = details.keys() & {*manifest, "files", "formats", "sha256"}
     if taken:
         raise ValueError(f"The manifest itself says {', '.join(sorted(taken))}: choose other names in `details`.")
     return {**manifest, **details}

@@ -12,13 +12,9 @@ import keras
 
 from tf_reg._checks import flag
 from tf_reg._walk import layer_paths
+from tf_reg.serving.write import formats
 
 DEFAULT, UINT8, BYTES = "serving_default", "serving_uint8", "serving_bytes"
-_LOOKUPS = (
-    keras.layers.TextVectorization,
-    keras.layers.IntegerLookup,
-    keras.layers.Hashing,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +28,12 @@ class Options:
         class_id: Add the output `class_id`.
         top_k: Add the outputs `top_k_ids` and `top_k_<output_name>`, for that many classes.
         logits: Add the output `logits`.
+        formats: Other formats to write too, kept as a tuple, each once.
+        batch: The number of examples of a request; None for any.
 
     Raises:
-        ValueError: If there is no such signature.
+        ValueError: If there is no such signature or format.
+        ImportError: If what a format needs isn't installed.
     """
 
     input_name: str = "inputs"
@@ -43,6 +42,8 @@ class Options:
     class_id: bool = False
     top_k: int | None = None
     logits: bool = False
+    formats: Collection[str] = ()
+    batch: int | None = None
 
     def __post_init__(self) -> None:
         given = self.signatures
@@ -51,6 +52,7 @@ class Options:
         if isinstance(given, str) or not isinstance(given, Collection) or not all(s in (UINT8, BYTES) for s in given):
             raise ValueError(f"`signatures` may have {UINT8!r} and {BYTES!r}, in a list. Received: {given!r}.")
         object.__setattr__(self, "signatures", tuple(dict.fromkeys(given)))
+        object.__setattr__(self, "formats", formats.checked(self.formats))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -180,12 +182,6 @@ def check_model(model: keras.Model) -> None:
 
 
 def _check_layers(model: keras.Model) -> None:
-    lookups = [layer.name for _, layer in layer_paths(model) if isinstance(layer, _LOOKUPS)]
-    if lookups:
-        raise ValueError(
-            f"Of the layers that take words apart or look them up, a signature takes StringLookup alone. Received: "
-            f"{', '.join(lookups)}. Split the model behind them, and do their part in the client."
-        )
     remember = [
         repr(path) for path, layer in layer_paths(model) if isinstance(layer, keras.layers.RNN) and layer.stateful
     ]

@@ -17,8 +17,9 @@ from tf_reg._backend import tensors_of_data
 from tf_reg._ending import PROBABILITIES, activation_of
 from tf_reg._walk import layer_paths
 from tf_reg.serving.saved_graph import Tensor
-from tf_reg.serving.write import tables, time_axis
+from tf_reg.serving.write import tables
 from tf_reg.serving.write.attributes import is_of_tensorflow, kept_by
+from tf_reg.serving.write.inference import inference, replaced
 from tf_reg.serving.write.options import (
     BYTES,
     DEFAULT,
@@ -30,7 +31,7 @@ from tf_reg.serving.write.options import (
     output_names,
     structures,
 )
-from tf_reg.serving.write.watch import Watch, replaced_call
+from tf_reg.serving.write.watch import Watch
 
 Tensors = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -44,14 +45,16 @@ class Interface:
     Args:
         model: A functional or sequential model, built.
         options: What they offer.
+        owner: The subclassed model that this one calls and does nothing else; None for one that is a user's own.
 
     Raises:
         ValueError: If the model can't have them.
     """
 
-    def __init__(self, model: keras.Model, options: Options) -> None:
+    def __init__(self, model: keras.Model, options: Options, owner: keras.Model | None = None) -> None:
         check_model(model)
-        self.model, self.options, self.watch = model, options, Watch(model)
+        self.model, self.options, self.owner = model, options, owner or model
+        self.watch = Watch(self.owner, itself=owner is not None)
         self.inputs = dict(zip(input_names(model, options), model.inputs, strict=True))
         self.outputs = output_names(model, options)
         self._head = _Head(model) if options.logits else None
@@ -152,8 +155,8 @@ class Interface:
         if name == BYTES:
             return serve, [tf.TensorSpec((None,), "string", name=next(iter(self.inputs)))]
         specs = [
-            tf.TensorSpec((None, *tensor.shape[1:]), "uint8" if name == UINT8 else _wide(tensor.dtype), name=key)
-            for key, tensor in self.inputs.items()
+            tf.TensorSpec((self.options.batch, *t.shape[1:]), "uint8" if name == UINT8 else _wide(t.dtype), name=key)
+            for key, t in self.inputs.items()
         ]
         return serve, specs
 
@@ -188,32 +191,13 @@ class Interface:
         added = {}
         if self.options.class_id:
             binary = values.shape[-1] == 1
-            added["class_id"] = ops.cast(values[:, 0] > 0.5 if binary else ops.argmax(values, axis=-1), "int32")
+            # Not by argmax, which Keras makes of operations on bits that other formats lack.
+            best = values[:, 0] > 0.5 if binary else ops.top_k(values, 1)[1][:, 0]
+            added["class_id"] = ops.cast(best, "int32")
         if self.options.top_k is not None:
             best, ids = ops.top_k(values, self.options.top_k)
             added |= {"top_k_ids": ops.cast(ids, "int32"), f"top_k_{self.outputs[0]}": best}
         return added
-
-
-@contextlib.contextmanager
-def inference(model: keras.Model) -> Iterator[None]:
-    """Take out what layers do beyond inference even with `training=False`, while a model is traced.
-
-    Recurrent cells with dropout draw masks and write the seed's state whether they use them or not; on a machine with a
-    GPU recurrent layers would be written as cuDNN kernels, which run nowhere else; and `TimeDistributed` over a free
-    axis would be vectorised to a graph that computes something else.
-    """
-    quiet = {"dropout": 0.0, "recurrent_dropout": 0.0}
-    with contextlib.ExitStack() as stack:
-        for _, layer in layer_paths(model):
-            if all(isinstance(vars(layer).get(name), float | int) for name in quiet):  # a cell
-                for name, value in quiet.items():
-                    stack.enter_context(_attribute(layer, name, value))
-            if "use_cudnn" in vars(layer):
-                stack.enter_context(_attribute(layer, "use_cudnn", False))
-            if type(layer).call is keras.layers.TimeDistributed.call:
-                stack.enter_context(replaced_call(layer, time_axis.folded(layer)))
-        yield
 
 
 class _Head:
@@ -232,19 +216,9 @@ class _Head:
         x = _run(self._body, flat)[0]
         if isinstance(self._layer, keras.layers.Softmax):
             return x, self._layer(x)
-        with _attribute(self._layer, "activation", keras.activations.linear):
+        with replaced(self._layer, "activation", keras.activations.linear):
             logits = self._layer(x)
         return logits, self._layer.activation(logits)
-
-
-@contextlib.contextmanager
-def _attribute(thing: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(thing, name)
-    setattr(thing, name, value)
-    try:
-        yield
-    finally:
-        setattr(thing, name, before)
 
 
 def _run(model: keras.Model, flat: Sequence[Any]) -> list[Any]:

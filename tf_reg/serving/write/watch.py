@@ -26,6 +26,7 @@ class Watch:
 
     Args:
         model: A built model.
+        itself: Whether its own `call` is watched too: that of a subclassed model is a user's.
 
     Attributes:
         failed: The layer in whose `call` the last error was raised, the innermost one, in words; None without one.
@@ -34,8 +35,8 @@ class Watch:
         finished: Where it is a list, gets the layer in words, its inputs and its outputs at the end of each call.
     """
 
-    def __init__(self, model: keras.Model) -> None:
-        self.model = model
+    def __init__(self, model: keras.Model, *, itself: bool = False) -> None:
+        self.model, self.itself = model, itself
         self.failed: str | None = None
         self.last: str | None = None
         self.scopes: dict[str, str] = {}
@@ -45,10 +46,11 @@ class Watch:
     def watching(self) -> Iterator[None]:
         """Watch what is called within a `with` block."""
         self.failed = self.last = None
-        layers = [(f"{path!r} ({type(layer).__name__})", layer) for path, layer in layer_paths(self.model)]
+        places = [*layer_paths(self.model), *([(self.model.name, self.model)] if self.itself else [])]
+        layers = [(f"{path!r} ({type(layer).__name__})", layer) for path, layer in places]
         with contextlib.ExitStack() as stack:
             for words, layer in layers:
-                stack.enter_context(replaced_call(layer, self._watched(words, layer.call)))
+                stack.enter_context(replaced_method(layer, "call", self._watched(words, layer.call)))
             yield
 
     @property
@@ -88,15 +90,15 @@ class Watch:
 
 
 @contextlib.contextmanager
-def replaced_call(layer: keras.Layer, call: Callable[..., Any]) -> Iterator[None]:
-    """Let a layer run another function in the place of its `call` within a `with` block."""
+def replaced_method(layer: keras.Layer, name: str, method: Callable[..., Any]) -> Iterator[None]:
+    """Let a layer run another function in the place of one of its methods within a `with` block."""
     own = vars(layer)  # not by `setattr`, which tells Keras
-    before = {"call": own["call"]} if "call" in own else {}
-    own["call"] = call
+    before = {name: own[name]} if name in own else {}
+    own[name] = method
     try:
         yield
     finally:
-        own.pop("call", None)
+        own.pop(name, None)
         own.update(before)
 
 
@@ -113,11 +115,13 @@ _ENDS = (  # where the cause has been said
 
 def cause(text: str) -> str:
     """Return the line of a message that says the cause, without Keras' frames around it, as a sentence."""
-    text = _COLOURS.sub("", text).rpartition("Exception encountered: ")[2]
+    text = _COLOURS.sub("", text).rpartition("Exception encountered: ")[2].rpartition("Error encountered:\n\n")[2]
     for end in _ENDS:
         text = text.partition(end)[0]
     lines = [line.strip() for line in text.splitlines()]
     said = [line for line in lines if line and not line.startswith("Exception encountered when calling ")]
+    if said[:1] == ["in user code:"]:  # AutoGraph's, with the lines of the code before the cause
+        said = said[-1:]
     if len(said) > 1 and said[0].endswith(":"):
         return ended(f"{said[0]} {said[1]}")
     return ended(said[0]) if said else ""

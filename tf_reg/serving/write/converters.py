@@ -1,0 +1,81 @@
+"""The process in which a converter turns a SavedModel into a file of another format; nothing of tf_reg is imported."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from pathlib import Path
+
+SIGNATURE = "serving_default"
+OPSET = "17"
+
+
+class ConversionError(Exception):
+    """A converter has no equal for some operations, or fails; the message says so in one line."""
+
+
+def _onnx(saved_model: str, file: str) -> None:
+    from tf2onnx import convert
+
+    said = _Errors()
+    sys.argv = [
+        "tf2onnx", "--saved-model", saved_model, "--tag", "serve", "--signature_def", SIGNATURE, "--opset", OPSET,
+        "--output", file,
+    ]  # fmt: skip
+    convert.main()
+    unsupported = re.findall(r"Tensorflow op \[([^:\]]*): (\w+)\] is not supported", "\n".join(said.lines))
+    if unsupported:  # the converter writes these into the file all the same, where no engine knows them
+        raise ConversionError(_missing("ONNX", [(op, name) for name, op in unsupported]))
+
+
+def _litert(saved_model: str, file: str) -> None:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=[SIGNATURE])
+    try:
+        made = converter.convert()
+    except Exception as error:  # of MLIR, with pages of places
+        found = re.findall(r'"([^"@\s]+)@[^"]*".*?\'tf\.(\w+)\' op', str(error))
+        raise ConversionError(_missing("LiteRT", [(op, name) for name, op in found]) or str(error)[:300]) from error
+    Path(file).write_bytes(made)
+
+
+CONVERTERS = {"onnx": _onnx, "litert": _litert}
+
+
+class _Errors(logging.Handler):
+    """Keeps what is logged as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+        logging.getLogger().addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def _missing(language: str, operations: list[tuple[str, str]]) -> str:
+    """Say which operations a format lacks, each once, and the node of each; empty without one."""
+    first = {op: name.removeprefix("StatefulPartitionedCall/") for op, name in reversed(operations)}
+    return f"{language} lacks {', '.join(f'{op} (at {name})' for op, name in first.items())}" if first else ""
+
+
+def _main() -> None:
+    """Do the one job on standard input, and write what is wrong, or null, and whose fault, to its answer file."""
+    job = json.loads(sys.stdin.read())
+    problem, of_the_system = None, False
+    try:
+        CONVERTERS[job["format"]](job["saved_model"], job["file"])
+    except ConversionError as error:
+        problem = str(error)
+    except Exception as error:  # the converters raise anything
+        problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        of_the_system = isinstance(error, OSError | MemoryError)
+    Path(job["answer"]).write_text(json.dumps({"problem": problem, "of_the_system": of_the_system}))
+
+
+if __name__ == "__main__":
+    _main()
