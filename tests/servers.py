@@ -17,7 +17,7 @@ from tf_reg.serving.write import versions
 
 NO_SERVER = (
     "no TensorFlow Serving: set TF_MODEL_SERVER to the program tensorflow_model_server, or pull the image "
-    "tensorflow/serving for docker or podman"
+    "tensorflow/serving:2.20.0 for docker or podman"
 )
 IMAGE = "tensorflow/serving:2.20.0"  # that of saved_models/compose.yaml
 

@@ -20,7 +20,7 @@ from tests.tools import missing, on_tensorflow
 from tf_reg.serving.verify import c_api
 from tf_reg.serving.verify.verification import VerificationError
 
-pytestmark = [pytest.mark.long, on_tensorflow("models of strings and tables are TensorFlow's")]
+pytestmark = [pytest.mark.slow, on_tensorflow("models of strings and tables are TensorFlow's")]
 OLD = "2.18"
 RNG = np.random.default_rng(0)
 

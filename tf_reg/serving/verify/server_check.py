@@ -29,12 +29,13 @@ def check(meta_graph: Any, signature: saved_graph.Signature, server: str, *, gpu
     if not found:
         return
     others = [v for v in server_tables.versions() if not _problems(meta_graph, signature, v, gpu)]
-    if others:
-        there = " or ".join(filter(None, [", ".join(others[:-1]), others[-1]]))
-        way_out = f"Serve it with TensorFlow Serving {there}, or keep that out of the model."
-    else:
-        way_out = "No version that is known here can, so keep that out of the model."
-    raise ValueError(f"TensorFlow Serving {server} can't read the graph: {'; '.join(found)}. {way_out}")
+    ways = [f"serve it with TensorFlow Serving {' or '.join(others)}"] if others else []
+    if gpu and not _problems(meta_graph, signature, server, gpu=False):
+        ways.append("pass gpu=False for a server on CPUs")
+    way_out = ", or ".join([*ways, "keep that out of the model"])
+    raise ValueError(
+        f"TensorFlow Serving {server} can't read the graph: {'; '.join(found)}. {way_out[0].upper()}{way_out[1:]}."
+    )
 
 
 def _problems(meta_graph: Any, signature: saved_graph.Signature, server: str, gpu: bool) -> list[str]:
