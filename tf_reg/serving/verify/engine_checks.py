@@ -13,7 +13,7 @@ from tf_reg.serving.verify.replay import Answers, Case
 from tf_reg.serving.write.formats import FORMATS
 
 SECOND = "openvino"  # reads SavedModels by a front end of its own
-NOT_FOR_IT = "TensorFlow itself answers as it should, so where the model isn't for OpenVINO, work where OpenVINO isn't installed."
+NOT_FOR_IT = "TensorFlow itself answers right: where the model isn't for OpenVINO, work where OpenVINO isn't installed."
 
 
 def second_is_there() -> bool:
