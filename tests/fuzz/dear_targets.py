@@ -187,6 +187,7 @@ TARGETS = [
             "details": optional(same(st.just({"classes": ["a"]}), lambda value: isinstance(value, dict))),
             "gpu": same(st.just(False), lambda value: isinstance(value, (bool, np.bool_))),
             "formats": same(st.sampled_from([(), []]), is_many),  # converting takes too long
+            "input_signature": same(st.none(), lambda value: value is None),  # for subclassed models alone
         },
         ("model", "folder", "gpu"),
         is_published,

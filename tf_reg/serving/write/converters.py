@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 SIGNATURE = "serving_default"
 OPSET = "17"
@@ -19,6 +20,7 @@ class ConversionError(Exception):
 def _onnx(saved_model: str, file: str) -> None:
     from tf2onnx import convert
 
+    _add_erfc()
     said = _Errors()
     sys.argv = [
         "tf2onnx", "--saved-model", saved_model, "--tag", "serve", "--signature_def", SIGNATURE, "--opset", OPSET,
@@ -28,6 +30,24 @@ def _onnx(saved_model: str, file: str) -> None:
     unsupported = re.findall(r"Tensorflow op \[([^:\]]*): (\w+)\] is not supported", "\n".join(said.lines))
     if unsupported:  # the converter writes these into the file all the same, where no engine knows them
         raise ConversionError(_missing("ONNX", [(op, name) for name, op in unsupported]))
+
+
+def _add_erfc() -> None:
+    """Teach the converter the complement of the error function, which Keras' exact GELU is made of."""
+    import numpy as np
+    from tf2onnx import utils
+    from tf2onnx.handler import tf_op
+
+    @tf_op("Erfc")
+    class Erfc:
+        @classmethod
+        def version_9(cls, ctx: Any, node: Any, **options: Any) -> None:
+            dtype, shape = ctx.get_dtype(node.output[0]), ctx.get_shape(node.output[0])
+            one = ctx.make_const(utils.make_name("one"), np.array(1, utils.map_onnx_to_numpy_type(dtype)))
+            ctx.remove_node(node.name)
+            erf = ctx.make_node("Erf", node.input, dtypes=[dtype], shapes=[shape])
+            minus = {"name": node.name, "outputs": node.output, "dtypes": [dtype], "shapes": [shape]}
+            ctx.make_node("Sub", [one.output[0], erf.output[0]], **minus)
 
 
 def _litert(saved_model: str, file: str) -> None:
