@@ -15,7 +15,7 @@ from tests.tools import ROOT
 
 LOCK = (ROOT / ".ci/lock.txt").read_text()
 PINS = dict(re.findall(r"^([\w.-]+)==(\S+)", LOCK, flags=re.MULTILINE))
-EXTRAS = ("serving", "tables", "tune", "test", "browser", "lint", "backends", "docs")
+EXTRAS = ("serving", "tables", "tune", "test", "browser", "lint", "backends", "docs", "onnx", "litert", "openvino")
 
 
 def wanted():

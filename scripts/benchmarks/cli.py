@@ -45,6 +45,7 @@ COMMANDS = {
     "compaction": Command(
         "compaction", "what compaction makes of the networks of keras.applications, and how fast they are then"
     ),
+    "engines": Command("engine_speed", "a network in four engines: sizes and latency, dense beside compacted"),
     "path": Command("path_cost", "a path of 20 strengths beside 20 fits from new weights: digits, an MLP 64-32-10"),
     "sparse": Command("sparse", "how small a network can be at which error"),
     "shrink": Command("shrinking", "how small tf_reg.shrink makes trained networks, and what that costs"),

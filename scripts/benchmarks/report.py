@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras
 
-PACKAGES = ("tensorflow", "jax", "keras", "numpy", "torch")
+PACKAGES = ("tensorflow", "jax", "keras", "numpy", "torch", "onnxruntime", "ai_edge_litert", "openvino")
 
 
 def header(*columns: str) -> list[str]:

@@ -63,7 +63,7 @@ def test_help_names_every_flag_and_its_default(command):
         (["export"], "tf-reg export: SOURCE is missing. --help shows what the command takes."),
         (["export", "nowhere"], "tf-reg export: nowhere is neither the folder of a run, with model.keras in it, "),
         (["verify", "nowhere"], "tf-reg verify: nowhere is no folder of a version, such as saved_models/m/1."),
-        (["predict", "x.npy"], "tf-reg predict: --model is missing. "),
+        (["predict", "x.npy"], "tf-reg predict: Give --model NAME, the model's name on the server, or --onnx FILE."),
         (["predict", "x.npy", "--model", "m"], "tf-reg predict: x.npy can't be read: No such file."),
         (["serving-config", "nowhere"], "tf-reg serving-config: nowhere is no base folder of a model, "),
         (["serving-config", "m", "--label", "a"], "tf-reg serving-config: --label must be LABEL=VERSION, such as "),

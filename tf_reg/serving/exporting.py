@@ -169,6 +169,8 @@ def verify_saved_model(
       with the warm-up requests.
     - Graph: no random operation, no write to a variable, nothing that needs XLA; batch sizes are free; every operation
       that `serving_default` reaches has a GPU kernel, where the installed TensorFlow is built for CUDA.
+    - Other engines: OpenVINO, where it is installed, reads the SavedModel and answers the same, in float32. The files
+      of other formats in the folder answer the same in their engines, where these are installed.
     - Size: the variables take at most 1.05 times the weights' bytes, and 16 KiB.
 
     Use it on versions that were copied or restored; `tf_reg.export` has used it on each that it published. The same is

@@ -134,7 +134,7 @@ def command(
       tf-reg export model.keras --name flowers --signatures uint8 bytes --top-k 5
       tf-reg export runs/digits-mlp-group --compact
       tf-reg export model.keras --custom layers:MyLayer layers:my_activation
-      tf-reg export runs/digits-mlp-l1l2 --formats onnx litert --model-repository triton
+      tf-reg export model.keras --formats onnx litert --model-repository triton
     """
     options = options or Options()
     if options.model_repository and "onnx" not in options.formats:

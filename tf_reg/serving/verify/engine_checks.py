@@ -16,6 +16,7 @@ from tf_reg.serving.write.formats import FORMATS
 from tf_reg.serving.write.options import DEFAULT
 
 SECOND = "openvino"  # reads SavedModels by a front end of its own
+NOT_FOR_IT = "TensorFlow itself answers right: where the model isn't for OpenVINO, work where OpenVINO isn't installed."
 
 
 def second_is_there() -> bool:
@@ -48,6 +49,8 @@ def found(saved_model: Path, cases: Sequence[Case], tolerance: float) -> dict[st
             answers[ENGINES[SECOND].title] = difference(SECOND, saved_model, cases, tolerance)
         except EngineError as error:  # no fault of the SavedModel, which TensorFlow has run
             answers[ENGINES[SECOND].title] = f"not asked: {placed(str(error), saved_model)}"
+        except ValueError as error:
+            raise ValueError(f"{error} {NOT_FOR_IT}") from error
     for name, one in FORMATS.items():
         if cases and (saved_model / one.file).exists():
             there = engines.is_installed(name)
@@ -100,7 +103,8 @@ def difference(engine: str, path: Path, cases: Sequence[Case], tolerance: float)
     judged = replay.judge_all(named, answers, tolerance)
     problems = [*_wrong_dtypes(named[0].signature, answers[0][0]), *judged.problems]
     if problems:
-        raise ValueError(f"{ENGINES[engine].title}, by {path.name}: {'; '.join(problems)}.")
+        read = "the SavedModel" if path.is_dir() else path.name
+        raise ValueError(f"{ENGINES[engine].title} runs {read} otherwise: {'; '.join(problems)}.")
     return judged.difference
 
 

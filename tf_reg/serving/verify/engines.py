@@ -46,7 +46,12 @@ def _onnx(path: str) -> Loaded:
 
     onnxruntime.set_default_logger_severity(3)  # errors alone
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda inputs, outputs: session.run(list(outputs), dict(inputs))
+    return lambda inputs, outputs: session.run(list(outputs), {name: _texts(array) for name, array in inputs.items()})
+
+
+def _texts(array: np.ndarray) -> np.ndarray:
+    """An array of strings as texts: of bytes ONNX Runtime looks up how Python writes them."""
+    return np.vectorize(bytes.decode, otypes="O")(array) if array.dtype == object else array
 
 
 def _litert(path: str) -> Loaded:
