@@ -63,14 +63,14 @@ def found(saved_model: Path, cases: Sequence[Case], tolerance: float) -> dict[st
 
 
 def placed(message: str, saved_model: Path) -> str:
-    """Return what an engine says, with the node of each operation that it lacks: its name begins with its layer's."""
-    lacks = re.fullmatch(r"it has no operation (.*)", message)
-    if lacks is None:
+    """Return what an engine says, with the node of each operation that it can't do: its name has its layer's."""
+    said = re.fullmatch(r"(it has no operation|it can't convert) (.*)", message)
+    if said is None:
         return message
     meta_graph = saved_graph.load(saved_model)
     nodes = saved_graph.reached(meta_graph, saved_graph.signatures(meta_graph)[DEFAULT])
     places = {node.op: f" (at {node.name})" for node in reversed(nodes)}
-    return f"it has no operation {', '.join(op + places.get(op, '') for op in lacks[1].split(', '))}"
+    return f"{said[1]} {', '.join(op + places.get(op, '') for op in said[2].split(', '))}"
 
 
 def in_format(name: str, file: Path, cases: Sequence[Case], tolerance: float) -> float:

@@ -136,6 +136,9 @@ def in_a_line(message: str) -> str:
     ops = re.search(r"No conversion rule found for operations: (.*)", message)
     if ops:
         return f"it has no operation {ops[1].strip()}"
+    failed = re.findall(r"(\w+) with a message:", message)
+    if failed:
+        return f"it can't convert {', '.join(dict.fromkeys(failed))}"
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     said = [line for line in lines if not re.match(r"(Exception from|Check .*failed at) ", line)] or lines
     return " ".join(said)[:300] or "it gives no reason"

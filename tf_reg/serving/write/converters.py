@@ -26,7 +26,12 @@ def _onnx(saved_model: str, file: str) -> None:
         "tf2onnx", "--saved-model", saved_model, "--tag", "serve", "--signature_def", SIGNATURE, "--opset", OPSET,
         "--output", file,
     ]  # fmt: skip
-    convert.main()
+    try:
+        convert.main()
+    except Exception as error:
+        failed = re.findall(r"Failed to convert node '([^']+)'", "\n".join(said.lines))
+        where = f" (at {_plain(failed[0])})" if failed else ""
+        raise ConversionError(f"{' '.join(str(error).split())[:300]}{where}") from error
     unsupported = re.findall(r"Tensorflow op \[([^:\]]*): (\w+)\] is not supported", "\n".join(said.lines))
     if unsupported:  # the converter writes these into the file all the same, where no engine knows them
         raise ConversionError(_missing("ONNX", [(op, name) for name, op in unsupported]))
@@ -79,8 +84,13 @@ class _Errors(logging.Handler):
 
 def _missing(language: str, operations: list[tuple[str, str]]) -> str:
     """Say which operations a format lacks, each once, and the node of each; empty without one."""
-    first = {op: name.removeprefix("StatefulPartitionedCall/") for op, name in reversed(operations)}
+    first = {op: _plain(name) for op, name in reversed(operations)}
     return f"{language} lacks {', '.join(f'{op} (at {name})' for op, name in first.items())}" if first else ""
+
+
+def _plain(name: str) -> str:
+    """The name of a node without the function that it was in."""
+    return re.sub(r"^((Stateful)?PartitionedCall/)+", "", name)
 
 
 def _main() -> None:
