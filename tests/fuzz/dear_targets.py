@@ -188,6 +188,7 @@ TARGETS = [
             "gpu": same(st.just(False), lambda value: isinstance(value, (bool, np.bool_))),
             "server": optional(word("2.18", "2.20")),
             "formats": same(st.sampled_from([(), []]), is_many),  # converting takes too long
+            "input_signature": same(st.none(), lambda value: value is None),  # for subclassed models alone
         },
         ("model", "folder", "gpu"),
         is_published,

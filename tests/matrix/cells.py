@@ -16,7 +16,7 @@ import tf_reg
 from tests.matrix.cases import Arrays, Case
 from tf_reg._walk import layer_paths
 from tf_reg.serving import saved_graph
-from tf_reg.serving.verify import c_api, engines, replay
+from tf_reg.serving.verify import c_api, engine_checks, engines, replay
 from tf_reg.serving.verify.c_api import Run
 from tf_reg.serving.verify.verification import VerificationError
 from tf_reg.serving.write.formats import FORMATS
@@ -42,11 +42,23 @@ def row(case: Case, engines_: Sequence[str] = tuple(ENGINES)) -> dict[str, Cell]
     requests = case.requests()
     expected = [answers(model, request) for request in requests] if _runs_alone(model) else []
     with tempfile.TemporaryDirectory() as folder:
-        made: dict[str, Path | str] = {}
-        for title in engines_:
-            formats = tuple(name for name in (ENGINES[title],) if name in FORMATS)
-            made[title] = made["C API"] if title == "OpenVINO" else _exported(model, case, Path(folder) / "m", formats)
+        made = _versions(model, case, Path(folder) / "m", engines_)
         return {title: _cell(title, made[title], model, case, requests, expected) for title in engines_}
+
+
+def _versions(model: keras.Model, case: Case, base: Path, titles: Sequence[str]) -> dict[str, Path | str]:
+    """Export a model once for all engines; once for each format where one of them refuses."""
+    formats = [ENGINES[title] for title in titles if ENGINES[title] in FORMATS]
+    whole = _exported(model, case, base, formats)
+    if not isinstance(whole, str) or not formats:
+        return dict.fromkeys(titles, whole)
+    plain = _exported(model, case, base, ())
+    made = dict.fromkeys(titles, plain)
+    if not isinstance(plain, str):
+        for title in titles:
+            if ENGINES[title] in formats:
+                made[title] = _exported(model, case, base, [ENGINES[title]]) if len(formats) > 1 else whole
+    return made
 
 
 def answers(model: keras.Model, request: Arrays) -> list[np.ndarray]:
@@ -119,7 +131,8 @@ def _cell(
     try:
         found = _ASK[ENGINES[title]](made, signature, runs)
     except (engines.EngineError, c_api.LoaderError) as error:
-        return Cell("refused", str(error))
+        said = engine_checks.placed(str(error), made) if title == "OpenVINO" else str(error)
+        return Cell("refused", said)
     pairs = [
         (one, other)
         for some, others in zip(found, expected, strict=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.matrix import warm
 from tests.matrix.cells import ENGINES, Cell, row
 from tests.matrix.models import MODELS
 
@@ -40,18 +42,26 @@ def main() -> None:
     """Measure the models, print each row when it is there, and write the page if all were measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="models whose names have one of these")
-    parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=list(ENGINES))
+    parser.add_argument("--kept", type=Path, metavar="FILE", help="take rows from this JSON file, and add new ones")
     chosen = parser.parse_args()
-    rows = {}
+    rows = _kept(chosen.kept)
+    warm.use()
     for name, case in MODELS.items():
-        if not chosen.only or any(text in name for text in chosen.only):
-            rows[name] = row(case, chosen.engines)
+        if name not in rows and (not chosen.only or any(text in name for text in chosen.only)):
+            rows[name] = row(case)
             for title, cell in rows[name].items():
                 print(f"{name}: {title}: {cell.verdict}: {cell.said}", flush=True)
-    if len(rows) == len(MODELS) and len(chosen.engines) == len(ENGINES):
+            if chosen.kept:
+                chosen.kept.write_text(json.dumps(rows, indent=1))
+    if rows.keys() == MODELS.keys():
         before = PAGE.read_text()
         table = before[before.index(HEAD) :].partition("\n\n")[0]
-        PAGE.write_text(before.replace(table, "\n".join(lines(rows))))
+        PAGE.write_text(before.replace(table, "\n".join(lines({name: rows[name] for name in MODELS}))))
+
+
+def _kept(file: Path | None) -> dict[str, dict[str, Cell]]:
+    found = json.loads(file.read_text()) if file and file.exists() else {}
+    return {name: {title: Cell(*cell) for title, cell in cells.items()} for name, cells in found.items()}
 
 
 if __name__ == "__main__":

@@ -52,12 +52,19 @@ class OnnxClient:
         """
         names = list(self.signatures[signature].outputs)
         try:
-            return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+            return dict(
+                zip(names, self._session.run(names, {key: _texts(array) for key, array in inputs.items()}), strict=True)
+            )
         except Exception as error:
             raise UserError(f"{self._file} refuses the request: {_line(error)}") from error
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _texts(array: np.ndarray) -> np.ndarray:
+    """An array of strings as texts: of bytes ONNX Runtime looks up how Python writes them."""
+    return np.vectorize(bytes.decode, otypes="O")(array) if array.dtype == object else array
 
 
 def _tensors(arguments: Iterable[Any]) -> dict[str, Tensor]:

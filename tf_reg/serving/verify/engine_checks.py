@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from tf_reg.serving import saved_graph
 from tf_reg.serving.saved_graph import Signature
 from tf_reg.serving.verify import engines, replay
 from tf_reg.serving.verify.engines import ENGINES, EngineError
 from tf_reg.serving.verify.replay import Answers, Case
 from tf_reg.serving.write.formats import FORMATS
+from tf_reg.serving.write.options import DEFAULT
 
 SECOND = "openvino"  # reads SavedModels by a front end of its own
 NOT_FOR_IT = "TensorFlow itself answers right: where the model isn't for OpenVINO, work where OpenVINO isn't installed."
@@ -45,7 +48,7 @@ def found(saved_model: Path, cases: Sequence[Case], tolerance: float) -> dict[st
         try:
             answers[ENGINES[SECOND].title] = difference(SECOND, saved_model, cases, tolerance)
         except EngineError as error:  # no fault of the SavedModel, which TensorFlow has run
-            answers[ENGINES[SECOND].title] = f"not asked: {error}"
+            answers[ENGINES[SECOND].title] = f"not asked: {placed(str(error), saved_model)}"
         except ValueError as error:
             raise ValueError(f"{error} {NOT_FOR_IT}") from error
     for name, one in FORMATS.items():
@@ -57,6 +60,17 @@ def found(saved_model: Path, cases: Sequence[Case], tolerance: float) -> dict[st
                 else f'not asked: it isn\'t installed, pip install -e ".[{ENGINES[name].extra}]"'
             )
     return answers
+
+
+def placed(message: str, saved_model: Path) -> str:
+    """Return what an engine says, with the node of each operation that it can't do: its name has its layer's."""
+    said = re.fullmatch(r"(it has no operation|it can't convert) (.*)", message)
+    if said is None:
+        return message
+    meta_graph = saved_graph.load(saved_model)
+    nodes = saved_graph.reached(meta_graph, saved_graph.signatures(meta_graph)[DEFAULT])
+    places = {node.op: f" (at {node.name})" for node in reversed(nodes)}
+    return f"{said[1]} {', '.join(op + places.get(op, '') for op in said[2].split(', '))}"
 
 
 def in_format(name: str, file: Path, cases: Sequence[Case], tolerance: float) -> float:

@@ -46,7 +46,12 @@ def _onnx(path: str) -> Loaded:
 
     onnxruntime.set_default_logger_severity(3)  # errors alone
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda inputs, outputs: session.run(list(outputs), dict(inputs))
+    return lambda inputs, outputs: session.run(list(outputs), {name: _texts(array) for name, array in inputs.items()})
+
+
+def _texts(array: np.ndarray) -> np.ndarray:
+    """An array of strings as texts: of bytes ONNX Runtime looks up how Python writes them."""
+    return np.vectorize(bytes.decode, otypes="O")(array) if array.dtype == object else array
 
 
 def _litert(path: str) -> Loaded:
@@ -131,6 +136,9 @@ def in_a_line(message: str) -> str:
     ops = re.search(r"No conversion rule found for operations: (.*)", message)
     if ops:
         return f"it has no operation {ops[1].strip()}"
+    failed = re.findall(r"(\w+) with a message:", message)
+    if failed:
+        return f"it can't convert {', '.join(dict.fromkeys(failed))}"
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     said = [line for line in lines if not re.match(r"(Exception from|Check .*failed at) ", line)] or lines
     return " ".join(said)[:300] or "it gives no reason"

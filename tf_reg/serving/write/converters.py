@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 SIGNATURE = "serving_default"
 OPSET = "17"
@@ -19,15 +20,39 @@ class ConversionError(Exception):
 def _onnx(saved_model: str, file: str) -> None:
     from tf2onnx import convert
 
+    _add_erfc()
     said = _Errors()
     sys.argv = [
         "tf2onnx", "--saved-model", saved_model, "--tag", "serve", "--signature_def", SIGNATURE, "--opset", OPSET,
         "--output", file,
     ]  # fmt: skip
-    convert.main()
+    try:
+        convert.main()
+    except Exception as error:
+        failed = re.findall(r"Failed to convert node '([^']+)'", "\n".join(said.lines))
+        where = f" (at {_plain(failed[0])})" if failed else ""
+        raise ConversionError(f"{' '.join(str(error).split())[:300]}{where}") from error
     unsupported = re.findall(r"Tensorflow op \[([^:\]]*): (\w+)\] is not supported", "\n".join(said.lines))
     if unsupported:  # the converter writes these into the file all the same, where no engine knows them
         raise ConversionError(_missing("ONNX", [(op, name) for name, op in unsupported]))
+
+
+def _add_erfc() -> None:
+    """Teach the converter the complement of the error function, which Keras' exact GELU is made of."""
+    import numpy as np
+    from tf2onnx import utils
+    from tf2onnx.handler import tf_op
+
+    @tf_op("Erfc")
+    class Erfc:
+        @classmethod
+        def version_9(cls, ctx: Any, node: Any, **options: Any) -> None:
+            dtype, shape = ctx.get_dtype(node.output[0]), ctx.get_shape(node.output[0])
+            one = ctx.make_const(utils.make_name("one"), np.array(1, utils.map_onnx_to_numpy_type(dtype)))
+            ctx.remove_node(node.name)
+            erf = ctx.make_node("Erf", node.input, dtypes=[dtype], shapes=[shape])
+            minus = {"name": node.name, "outputs": node.output, "dtypes": [dtype], "shapes": [shape]}
+            ctx.make_node("Sub", [one.output[0], erf.output[0]], **minus)
 
 
 def _litert(saved_model: str, file: str) -> None:
@@ -59,8 +84,13 @@ class _Errors(logging.Handler):
 
 def _missing(language: str, operations: list[tuple[str, str]]) -> str:
     """Say which operations a format lacks, each once, and the node of each; empty without one."""
-    first = {op: name.removeprefix("StatefulPartitionedCall/") for op, name in reversed(operations)}
+    first = {op: _plain(name) for op, name in reversed(operations)}
     return f"{language} lacks {', '.join(f'{op} (at {name})' for op, name in first.items())}" if first else ""
+
+
+def _plain(name: str) -> str:
+    """The name of a node without the function that it was in."""
+    return re.sub(r"^((Stateful)?PartitionedCall/)+", "", name)
 
 
 def _main() -> None:
