@@ -21,7 +21,7 @@ def cases(seed=0):
     """Moments."""
     rng = random.Random(seed)
     for number in range(KILLS):
-        moment, most = (("batch", 45), ("commit", 80))[number % 2]
+        moment, most = (("batch", 12), ("commit", 80))[number % 2]
         yield moment, rng.randint(1, most)
 
 

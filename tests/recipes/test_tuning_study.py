@@ -15,6 +15,7 @@ sqlalchemy = imported("sqlalchemy", "tune")
 from optuna.trial import TrialState  # noqa: E402
 
 from tests.recipes.studies import SETTINGS, complete, draw, lose, trials  # noqa: E402
+from tf_reg.recipes.tuning.halving import Halving  # noqa: E402
 from tf_reg.recipes.tuning.study import TakenError, ended  # noqa: E402
 
 
@@ -92,6 +93,16 @@ def test_a_pruner_sees_nothing_of_a_run_that_was_lost(join):
     lose(study, lost)
     study.begin(1, draw)
     assert set(trials(study)[-1].system_attrs) & {"completed_rung_0"} == set()
+
+
+def test_a_run_that_was_lost_ends_no_other_trial(join):
+    """Of four values the two best go on. If 0.7 counted twice, 0.65 would be the third of five."""
+    study = join(pruner=Halving(1, 2))
+    lost = study.begin(4, draw)
+    assert not study.hopeless(lost.trial, 0.7, 1)
+    lose(study, lost)
+    found = [study.hopeless(study.begin(4, draw).trial, value, 1) for value in (0.7, 0.5, 0.6, 0.65)]
+    assert found == [False, True, True, False]
 
 
 def test_a_trial_has_a_sign_of_life_from_its_beginning(join):

@@ -17,6 +17,7 @@ from tf_reg.recipes.data.table_data import Data
 from tf_reg.recipes.models import networks
 from tf_reg.recipes.naming import stem
 from tf_reg.recipes.tuning import results
+from tf_reg.recipes.tuning.halving import Halving
 from tf_reg.recipes.tuning.storage import Database, locked, parsed
 from tf_reg.recipes.tuning.study import Study, ended, other_settings
 from tf_reg.recipes.tuning.worker import Wanted, Worker, config_of
@@ -113,7 +114,7 @@ def _pruner(config: Config, wanted: Wanted, images: Data) -> optuna.pruners.Base
     if not wanted.prunes:
         return None
     epochs = filled(config, images.train_size).epochs or 1
-    return optuna.pruners.SuccessiveHalvingPruner(max(1, math.ceil(epochs / HALVING**2)), HALVING)
+    return Halving(max(1, math.ceil(epochs / HALVING**2)), HALVING)
 
 
 def _first_lines(study: Study, folder: Path, space: Space, wanted: Wanted) -> Iterator[str]:
