@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
 import keras
 import tensorflow as tf
 
@@ -43,13 +49,31 @@ def _connect(placement: Placement, backend: str) -> None:
             f"on several processes{why}."
         )
     keras.utils.set_random_seed(0)  # a seed that all have, for the time until the configuration's is set
+    number, address = placement.process_id, placement.coordinator
+    print(f"Process {number} waits for the others at {address} ...", file=sys.stderr, flush=True)
     try:
-        keras.distribution.initialize(placement.coordinator, placement.num_processes, placement.process_id)
+        with _ending_by_ctrl_c():
+            keras.distribution.initialize(address, placement.num_processes, number)
     except RuntimeError as error:
-        raise UserError(
-            f"--coordinator {placement.coordinator}: the processes didn't find each other: {error}. Start process 0 "
-            "on that machine, and all others, within five minutes."
-        ) from error
+        if number == 0:
+            why = "Process 0 must be on that machine, with a free port, and all others come within five minutes"
+        else:
+            why = "Start process 0 on that machine, and all others, within five minutes"
+        raise UserError(f"--coordinator {address}: the processes didn't find each other: {error}. {why}.") from error
+
+
+@contextlib.contextmanager
+def _ending_by_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C end the process within the block: JAX doesn't return to Python, which would answer it."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _of_jax(placement: Placement) -> list[str]:
