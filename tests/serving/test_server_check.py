@@ -208,3 +208,26 @@ def test_defaults_are_left_out_of_an_export(rich_export):
     assert len({op for op, *_ in optional}) > 5
     assert [(op, name) for op, name, kept in optional if kept] == []
     assert graph.meta_info_def.stripped_default_attrs
+
+
+def test_the_commands_ask_for_a_server(tmp_path, command, plain_export):
+    code, out, err = command("verify", plain_export.path, "--server", "2.18")
+    assert (code, err) == (0, "")
+    assert "TensorFlow Serving 2.18 can read it" in out
+    model, _ = newer("of bytes")
+    path = tf_reg.export(model, tmp_path / "m", output_name="y", gpu=False)
+    code, out, err = command("verify", path, "--cpu", "--server", "2.19")
+    assert (code, out) == (1, "")
+    assert "TensorFlow Serving 2.19 can't read the graph: UniformDequantize can't have Tin=quint8 there" in err
+    code, out, err = command("verify", path, "--server", "2.20")
+    assert (code, out) == (1, "")
+    assert "UniformDequantize has no GPU kernel" in err
+    assert "Pass --cpu for a server on CPUs, or keep that out of the model." in err
+    assert command("verify", path, "--cpu", "--server", "2.20")[0] == 0
+    small().save("small.keras")
+    code, out, err = command("export", "small.keras", "--server", "2.20")
+    assert (code, err) == (0, "")
+    assert "TensorFlow Serving 2.20 can read it" in out
+    code, out, err = command("export", "small.keras", "--server", "2.17")
+    assert (code, out) == (2, "")
+    assert all(version in err for version in ("2.17", *server_tables.versions()))

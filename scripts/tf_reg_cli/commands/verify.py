@@ -47,6 +47,6 @@ def command(
             found = verification.verify(version, gpu=not cpu, server=server)
             print(("\n" if number else "") + str(found), flush=True)
         except verification.VerificationError as error:
-            print(f"tf-reg verify: {error}", file=sys.stderr)
+            print(f"tf-reg verify: {error}".replace("gpu=False", "--cpu"), file=sys.stderr)
             return 1
     return 0
