@@ -110,6 +110,13 @@ def test_nothing_is_lost_and_numbers_are_added(done, finished):
     assert {path.name for path in (done.folder / "runs/a").iterdir()} == names
 
 
+def test_files_of_other_formats_are_no_part_of_a_saved_model(tmp_path):
+    (tmp_path / "variables").mkdir()
+    for name in ("saved_model.pb", "variables/variables.index", "model.onnx", "model.tflite"):
+        (tmp_path / name).write_bytes(b"12")
+    assert compacted._size(tmp_path) == 4
+
+
 @pytest.mark.slow
 def test_the_saved_model_is_the_small_one(done):
     version = done.result.saved_model
