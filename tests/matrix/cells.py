@@ -154,9 +154,14 @@ def _by_c_api(path: Path, signature: saved_graph.Signature, runs: Sequence[Run])
     return c_api.run_apart(path, in_graph)
 
 
+def _by_openvino(path: Path, runs: Sequence[Run]) -> list[list[np.ndarray]]:
+    engine_checks.check_second(path)
+    return engines.run_apart("openvino", path, runs)
+
+
 _ASK: Mapping[str, Callable[[Path, Any, Sequence[Run]], list[list[np.ndarray]]]] = {
     "c_api": _by_c_api,
-    "openvino": lambda path, _, runs: engines.run_apart("openvino", path, runs),
+    "openvino": lambda path, _, runs: _by_openvino(path, runs),
     "onnx": lambda path, _, runs: engines.run_apart("onnx", path / FORMATS["onnx"].file, runs),
     "litert": lambda path, _, runs: engines.run_apart("litert", path / FORMATS["litert"].file, runs),
 }
