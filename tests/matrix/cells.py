@@ -92,9 +92,9 @@ def tells_apart(model: keras.Model, request: Arrays) -> list[str]:
 
 
 def names_a_layer(model: keras.Model, sentence: str) -> bool:
-    """Whether a refusal is in one line and names a layer of the model, or the model where that is a user's class."""
-    names = {name for path, layer in layer_paths(model) for name in (path, layer.name)} | {model.name}
-    return "\n" not in sentence and "Traceback" not in sentence and any(f"{name}" in sentence for name in names)
+    """Whether a refusal is in one line and names a layer of the model; the model itself where it has none to name."""
+    names = {layer.name for _, layer in layer_paths(model) if not isinstance(layer, keras.layers.InputLayer)}
+    return "\n" not in sentence and any(name in sentence for name in names or {model.name})
 
 
 def _runs_alone(model: keras.Model) -> bool:
@@ -154,9 +154,14 @@ def _by_c_api(path: Path, signature: saved_graph.Signature, runs: Sequence[Run])
     return c_api.run_apart(path, in_graph)
 
 
+def _by_openvino(path: Path, runs: Sequence[Run]) -> list[list[np.ndarray]]:
+    engine_checks.check_second(path)
+    return engines.run_apart("openvino", path, runs)
+
+
 _ASK: Mapping[str, Callable[[Path, Any, Sequence[Run]], list[list[np.ndarray]]]] = {
     "c_api": _by_c_api,
-    "openvino": lambda path, _, runs: engines.run_apart("openvino", path, runs),
+    "openvino": lambda path, _, runs: _by_openvino(path, runs),
     "onnx": lambda path, _, runs: engines.run_apart("onnx", path / FORMATS["onnx"].file, runs),
     "litert": lambda path, _, runs: engines.run_apart("litert", path / FORMATS["litert"].file, runs),
 }

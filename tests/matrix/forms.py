@@ -52,16 +52,18 @@ def dense():
     return keras.Sequential([keras.Input((16,)), layers.Dense(32, "relu"), layers.Dense(3, "softmax")])
 
 
-def int8():
-    model = dense()
-    model.quantize("int8")
+def quantized(model, mode):
+    for layer in model.layers:  # `model.quantize` warns of the InputLayer
+        layer.quantize(mode)
     return model
+
+
+def int8():
+    return quantized(dense(), "int8")
 
 
 def int4():
-    model = dense()
-    model.quantize("int4")
-    return model
+    return quantized(dense(), "int4")
 
 
 def lora():
@@ -82,8 +84,7 @@ def dense_of(size):
 def int8_lora():
     model = dense()
     model.layers[0].enable_lora(2)
-    model.quantize("int8")
-    return model
+    return quantized(model, "int8")
 
 
 def half(policy):

@@ -8,16 +8,10 @@ from tests.matrix.cases import Case
 MODELS: dict[str, Case] = {
     name: case for module in (vectors, images, sequences, words, forms, refused) for name, case in module.MODELS.items()
 }
-PLAIN = (
-    "MLP with dropout and batch norm",
-    "CNN",
-    "LSTM, any length",
-    "MultiHeadAttention, masked, causal",
-    "TextVectorization, texts of any length",
-    "subclassed",
+PLAIN = (  # cheap ones of each kind
+    "keras.ops alone", "CNN", "masked Embedding and LSTM", "GroupQueryAttention", "StringLookup", "subclassed", "LoRA",
     "int8",
-    "keras.ops alone",
-)
+)  # fmt: skip
 NO_MODELS = {  # of keras.layers: what no model of TensorFlow's is made of
     "Layer": "is what layers are made of",
     "Wrapper": "is what layers are made of",

@@ -52,13 +52,13 @@ def export(
     existing versions are never touched. A model on JAX or torch is written by a process that runs TensorFlow. The model
     stays as it was, whatever comes of it: weights, states, counters, metrics, seeds, and the attributes of its layers.
 
-    A model may take strings: a request has them in UTF-8, and they are looked up on the server's CPU by `StringLookup`.
-    `TimeDistributed` takes sequences of any length. A layer of your own may hold a `tf.lookup.StaticHashTable`, as an
-    attribute. What can't be served is refused in a sentence that names the layer and a way out.
+    A model may take strings: a request has them in UTF-8, and Keras' layers for texts and look-ups run on the server's
+    CPU. A free axis is verified at two lengths; `TimeDistributed` takes sequences of any. A layer of your own may hold
+    a `tf.lookup.StaticHashTable`, as an attribute. What can't be served is refused in a sentence that names the layer and a way out.
 
     Args:
-        model: A built functional or sequential model, input shapes `(batch, ...)`. Several inputs or outputs keep
-            their names.
+        model: A built model, input shapes `(batch, ...)`. Several inputs or outputs keep their names. A subclassed one
+            needs examples or an `input_signature`.
         folder: The model's base folder, such as `"saved_models/m"`, on this machine; made where it is missing.
         version: A positive integer that is still free; by default one more than the highest that there is, or was: a
             version that was renamed to `.withdrawn-<version>` counts.
@@ -89,8 +89,7 @@ def export(
         The path of the new version.
 
     Raises:
-        ValueError: If the model isn't functional, has text or lookup layers of Keras other than `StringLookup`, or
-            layers with `stateful=True`; if a layer raises an error or can't be written as a graph; if the version is
+        ValueError: If the model isn't built, what it takes isn't known, or it has layers with `stateful=True`; if a layer raises an error or can't be written as a graph; if the version is
             taken or no positive integer, a name is no identifier or that of another output, an option, the examples or
             the details don't fit, the folder is the address of a bucket, or `output_name` is `"probabilities"` and the
             outputs aren't; if the model has no equal in one of the formats.

@@ -63,7 +63,8 @@ def _litert(saved_model: str, file: str) -> None:
         made = converter.convert()
     except Exception as error:  # of MLIR, with pages of places
         found = re.findall(r'"([^"@\s]+)@[^"]*".*?\'tf\.(\w+)\' op', str(error))
-        raise ConversionError(_missing("LiteRT", [(op, name) for name, op in found]) or str(error)[:300]) from error
+        missing = [(op, name) for name, op in found] or re.findall(r'fused\["(\w+):", "([^"@]+)@', str(error))[:1]
+        raise ConversionError(_missing("LiteRT", missing) or " ".join(str(error).split())[:300]) from error
     Path(file).write_bytes(made)
 
 
