@@ -86,7 +86,7 @@ def test_numbers_are_looked_up_on_a_cpu(tmp_path):
     path = tf_reg.export(model, tmp_path / "m", examples=x, gpu=False)
     np.testing.assert_allclose(serve(path, x)["probabilities"], predicted(model, x), atol=1e-6)
     if tf_reg.verify_saved_model(path, gpu=False).cpu_only is not None:
-        with pytest.raises(RuntimeError, match="without a GPU kernel: .*the layer 'integer_lookup"):
+        with pytest.raises(RuntimeError, match=r"without a GPU kernel: .*the layer 'integer_lookup"):
             tf_reg.export(model, tmp_path / "m", examples=x)
 
 
