@@ -25,6 +25,7 @@ from tf_reg.serving.verify import latency
 from tf_reg.serving.verify.latency import Job, Latency
 from tf_reg.serving.verify.verification import Verification
 from tf_reg.serving.write import warmup
+from tf_reg.serving.write.formats import FORMATS
 from tf_reg.serving.write.options import DEFAULT, Options, structures
 from tf_reg_cli.errors import UserError
 
@@ -193,8 +194,10 @@ def _job(saved_model: Path, inputs: Mapping[str, np.ndarray]) -> Job:
     return feeds, [tensor.name for tensor in signature.outputs.values()]
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _size(version: Path) -> int:
+    """The bytes of a SavedModel, without the files of other formats beside it."""
+    others = {version / one.file for one in FORMATS.values()}
+    return sum(path.stat().st_size for path in version.rglob("*") if path.is_file() and path not in others)
 
 
 def _rows(metrics: Mapping[str, Any]) -> list[list[str]]:
