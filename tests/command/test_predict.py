@@ -173,9 +173,9 @@ MISTAKES = [
     (["empty.npy"], "empty.npy has no examples: its shape is (0, 8, 8, 1)"),
     (["nowhere.png"], "nowhere.png can't be read: No such file"),
     (["broken.png", *DECODED], "broken.png can't be decoded as an image of (any, 8, 8, 1): it is damaged"),
-    (["notes.txt", *DECODED], "notes.txt can't be decoded as an image"),
+    (["notes.jpg", *DECODED], "notes.jpg can't be decoded as an image"),
     (["broken.png"], "Unknown image file format"),
-    (["notes.txt"], "Unknown image file format"),
+    (["notes.jpg"], "Unknown image file format"),
     (["x.npy", "--signature", "serving_bytes"], "the model takes string"),
     (["x.npy", "--signature", "classify"], "The model has the signatures serving_bytes, serving_default"),
     (["x.npy", "--version", "9"], "doesn't have version 9 of flowers"),
@@ -192,7 +192,7 @@ def test_mistakes_are_one_sentence(predict, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "broken.npy").write_bytes(b"no array")
     (tmp_path / "none.json").write_text('{"classes": null}')
-    (tmp_path / "notes.txt").write_text("not an image either")
+    (tmp_path / "notes.jpg").write_text("not an image either")
     np.savez(tmp_path / "x.npz", pixels(1))
     np.save(tmp_path / "words.npy", np.full((1, 8, 8, 1), "word"))
     np.save(tmp_path / "structs.npy", np.zeros((1, 8, 8, 1), [("a", "f4")]))
@@ -206,7 +206,7 @@ def test_mistakes_are_one_sentence(predict, tmp_path):
         assert "{{" not in message
         assert message.count("can't be") <= 1
     assert "doesn't have trees" in predict("x.npy", model="trees")[2]
-    assert "notes.txt is no .npy file, and the model takes no images" in predict("notes.txt", model="several")[2]
+    assert "notes.jpg is no .npy file, and the model takes no images" in predict("notes.jpg", model="several")[2]
 
 
 @pytest.mark.parametrize(

@@ -79,11 +79,15 @@ def test_examples_of_its_own(tmp_path):
     assert serve(tf_reg.export(model, tmp_path / "m", examples=x), x)["probabilities"].shape == (6, 2)
 
 
-def test_lookup_layers_are_refused(tmp_path):
-    words = layers.IntegerLookup(vocabulary=[3, 5])
-    model = keras.Sequential([keras.Input((1,), dtype="int64"), words, layers.Embedding(4, 2)])
-    with pytest.raises(ValueError, match=r"StringLookup alone\. Received: integer_lookup"):
-        tf_reg.export(model, tmp_path / "m")
+def test_numbers_are_looked_up_on_a_cpu(tmp_path):
+    words = layers.IntegerLookup(vocabulary=[3, 5], output_mode="one_hot")
+    model = keras.Sequential([keras.Input((1,), dtype="int64"), words, layers.Dense(2, "softmax")])
+    x = np.array([[3], [5], [2**40], [3]])
+    path = tf_reg.export(model, tmp_path / "m", examples=x, gpu=False)
+    np.testing.assert_allclose(serve(path, x)["probabilities"], predicted(model, x), atol=1e-6)
+    if tf_reg.verify_saved_model(path, gpu=False).cpu_only is not None:
+        with pytest.raises(RuntimeError, match=r"without a GPU kernel: .*the layer 'integer_lookup"):
+            tf_reg.export(model, tmp_path / "m", examples=x)
 
 
 def test_names_are_identifiers(tmp_path):

@@ -54,7 +54,8 @@ def export(
 
     A model may take strings: a request has them in UTF-8, and Keras' layers for texts and look-ups run on the server's
     CPU. A free axis is verified at two lengths; `TimeDistributed` takes sequences of any. A layer of your own may hold
-    a `tf.lookup.StaticHashTable`, as an attribute. What can't be served is refused in a sentence that names the layer and a way out.
+    a `tf.lookup.StaticHashTable`, as an attribute. What can't be served is refused in a sentence that names the layer
+    and a way out.
 
     Args:
         model: A built model, input shapes `(batch, ...)`. Several inputs or outputs keep their names. A subclassed one
@@ -89,10 +90,11 @@ def export(
         The path of the new version.
 
     Raises:
-        ValueError: If the model isn't built, what it takes isn't known, or it has layers with `stateful=True`; if a layer raises an error or can't be written as a graph; if the version is
-            taken or no positive integer, a name is no identifier or that of another output, an option, the examples or
-            the details don't fit, the folder is the address of a bucket, or `output_name` is `"probabilities"` and the
-            outputs aren't; if the model has no equal in one of the formats.
+        ValueError: If the model isn't built, what it takes isn't known, or it has layers with `stateful=True`; if a
+            layer raises an error or can't be written as a graph; if the version is taken or no positive integer, a name
+            is no identifier or that of another output, an option, the examples or the details don't fit, the folder is
+            the address of a bucket, or `output_name` is `"probabilities"` and the outputs aren't; if the model has no
+            equal in one of the formats.
         ImportError: If what a format needs isn't installed.
         VerificationError: A `RuntimeError`, if the written version isn't what it should be; nothing is published.
 

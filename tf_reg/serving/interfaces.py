@@ -38,7 +38,7 @@ def of_saved(path: Path, model: keras.Model, examples: Any) -> Interface:
     except (ValueError, KeyError) as error:
         raise verification.VerificationError(f"{path} can't be served: {error}") from error
     own = own_output(signature.outputs)
-    specs = subclassed.specs(signature, examples)
+    specs = subclassed.specs(signature, examples) if subclassed.is_subclassed(model) else None
     interface = of(model, Options(next(iter(signature.inputs), "inputs"), own or "probabilities"), specs, examples)
     inputs, outputs = set(interface.tensors), set(interface.outputs)
     extras = [name for name in signature.outputs if name in ("class_id", "logits") or name.startswith("top_k_")]

@@ -141,17 +141,16 @@ def check_model(model: keras.Model) -> None:
     """Refuse a model that no signature can be made of.
 
     Raises:
-        ValueError: If it isn't functional, or has nested inputs or outputs, takes strings on another backend than
-            TensorFlow, or has tables of words other than StringLookup, or layers that remember the batch before.
+        ValueError: If it isn't built, or has nested inputs or outputs, takes strings on another backend than
+            TensorFlow, or has layers that remember the batch before.
     """
     if not isinstance(model, keras.Model):
-        raise ValueError(f"The model must be a functional or sequential one of Keras. Received: {model!r}.")
+        raise ValueError(f"The model must be one of Keras. Received: {model!r}.")
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
     if not inputs or not outputs:
         raise ValueError(
-            f"The model must be a functional or sequential one, built. Received: {model.name!r} with {len(inputs)} "
-            f"inputs and {len(outputs)} outputs. A subclassed model becomes functional by "
-            "inputs = keras.Input(shape); keras.Model(inputs, model(inputs))."
+            f"The model must be built. Received: {model.name!r} with {len(inputs)} inputs and {len(outputs)} outputs. "
+            "Begin it with keras.Input(shape), or call it on a batch."
         )
     if isinstance(model, keras.Sequential) and len(outputs) > 1:
         raise ValueError(
