@@ -13,10 +13,10 @@ TEXTS = ("good", "bad")
 
 
 class Classifier(keras.Model):
-    """A subclassed model, with a state that its `call` writes in training alone."""
+    """A subclassed model with dropout."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, **options):
+        super().__init__(**options)
         self.dense, self.drop, self.end = layers.Dense(6, "relu"), layers.Dropout(0.5), layers.Dense(3, "softmax")
 
     def call(self, x, training=False):
