@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import signal
+import socket
 import time
 import zipfile
 
@@ -162,6 +163,17 @@ def test_other_backends_have_no_processes(command):
     code, _, errors = command("train", *words)
     assert code == 2
     assert errors.startswith("tf-reg train: --num-processes 2 needs KERAS_BACKEND=jax: on ")
+
+
+def test_process_0_that_is_not_there_is_one_sentence():
+    from tf_reg.recipes.devices import _reach
+    from tf_reg_cli.errors import UserError
+
+    where = address()
+    with pytest.raises(UserError, match=f"--coordinator {where}: process 0 isn't there: Connection refused"):
+        _reach(where, patience=0.1)
+    with socket.create_server(("localhost", 0)) as process_0:
+        _reach(f"localhost:{process_0.getsockname()[1]}", patience=0.1)
 
 
 def test_parts_of_a_batch_that_a_device_would_not_have_are_refused(command):

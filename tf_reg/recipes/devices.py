@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import keras
@@ -16,6 +18,8 @@ from tf_reg.recipes.one_device import OneDevice
 from tf_reg.recipes.parallel import Parallel
 from tf_reg_cli.devices import Placement
 from tf_reg_cli.errors import UserError
+
+PATIENCE = 300.0  # seconds until a process gives up to find number 0
 
 
 def placed(placement: Placement) -> OneDevice:
@@ -51,15 +55,41 @@ def _connect(placement: Placement, backend: str) -> None:
     keras.utils.set_random_seed(0)  # a seed that all have, for the time until the configuration's is set
     number, address = placement.process_id, placement.coordinator
     print(f"Process {number} waits for the others at {address} ...", file=sys.stderr, flush=True)
+    if number:
+        _reach(str(address))
     try:
         with _ending_by_ctrl_c():
             keras.distribution.initialize(address, placement.num_processes, number)
     except RuntimeError as error:
-        if number == 0:
-            why = "Process 0 must be on that machine, with a free port, and all others come within five minutes"
-        else:
-            why = "Start process 0 on that machine, and all others, within five minutes"
-        raise UserError(f"--coordinator {address}: the processes didn't find each other: {error}. {why}.") from error
+        raise UserError(
+            f"--coordinator {address}: the processes didn't find each other: {error}. Process 0 must be on that "
+            "machine, with a free port, and all others come within five minutes."
+        ) from error
+
+
+def _reach(address: str, patience: float = PATIENCE) -> None:
+    """Wait until process 0 listens: JAX would wait as long, and abort.
+
+    Args:
+        address: Where it does.
+        patience: For how many seconds to wait.
+
+    Raises:
+        UserError: It doesn't.
+    """
+    host, _, port = address.rpartition(":")
+    end = time.monotonic() + patience
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=patience).close()
+            return
+        except OSError as error:
+            if time.monotonic() >= end:
+                raise UserError(
+                    f"--coordinator {address}: process 0 isn't there: {error.strerror or error}. Start process 0 on "
+                    "that machine, and all others, within five minutes."
+                ) from error
+        time.sleep(min(1.0, patience))
 
 
 @contextlib.contextmanager
