@@ -120,6 +120,7 @@ checkpoints.hold(Path(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 def test_a_folder_belongs_to_one_process(tmp_path):
     checkpoints.hold(tmp_path / "c")
     checkpoints.hold(tmp_path / "c")  # the same process may

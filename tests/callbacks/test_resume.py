@@ -195,6 +195,7 @@ def test_a_full_disk_ends_no_training(tmp_path, monkeypatch):
     assert [path.name[:12] for path in sorted(tmp_path.glob("*.checkpoint"))] == ["epoch-000001", "epoch-000003"]
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_does_what_it_would_have_done(reference, tmp_path, monkeypatch):
     heard = []
 
