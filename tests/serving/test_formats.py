@@ -221,7 +221,7 @@ def test_what_openvino_does_not_know(tmp_path):
 
     model = keras.Sequential([keras.Input((4,)), Bits(), layers.Dense(3, "softmax")])
     found = tf_reg.verify_saved_model(tf_reg.export(model, tmp_path / "m"), model)
-    assert found.engines == {"OpenVINO": "not asked: it has no operation Bitcast"}
+    assert found.engines["OpenVINO"].startswith("not asked: it has no operation Bitcast (at ")
 
 
 @pytest.mark.slow
