@@ -48,8 +48,8 @@ def hasty(monkeypatch, request):
 def trained(train, finished, monkeypatch, hasty):
     """Train for an epoch, put the weights of the finished run in, and go on as `--compact` does."""
 
-    def fit(model, *arguments):
-        learn(model, *arguments)
+    def fit(model, *arguments, **options):
+        learn(model, *arguments, **options)
         model.set_weights(keras.models.load_model(finished.run / "model.keras").get_weights())
 
     learn = training.fit

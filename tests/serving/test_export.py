@@ -10,7 +10,7 @@ from keras import layers
 
 import tf_reg
 from tests.exports import classifier, pixels, predicted, serve, small
-from tf_reg.serving.verify import c_api
+from tf_reg.serving.verify import apart, c_api
 from tf_reg.serving.write import versions
 
 
@@ -24,7 +24,7 @@ def test_a_new_version_is_verified_in_a_process_of_its_own(tmp_path, monkeypatch
 
     monkeypatch.setattr(subprocess, "run", watched)
     assert tf_reg.export(small(), tmp_path / "m").name == "1"
-    assert commands == [[sys.executable, "-P", c_api.__file__]]
+    assert commands == [[sys.executable, "-P", apart.__file__, c_api.__file__]]
 
 
 def test_the_signature_computes_what_predict_does(plain_export):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
+from tf_reg.recipes.interrupt import handled_by
 from tf_reg.recipes.mirrored import Mirrored
 from tf_reg.recipes.one_device import OneDevice
 from tf_reg.recipes.parallel import Parallel
@@ -58,7 +56,7 @@ def _connect(placement: Placement, backend: str) -> None:
     if number:
         _reach(str(address))
     try:
-        with _ending_by_ctrl_c():
+        with handled_by(signal.SIG_DFL):  # JAX doesn't return to Python, which would answer Ctrl-C
             keras.distribution.initialize(address, placement.num_processes, number)
     except RuntimeError as error:
         raise UserError(
@@ -90,20 +88,6 @@ def _reach(address: str, patience: float = PATIENCE) -> None:
                     "that machine, and all others, within five minutes."
                 ) from error
         time.sleep(min(1.0, patience))
-
-
-@contextlib.contextmanager
-def _ending_by_ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C end the process within the block: JAX doesn't return to Python, which would answer it."""
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _of_jax(placement: Placement) -> list[str]:

@@ -39,16 +39,8 @@ class StopAfterBatch(keras.callbacks.Callback):
 
         Outside of the main thread, and where somebody else handles the signal, Ctrl-C does what it did before.
         """
-        main = threading.current_thread() is threading.main_thread()
-        if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        with handled_by(self._ask) as is_ours, _answered() if is_ours else contextlib.nullcontext():
             yield
-            return
-        signal.signal(signal.SIGINT, self._ask)
-        try:
-            with _answered():
-                yield
-        finally:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _ask(self, number: int, frame: Any) -> None:
         if self._asked:
@@ -66,6 +58,23 @@ class StopAfterBatch(keras.callbacks.Callback):
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Stop if asked to."""
         self._stop()
+
+
+@contextlib.contextmanager
+def handled_by(handler: Any) -> Iterator[bool]:
+    """Handle Ctrl-C by a function, or by `signal.SIG_DFL`, within the block, and say whether that is so.
+
+    It isn't outside of the main thread, and where somebody else handles the signal.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield False
+        return
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield True
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager

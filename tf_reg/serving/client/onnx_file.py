@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tf_reg.serving.client.server import Arrays, Signature, Tensor
+from tf_reg.serving.verify import engines
 from tf_reg_cli.errors import UserError
 
 NEEDED = 'ONNX Runtime is not installed: pip install -e ".[onnx]".'
@@ -51,20 +52,14 @@ class OnnxClient:
             UserError: If the model refuses the inputs.
         """
         names = list(self.signatures[signature].outputs)
+        given = {key: engines.texts(array) for key, array in inputs.items()}
         try:
-            return dict(
-                zip(names, self._session.run(names, {key: _texts(array) for key, array in inputs.items()}), strict=True)
-            )
+            return dict(zip(names, self._session.run(names, given), strict=True))
         except Exception as error:
             raise UserError(f"{self._file} refuses the request: {_line(error)}") from error
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def _texts(array: np.ndarray) -> np.ndarray:
-    """An array of strings as texts: of bytes ONNX Runtime looks up how Python writes them."""
-    return np.vectorize(bytes.decode, otypes="O")(array) if array.dtype == object else array
 
 
 def _tensors(arguments: Iterable[Any]) -> dict[str, Tensor]:

@@ -1,20 +1,16 @@
 """A session on a SavedModel through TensorFlow's C API, the loader that TensorFlow Serving is built on.
 
-Nothing here imports TensorFlow's Python package, nor anything of tf_reg: run as a script, this file is the separate
-process in which a SavedModel has to work.
+Nothing here imports TensorFlow's Python package, nor, but in a function, anything of tf_reg: `run_apart` has a process
+of its own import this file, in which a SavedModel has to work.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import ctypes
 import functools
 import importlib.util
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +23,6 @@ DTYPES = {
 }  # fmt: skip
 _CODES = {np.dtype(name): code for code, name in DTYPES.items()}
 _STRING, _STRING_SIZE = 7, 24  # the code of TF_STRING, and the bytes of a TF_TString
-TIMEOUT = 300  # seconds that a SavedModel may take to load and run
 
 
 class LoaderError(RuntimeError):
@@ -172,66 +167,18 @@ def run_apart(saved_model: str | os.PathLike[str], runs: Sequence[Run]) -> list[
         The tensors of each call.
 
     Raises:
-        LoaderError: If it can't be loaded or run, crashes the loader, or takes longer than `TIMEOUT` seconds.
+        LoaderError: If it can't be loaded or run, crashes the loader, or takes longer than `apart.TIMEOUT` seconds.
     """
+    from tf_reg.serving.verify import apart
+
     plain = [(dict(run.feeds), list(run.fetches)) for run in runs]
-    outputs, message = answer_apart(__file__, (os.fspath(saved_model), plain))
+    try:
+        outputs, message = apart.answered(__file__, (os.fspath(saved_model), plain))
+    except apart.ProcessError as error:
+        raise LoaderError(str(error)) from error
     if message is not None:
         raise LoaderError(message)
     return outputs
-
-
-def answer_apart(script: str, job: Any, who: str = "TensorFlow's loader") -> Any:
-    """Run a script in a process without Python's TensorFlow and on the CPU, and return its answer to a job.
-
-    Args:
-        script: The path of a file that reads the `packed` job from its standard input and writes its `packed` answer.
-        job: What `packed` takes.
-        who: What works in that process, in words.
-
-    Raises:
-        LoaderError: If the process fails, or takes longer than `TIMEOUT` seconds.
-    """
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    command = [sys.executable, "-P", script]  # -P: this folder's modules must not shadow the standard library's
-    try:
-        done = subprocess.run(
-            command, input=packed(job), capture_output=True, env=environment, timeout=TIMEOUT, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise LoaderError(f"{who} was not done after {TIMEOUT} seconds.") from error
-    if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-        raise LoaderError(f"{who} ended with code {done.returncode}: {last[0][:500]}")
-    return unpacked(done.stdout)
-
-
-def packed(value: Any) -> bytes:
-    """Return numbers, texts, arrays, and lists and dictionaries of these, as JSON; tuples become lists."""
-    return json.dumps(value, default=_as_json).encode()
-
-
-def unpacked(content: bytes) -> Any:
-    """Return what `packed` was given. Unlike a pickle, the content can't run code."""
-    return json.loads(content, object_hook=_array_of)
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    values = value.ravel().tolist() if value.dtype == object else value.tobytes()
-    return {"dtype": value.dtype.name, "shape": value.shape, "values": values}
-
-
-def _array_of(found: dict[str, Any]) -> Any:
-    if found.keys() != {"dtype", "shape", "values"}:
-        return found
-    if found["dtype"] != "object":
-        content = bytearray(base64.b64decode(found["values"]))  # an array of these can be written to
-        return np.frombuffer(content, found["dtype"]).reshape(found["shape"])
-    array = np.empty(found["shape"], object)
-    array.ravel()[:] = [base64.b64decode(text) for text in found["values"]]
-    return array
 
 
 class _Place(ctypes.Structure):
@@ -282,18 +229,11 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
 }  # fmt: skip
 
 
-def _serve() -> None:
-    """Answer the one job on standard input: `([tensors of each run], None)`, or `([], message)`."""
-    saved_model, runs = unpacked(sys.stdin.buffer.read())
+def answer(job: Sequence[Any]) -> tuple[list[Any], str | None]:
+    """Answer a job of `run_apart`: `([tensors of each run], None)`, or `([], message)`."""
+    saved_model, runs = job
     try:
         with Session(saved_model) as session:
-            answer: tuple[list[Any], str | None] = [session.run(Run(*run)) for run in runs], None
+            return [session.run(Run(*run)) for run in runs], None
     except LoaderError as error:
-        answer = [], str(error)
-    if "tensorflow" in sys.modules:
-        raise SystemExit("TensorFlow's Python package was imported where it must not be.")
-    sys.stdout.buffer.write(packed(answer))
-
-
-if __name__ == "__main__":
-    _serve()
+        return [], str(error)

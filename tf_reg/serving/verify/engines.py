@@ -1,6 +1,6 @@
 """Models in ONNX Runtime, LiteRT and OpenVINO: each loaded and run in a process of its own, without TensorFlow.
 
-Nothing here imports TensorFlow, nor, but in a function, anything of tf_reg: run as a script, this file is that process.
+Nothing here imports TensorFlow, nor, but in a function, anything of tf_reg: that process imports this file alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
     from tf_reg.serving.verify.c_api import Run
 
 Arrays = Mapping[str, np.ndarray]
-Loaded = Callable[
-    [Arrays, Sequence[str]], Sequence[np.ndarray]
-]  # inputs by name, and the names of the outputs to return
+Loaded = Callable[[Arrays, Sequence[str]], Sequence[np.ndarray]]  # of inputs by name, and of the outputs to return
 SIGNATURE = "serving_default"
 
 
@@ -46,10 +43,10 @@ def _onnx(path: str) -> Loaded:
 
     onnxruntime.set_default_logger_severity(3)  # errors alone
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda inputs, outputs: session.run(list(outputs), {name: _texts(array) for name, array in inputs.items()})
+    return lambda inputs, outputs: session.run(list(outputs), {name: texts(array) for name, array in inputs.items()})
 
 
-def _texts(array: np.ndarray) -> np.ndarray:
+def texts(array: np.ndarray) -> np.ndarray:
     """An array of strings as texts: of bytes ONNX Runtime looks up how Python writes them."""
     return np.vectorize(bytes.decode, otypes="O")(array) if array.dtype == object else array
 
@@ -119,12 +116,12 @@ def run_apart(engine: str, path: str | os.PathLike[str], runs: Sequence[Run]) ->
     Raises:
         EngineError: If the engine refuses the model or a call, crashes, or isn't done in time.
     """
-    from tf_reg.serving.verify import c_api
+    from tf_reg.serving.verify import apart
 
     plain = [(dict(run.feeds), list(run.fetches)) for run in runs]
     try:
-        outputs, message = c_api.answer_apart(__file__, (engine, os.fspath(path), plain), ENGINES[engine].title)
-    except c_api.LoaderError as error:
+        outputs, message = apart.answered(__file__, (engine, os.fspath(path), plain), ENGINES[engine].title)
+    except apart.ProcessError as error:
         raise EngineError(str(error)) from error
     if message is not None:
         raise EngineError(message)
@@ -144,30 +141,11 @@ def in_a_line(message: str) -> str:
     return " ".join(said)[:300] or "it gives no reason"
 
 
-def _c_api() -> Any:
-    """The module beside this file, without the package around it."""
-    spec = importlib.util.spec_from_file_location("c_api", Path(__file__).with_name("c_api.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _serve() -> None:
-    """Answer the one job on standard input: `([outputs of each run], None)`, or `([], message)`."""
-    c_api = _c_api()
-    engine, path, runs = c_api.unpacked(sys.stdin.buffer.read())
-    answer: tuple[list[Any], str | None]
+def answer(job: Sequence[Any]) -> tuple[list[Any], str | None]:
+    """Answer a job of `run_apart`: `([outputs of each run], None)`, or `([], message)`."""
+    engine, path, runs = job
     try:
         run = ENGINES[engine].load(path)
-        answer = [list(run(inputs, outputs)) for inputs, outputs in runs], None
+        return [list(run(inputs, outputs)) for inputs, outputs in runs], None
     except Exception as error:  # each engine has errors of its own
-        answer = [], in_a_line(str(error)) or type(error).__name__
-    if "tensorflow" in sys.modules:
-        raise SystemExit("TensorFlow's Python package was imported where it must not be.")
-    sys.stdout.buffer.write(c_api.packed(answer))
-
-
-if __name__ == "__main__":
-    _serve()
+        return [], in_a_line(str(error)) or type(error).__name__

@@ -1,18 +1,16 @@
 """How long two models take for an answer: called in turn, beside a control.
 
-Run as a script, this file is the process in which two SavedModels are timed, without TensorFlow's Python package.
+`latency_apart` has a process of its own import this file, without TensorFlow's Python package.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import importlib
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,12 +70,12 @@ def latency_apart(
         jobs: What to call the two with; each pair is timed on its own.
 
     Raises:
-        LoaderError: As `c_api.run_apart`.
+        ProcessError: If one can't be loaded or run, or it takes longer than `apart.TIMEOUT` seconds.
     """
-    from tf_reg.serving.verify import c_api
+    from tf_reg.serving.verify import apart
 
     job = (os.fspath(dense), os.fspath(compact), [tuple(pair) for pair in jobs])
-    return [Latency(*numbers) for numbers in c_api.answer_apart(__file__, job)]
+    return [Latency(*numbers) for numbers in apart.answered(__file__, job)]
 
 
 def _round(calls: Sequence[Call], backwards: bool) -> list[float]:
@@ -91,25 +89,11 @@ def _timed(call: Call) -> float:
     return time.perf_counter() - start
 
 
-def _c_api() -> Any:
-    """The module beside this file, without the package around it."""
-    spec = importlib.util.spec_from_file_location("c_api", Path(__file__).with_name("c_api.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _serve() -> None:
-    """Answer the one job on standard input with the numbers of each `Latency`."""
-    c_api = _c_api()
-    dense, compact, jobs = c_api.unpacked(sys.stdin.buffer.read())
+def answer(job: Sequence[Any]) -> list[tuple[float, ...]]:
+    """Answer a job of `latency_apart` with the numbers of each `Latency`."""
+    c_api = importlib.import_module("c_api")  # that of the process, without the package around it
+    dense, compact, jobs = job
     with c_api.Session(dense) as one, c_api.Session(compact) as other:
         runs = [[c_api.Run(*job) for job in pair] for pair in jobs]
         found = [latency(partial(one.run, run), partial(other.run, other_run)) for run, other_run in runs]
-    sys.stdout.buffer.write(c_api.packed([dataclasses.astuple(numbers) for numbers in found]))
-
-
-if __name__ == "__main__":
-    _serve()
+    return [dataclasses.astuple(numbers) for numbers in found]

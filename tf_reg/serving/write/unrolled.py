@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 
 from tf_reg._walk import layer_paths
+from tf_reg.serving.write.inference import replaced
 from tf_reg.serving.write.signatures import Interface
 
 
@@ -31,21 +32,10 @@ def write(interface: Interface, path: Path, write: Callable[[Interface, Path], N
     """
     free = any(None in tensor.shape[1:] for tensor in interface.tensors.values())
     options = dataclasses.replace(interface.options, signatures=(), formats=(), batch=1 if free else None)
-    with contextlib.nullcontext() if free else _unrolled(interface.model):
+    with contextlib.ExitStack() as stack:
+        for layer in () if free else _recurrent(interface.model):
+            stack.enter_context(replaced(layer, "unroll", True))
         write(Interface(interface.model, options), path)
-
-
-@contextlib.contextmanager
-def _unrolled(model: keras.Model) -> Iterator[None]:
-    layers = _recurrent(model)
-    before = [layer.unroll for layer in layers]
-    try:
-        for layer in layers:
-            layer.unroll = True
-        yield
-    finally:
-        for layer, value in zip(layers, before, strict=True):
-            layer.unroll = value
 
 
 def _recurrent(model: keras.Model) -> list[keras.layers.RNN]:
