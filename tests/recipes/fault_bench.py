@@ -83,8 +83,8 @@ class Bench:
 
         fit = training.fit
 
-        def spoiled(model, config, images, readers=(), silent=False):
-            fit(model, config, images, [*readers, Hook()], silent)
+        def spoiled(model, config, images, readers=(), **options):
+            fit(model, config, images, [*readers, Hook()], **options)
 
         self.patch.setattr(training, "fit", spoiled)
         return _undoing(self.patch)
