@@ -35,8 +35,8 @@ class Sends(keras.callbacks.Callback):
         if self.model.optimizer.iterations == 4:
             os.kill(os.getpid(), int(sys.argv[1]))
 fit = training.fit
-training.fit = lambda model, config, images, readers=(), silent=False: fit(
-    model, config, images, [*readers, Sends()], silent)
+training.fit = lambda model, config, images, readers=(), **options: fit(
+    model, config, images, [*readers, Sends()], **options)
 sys.exit(main(sys.argv[2:]))
 """
 
